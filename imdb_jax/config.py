@@ -1,0 +1,208 @@
+"""What a run is: one frozen dataclass, read from a recipe in TOML, checked once, at the edge.
+
+Nothing here imports JAX, so that `--help` and error messages come at once.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import math
+import tomllib
+import typing
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from imdb_jax.errors import UserError
+from imdb_jax.suggestions import unknown_name
+
+
+@dataclass(frozen=True)
+class Config:
+    """Everything that determines a run."""
+
+    arch: str = "cnn"
+    """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled or lstm."""
+
+    dataset: str = "auto"
+    """'imdb_reviews', 'synthetic' (the built-in corpus), or 'auto': the reviews if they can be had,
+    else the synthetic corpus."""
+
+    data_dir: Path | None = None
+    """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+
+    archive: Path | None = None
+    """Prepare the reviews from this aclImdb_v1.tar.gz (or a directory that holds it) instead of
+    downloading it."""
+
+    allow_unverified: bool = False
+    """Accept an archive whose checksum is not the published one."""
+
+    num_words: int = 10_000
+    """Word ids from here on become 'unknown' (the ids of the most frequent words are the lowest)."""
+
+    max_length: int = 0
+    """Words read per review, the start mark included; 0 reads all."""
+
+    padding: Literal["pre", "post"] = "pre"
+    """Side on which short reviews are filled."""
+
+    truncating: Literal["pre", "post"] = "pre"
+    """Side on which long reviews are cut."""
+
+    test_share: float = 0.0
+    """Merge the train and test reviews and test on this share of them, the first; 0 keeps the data
+    set's own test split."""
+
+    validation: float = 0.0
+    """Share of the training reviews, the first, that is held out to validate on; with 0 the
+    validation figures are those of the test reviews, as in the tutorials."""
+
+    epochs: int = 2
+    """Times every training review is seen."""
+
+    batch_size: int = 128
+    """Reviews per step."""
+
+    learning_rate: float = 1e-3
+    """Adam's learning rate."""
+
+    loss: Literal["binary_crossentropy", "mse"] = "binary_crossentropy"
+    """Loss: cross-entropy of the logit, or squared error of the probability."""
+
+    seed: int = 0
+    """Determines initial parameters, order of the reviews, and dropout."""
+
+    workdir: Path | None = None
+    """Directory for the results; by default runs/<arch>."""
+
+    overwrite: bool = False
+    """Replace the run that the directory already holds."""
+
+    quiet: bool = False
+    """Print the result only."""
+
+    model: dict[str, Any] = field(default_factory=dict)
+    """Hyper-parameters of the architecture."""
+
+    def __post_init__(self) -> None:
+        """Raises `UserError`, naming the option, if a value is out of range."""
+        for name, low in _AT_LEAST.items():
+            if getattr(self, name) < low:
+                raise UserError(f"{name} must be at least {low}, not {getattr(self, name)}")
+        for name in ("test_share", "validation"):
+            share = getattr(self, name)
+            if not 0 <= share < 1:
+                raise UserError(f"{name} must be a share, from 0 to below 1, not {share}")
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
+        for name in ("loss", "padding", "truncating"):
+            choices = typing.get_args(_TYPES[name])
+            if getattr(self, name) not in choices:
+                raise UserError(unknown_name(name, getattr(self, name), choices))
+        for name, value in self.model.items():
+            sizes = value if isinstance(value, list | tuple) else [value]
+            if any(size < 0 for size in sizes):
+                raise UserError(f"model.{name} must not be negative, not {value}")
+
+
+# 0 to 3 mark padding, start and unknown words, so that 5 is the least with a word in it.
+_AT_LEAST = {"num_words": 5, "max_length": 0, "epochs": 1, "batch_size": 1, "seed": 0}
+_TYPES = typing.get_type_hints(Config)
+
+
+def recipe_directory() -> Path:
+    """Where the recipes lie: inside an installed package, beside the package in a checkout."""
+    package = Path(__file__).parent
+    return next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())
+
+
+def recipe_names() -> list[str]:
+    """The names of the recipes, one per architecture."""
+    return sorted(path.stem for path in recipe_directory().glob("*.toml"))
+
+
+def load_recipe(arch: str) -> Config:
+    """Reads the recipe of an architecture. Raises `UserError` if there is none of that name."""
+    if arch not in recipe_names():
+        raise UserError(unknown_name("architecture", arch, recipe_names()))
+    return load_config(recipe_directory() / f"{arch}.toml")
+
+
+def load_config(path: Path) -> Config:
+    """Reads a configuration from a TOML file, such as a recipe or a run's own.
+
+    What the file leaves out is as in the recipe of its `arch`.
+
+    Raises:
+      UserError: the file cannot be read, is not TOML, or has an unknown key or a bad value.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+    try:
+        if path.parent == recipe_directory():
+            return _from_table(Config(), table)
+        if "arch" not in table:
+            raise UserError("the key 'arch' is missing")
+        return _from_table(load_recipe(table["arch"]), table)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def dump_config(config: Config) -> str:
+    """Writes a configuration as TOML that `load_config` reads back."""
+    values = {name: getattr(config, name) for name in _TYPES if name not in _NOT_SAVED}
+    model = values.pop("model")
+    lines = [f"{name} = {_to_toml(value)}" for name, value in values.items() if value is not None]
+    lines += ["", "[model]"] + [f"{name} = {_to_toml(value)}" for name, value in model.items()]
+    return "\n".join(lines) + "\n"
+
+
+# These say what to do with a directory or the terminal, and are no part of what a run is.
+_NOT_SAVED = ("workdir", "overwrite", "quiet", "archive", "allow_unverified")
+
+
+def _to_toml(value: Any) -> str:
+    # JSON's strings, numbers, booleans and arrays are TOML's as well.
+    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+
+
+def _from_table(base: Config, table: Mapping[str, Any]) -> Config:
+    """Replaces the values of `base` by those of a TOML table."""
+    for name, value in table.items():
+        if name not in _TYPES:
+            raise UserError(unknown_name("key", name, _TYPES))
+        _check_type(name, value, _TYPES[name])
+    changes: dict[str, Any] = {
+        name: Path(value) if _is_path(_TYPES[name]) else value for name, value in table.items()
+    }
+    model = table.get("model", {})
+    for name, value in model.items():
+        if base.model and name not in base.model:
+            raise UserError(
+                unknown_name("key", f"model.{name}", (f"model.{n}" for n in base.model))
+            )
+        if base.model:
+            _check_type(f"model.{name}", value, type(base.model[name]))
+    changes["model"] = {**base.model, **model}
+    return dataclasses.replace(base, **changes)
+
+
+def _is_path(kind: Any) -> bool:
+    return Path in typing.get_args(kind)
+
+
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    if _is_path(kind) or typing.get_origin(kind) is Literal:
+        kind = str
+    kind = typing.get_origin(kind) or kind
+    accepted = (float, int) if kind is float else (kind,)
+    # In Python True is an int; in a configuration it is a mistake.
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        raise UserError(f"{name} must be of type {kind.__name__}, not {value!r}")

@@ -1,0 +1,49 @@
+"""Convolution over word vectors: Brownlee, "Predict sentiment from movie reviews"."""
+
+from flax import linen as nn
+from jaxtyping import Array, Float, Integer
+
+from imdb_jax.models.layers import Conv, Dense, Embed, max_pool
+
+
+class CNN(nn.Module):
+    """One convolution over a review's words, max-pooled, into a dense layer.
+
+    Attributes:
+      num_words: size of the vocabulary; ids are below it.
+      embedding_dim: length of a word's vector.
+      filters: number of convolution filters.
+      kernel_size: words a filter sees at a time.
+      pool_size: neighbouring positions of which the largest counts; 0 pools the whole review,
+        which makes the model independent of its length (the recipe `cnn_global`).
+      hidden: width of the hidden layer; 0 leaves it out.
+    """
+
+    num_words: int = 5_000
+    embedding_dim: int = 32
+    filters: int = 32
+    kernel_size: int = 3
+    pool_size: int = 2
+    hidden: int = 250
+
+    @nn.compact
+    def __call__(
+        self, ids: Integer[Array, "batch length"], train: bool = False
+    ) -> Float[Array, " batch"]:
+        """Gives the logit of 'positive' for each review.
+
+        Args:
+          ids: word ids, `[batch, length]`; the length is part of the model once initialised,
+            unless `pool_size` is 0.
+          train: changes nothing here; all architectures are called alike.
+
+        Returns:
+          float32 `[batch]`.
+        """
+        x = Embed(self.num_words, self.embedding_dim)(ids)
+        x = nn.relu(Conv(self.filters, self.kernel_size, padding="SAME")(x))
+        x = max_pool(x, self.pool_size)
+        x = x.reshape(x.shape[0], -1)
+        if self.hidden:
+            x = nn.relu(Dense(self.hidden)(x))
+        return Dense(1)(x)[:, 0]

@@ -1,0 +1,39 @@
+"""Embedding, flattened, into a dense layer: Brownlee, "Predict sentiment from movie reviews"."""
+
+from flax import linen as nn
+from jaxtyping import Array, Float, Integer
+
+from imdb_jax.models.layers import Dense, Embed
+
+
+class EmbeddingMLP(nn.Module):
+    """A dense layer over the concatenated vectors of a review's words, place by place.
+
+    Attributes:
+      num_words: size of the vocabulary; ids are below it.
+      embedding_dim: length of a word's vector.
+      hidden: width of the hidden layer; 0 leaves it out.
+    """
+
+    num_words: int = 5_000
+    embedding_dim: int = 32
+    hidden: int = 250
+
+    @nn.compact
+    def __call__(
+        self, ids: Integer[Array, "batch length"], train: bool = False
+    ) -> Float[Array, " batch"]:
+        """Gives the logit of 'positive' for each review.
+
+        Args:
+          ids: word ids, `[batch, length]`; the length is part of the model once initialised.
+          train: changes nothing here; all architectures are called alike.
+
+        Returns:
+          float32 `[batch]`.
+        """
+        x = Embed(self.num_words, self.embedding_dim)(ids)
+        x = x.reshape(x.shape[0], -1)
+        if self.hidden:
+            x = nn.relu(Dense(self.hidden)(x))
+        return Dense(1)(x)[:, 0]

@@ -1,0 +1,61 @@
+"""Bag of words into dense layers: Donges, "How to build a neural network with Keras"."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from flax import linen as nn
+from jaxtyping import Array, Float, Integer
+
+from imdb_jax.models.layers import Dense
+
+
+def multi_hot(
+    ids: Integer[Array, "batch length"], num_words: int
+) -> Float[Array, "batch num_words"]:
+    """Marks with a one which words each review holds; on the device, for one batch at a time.
+
+    Args:
+      ids: word ids below `num_words`, `[batch, length]`; order and repetition change nothing, and
+        0 (padding) marks nothing.
+      num_words: size of the vocabulary.
+
+    Returns:
+      float32 `[batch, num_words]`.
+    """
+    rows = jnp.arange(ids.shape[0])[:, None]
+    hot = jnp.zeros((ids.shape[0], num_words)).at[rows, ids].set(1.0)
+    return hot.at[:, 0].set(0.0)
+
+
+class MLP(nn.Module):
+    """Dense layers with dropout over the set of words a review holds.
+
+    Attributes:
+      num_words: size of the vocabulary; ids are below it.
+      hidden: width of each hidden layer.
+      dropout: share of units dropped after each hidden layer but the last, in training.
+    """
+
+    num_words: int = 10_000
+    hidden: Sequence[int] = (50, 50, 50)
+    dropout: Sequence[float] = (0.3, 0.2)
+
+    @nn.compact
+    def __call__(
+        self, ids: Integer[Array, "batch length"], train: bool = False
+    ) -> Float[Array, " batch"]:
+        """Gives the logit of 'positive' for each review.
+
+        Args:
+          ids: word ids, `[batch, length]`, 0 for padding; see `multi_hot`.
+          train: whether to drop units, which needs `rngs={"dropout": key}`.
+
+        Returns:
+          float32 `[batch]`.
+        """
+        x = multi_hot(ids, self.num_words)
+        for layer, width in enumerate(self.hidden):
+            x = nn.relu(Dense(width)(x))
+            if layer < len(self.dropout):
+                x = nn.Dropout(self.dropout[layer], deterministic=not train)(x)
+        return Dense(1)(x)[:, 0]

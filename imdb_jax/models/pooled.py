@@ -1,0 +1,40 @@
+"""Mean of word vectors: TensorFlow, "Text classification with movie reviews"."""
+
+from flax import linen as nn
+from jaxtyping import Array, Float, Integer
+
+from imdb_jax.models.layers import Dense, Embed
+
+
+class Pooled(nn.Module):
+    """A dense layer over the mean of a review's word vectors.
+
+    Padding counts in the mean, as in the tutorial, which does not mask it.
+
+    Attributes:
+      num_words: size of the vocabulary; ids are below it.
+      embedding_dim: length of a word's vector.
+      hidden: width of the hidden layer; 0 leaves it out.
+    """
+
+    num_words: int = 10_000
+    embedding_dim: int = 16
+    hidden: int = 16
+
+    @nn.compact
+    def __call__(
+        self, ids: Integer[Array, "batch length"], train: bool = False
+    ) -> Float[Array, " batch"]:
+        """Gives the logit of 'positive' for each review.
+
+        Args:
+          ids: word ids, `[batch, length]`.
+          train: changes nothing here; all architectures are called alike.
+
+        Returns:
+          float32 `[batch]`.
+        """
+        x = Embed(self.num_words, self.embedding_dim)(ids).mean(axis=1)
+        if self.hidden:
+            x = nn.relu(Dense(self.hidden)(x))
+        return Dense(1)(x)[:, 0]

@@ -1,0 +1,128 @@
+"""Encoded reviews to shuffled, batched, sharded, device-placed batches.
+
+The batch at any step is a pure function of the seed and the step: an epoch's order is a
+permutation drawn from (seed, epoch), and a batch is one gather from the padded reviews.
+"""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jaxtyping import Float, Int, UInt
+
+from imdb_jax.encoding import (
+    Sequences,
+    Side,
+    pad_sequences,
+    ranks_to_ids,
+)
+from imdb_jax.training import Batch
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Reviews ready to be batched.
+
+    Attributes:
+      ids: padded word ids in the smallest dtype that holds them, `[num_reviews, length]`.
+      labels: 1 for positive, 0 for negative, float32 `[num_reviews]`.
+    """
+
+    ids: UInt[np.ndarray, "num_reviews length"]
+    labels: Float[np.ndarray, " num_reviews"]
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How a model reads a review.
+
+    Attributes:
+      num_words: ids from here on become 'unknown'.
+      max_length: ids per review; 0 makes room for the longest.
+      padding: side on which short reviews are filled.
+      truncating: side on which long reviews are cut.
+      distinct: keep each id once, in ascending order: all that a bag of words can tell.
+    """
+
+    num_words: int
+    max_length: int = 0
+    padding: Side = "pre"
+    truncating: Side = "pre"
+    distinct: bool = False
+
+    def ids(self, ranks: Sequences) -> UInt[np.ndarray, "num_reviews length"]:
+        """Makes padded ids `[num_reviews, length]` out of the ranks of each review's words."""
+        sequences = ranks_to_ids(ranks, self.num_words)
+        if self.distinct:
+            sequences = distinct_ids(sequences, self.num_words)
+        return pad_sequences(
+            sequences,
+            self.max_length or None,
+            np.min_scalar_type(self.num_words - 1),
+            self.padding,
+            self.truncating,
+        )
+
+
+def distinct_ids(sequences: Sequences, num_words: int) -> Sequences:
+    """Keeps each id of a sequence once, in ascending order."""
+    rows = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    # One sort of (row, id) pairs packed into single numbers, for all sequences at once.
+    pairs = np.unique(rows * num_words + sequences.values)
+    lengths = np.bincount(pairs // num_words, minlength=len(sequences))
+    return Sequences.from_lengths((pairs % num_words).astype(np.int32), lengths)
+
+
+def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " num_examples"]:
+    """The order of an epoch's examples: a permutation that only (seed, epoch) determine."""
+    return np.random.default_rng([seed, epoch]).permutation(num_examples)
+
+
+def data_mesh() -> Mesh:
+    """All devices along one axis, `data`, over which the reviews of a batch are spread."""
+    return jax.make_mesh((jax.device_count(),), ("data",))
+
+
+def replicated(mesh: Mesh) -> NamedSharding:
+    """Every device holds the whole array: for parameters."""
+    return NamedSharding(mesh, PartitionSpec())
+
+
+def batches(
+    examples: Examples,
+    batch_size: int,
+    mesh: Mesh,
+    order: Int[np.ndarray, " num_examples"] | None = None,
+) -> Iterator[Batch]:
+    """Cuts examples into batches of one shape, spread over the mesh's devices.
+
+    Every example occurs exactly once. What is missing to fill the last batch, or to divide a batch
+    evenly among the devices, is filled with reviews of weight 0.
+
+    Args:
+      examples: the reviews.
+      batch_size: reviews that count in a batch (the last one may have fewer).
+      mesh: devices, along an axis `data`.
+      order: the order to take the examples in; as they stand if None.
+    """
+    sharding = NamedSharding(mesh, PartitionSpec("data"))
+    order = np.arange(len(examples)) if order is None else order
+    num_devices = mesh.shape["data"]
+    padded_size = -(-batch_size // num_devices) * num_devices
+    for start in range(0, len(examples), batch_size):
+        rows = order[start : start + batch_size]
+        weights = np.zeros(padded_size, np.float32)
+        weights[: len(rows)] = 1
+        rows = np.pad(rows, (0, padded_size - len(rows)), mode="edge")
+        host = (examples.ids[rows], examples.labels[rows], weights)
+        yield Batch(*jax.device_put(host, sharding))
+
+
+def num_batches(num_examples: int, batch_size: int) -> int:
+    """Number of batches that `batches` makes."""
+    return -(-num_examples // batch_size)

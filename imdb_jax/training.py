@@ -1,0 +1,176 @@
+"""The training step: pure functions of a state and a batch, compiled by XLA.
+
+Axes: B is the batch. Everything a step needs is in its arguments, the dropout key included, which
+is a function of the seed and the number of the step and of nothing else.
+"""
+
+from collections.abc import Callable
+from functools import partial
+from typing import Any, Literal, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import optax
+from flax import linen as nn
+from flax import struct
+from jaxtyping import Array, Float, Int, Integer, Key
+
+Loss = Literal["binary_crossentropy", "mse"]
+
+
+class Batch(NamedTuple):
+    """Reviews that are processed together.
+
+    Attributes:
+      ids: word ids, any integer dtype, `[batch, length]`.
+      labels: 1 for positive, 0 for negative, float32 `[batch]`.
+      weights: 1 for a review that counts, 0 for one that only fills the batch, float32 `[batch]`.
+    """
+
+    ids: Integer[Array, "batch length"]
+    labels: Float[Array, " batch"]
+    weights: Float[Array, " batch"]
+
+
+class Sums(NamedTuple):
+    """Sums over the reviews of a batch, from which exact means over any number follow.
+
+    Attributes:
+      loss: sum of the reviews' losses, float32.
+      correct: number of reviews classified correctly, float32.
+      examples: number of reviews, float32.
+    """
+
+    loss: Float[Array, ""]
+    correct: Float[Array, ""]
+    examples: Float[Array, ""]
+
+
+class TrainState(struct.PyTreeNode):
+    """Everything that training changes, and the functions that change it.
+
+    Attributes:
+      step: number of steps taken, int32.
+      params: the model's parameters.
+      opt_state: the optimiser's state.
+      dropout_key: key from which each step's dropout key is derived.
+      apply_fn: the model's `apply`.
+      optimizer: gradient transformation.
+      loss: name of the loss.
+    """
+
+    step: Int[Array, ""]
+    params: Any
+    opt_state: optax.OptState
+    dropout_key: Key[Array, ""]
+    apply_fn: Callable[..., Any] = struct.field(pytree_node=False)
+    optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
+    loss: Loss = struct.field(pytree_node=False)
+
+
+def keras_adam(learning_rate: optax.ScalarOrSchedule = 1e-3) -> optax.GradientTransformation:
+    """Adam with the constants that Keras gives it (optax's epsilon is 1e-8)."""
+    return optax.adam(learning_rate, b1=0.9, b2=0.999, eps=1e-7)
+
+
+def create_train_state(
+    model: nn.Module,
+    ids: Integer[Array, "batch length"],
+    seed: int = 0,
+    optimizer: optax.GradientTransformation | None = None,
+    loss: Loss = "binary_crossentropy",
+) -> TrainState:
+    """Initialises a model and its optimiser.
+
+    Args:
+      model: a module from ids `[batch, length]` to logits `[batch]`.
+      ids: word ids of the length to train on; their values do not matter.
+      seed: determines the parameters and every step's dropout.
+      optimizer: `keras_adam()` if None.
+      loss: 'binary_crossentropy', or 'mse' of the probability.
+    """
+    params_key, dropout_key = jax.random.split(jax.random.key(seed))
+    optimizer = keras_adam() if optimizer is None else optimizer
+    # Compiled as one program: initialising operation by operation takes seconds.
+    params = jax.jit(model.init)(params_key, ids)["params"]
+    return TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=params,
+        opt_state=optimizer.init(params),
+        dropout_key=dropout_key,
+        apply_fn=model.apply,
+        optimizer=optimizer,
+        loss=loss,
+    )
+
+
+def example_losses(
+    logits: Float[Array, " batch"], labels: Float[Array, " batch"], loss: Loss
+) -> Float[Array, " batch"]:
+    """Loss of each review: cross-entropy, or squared error of the probability."""
+    if loss == "mse":
+        return optax.squared_error(nn.sigmoid(logits), labels)
+    return optax.sigmoid_binary_cross_entropy(logits, labels)
+
+
+def _sums(logits: jax.Array, batch: Batch, loss: Loss) -> Sums:
+    correct = (logits > 0) == (batch.labels > 0.5)
+    return Sums(
+        loss=jnp.sum(example_losses(logits, batch.labels, loss) * batch.weights),
+        correct=jnp.sum(correct * batch.weights),
+        examples=jnp.sum(batch.weights),
+    )
+
+
+@partial(jax.jit, donate_argnames="state")
+def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
+    """Takes one optimiser step on the mean loss of a batch.
+
+    Args:
+      state: where training stands; its buffers are reused for the result (donated).
+      batch: the reviews; those of weight 0 change nothing.
+
+    Returns:
+      The next state, and the batch's sums from before the update.
+    """
+    dropout_key = jax.random.fold_in(state.dropout_key, state.step)
+
+    def mean_loss(params: Any) -> tuple[jax.Array, Sums]:
+        logits = state.apply_fn(
+            {"params": params}, batch.ids, train=True, rngs={"dropout": dropout_key}
+        )
+        sums = _sums(logits, batch, state.loss)
+        return sums.loss / jnp.maximum(sums.examples, 1), sums
+
+    gradients, sums = jax.grad(mean_loss, has_aux=True)(state.params)
+    updates, opt_state = state.optimizer.update(gradients, state.opt_state, state.params)
+    params = optax.apply_updates(state.params, updates)
+    return state.replace(step=state.step + 1, params=params, opt_state=opt_state), sums
+
+
+@jax.jit
+def eval_step(state: TrainState, batch: Batch) -> Sums:
+    """Sums loss and correct answers over a batch, without dropout."""
+    return _sums(state.apply_fn({"params": state.params}, batch.ids), batch, state.loss)
+
+
+class Metrics(NamedTuple):
+    """Means over reviews.
+
+    Attributes:
+      loss: mean loss.
+      accuracy: share of reviews classified correctly.
+    """
+
+    loss: float
+    accuracy: float
+
+
+def mean_metrics(sums: list[Sums]) -> Metrics:
+    """Means over all reviews of several batches, each review counting the same.
+
+    Waits for the device. The batches' sums are added on the host in float64.
+    """
+    columns = zip(*jax.device_get(sums), strict=True)
+    loss, correct, examples = (sum(map(float, column)) for column in columns)
+    return Metrics(loss / examples, correct / examples)
