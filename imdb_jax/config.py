@@ -41,7 +41,7 @@ class Config:
     """Accept an archive whose checksum is not the published one."""
 
     num_words: int = 10_000
-    """Word ids from here on become 'unknown' (the ids of the most frequent words are the lowest)."""
+    """Word ids from here on become 'unknown'; the most frequent words have the lowest."""
 
     max_length: int = 0
     """Words read per review, the start mark included; 0 reads all."""

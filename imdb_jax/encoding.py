@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal, overload
+from typing import Any, Literal, cast, overload
 
 import numpy as np
 from jaxtyping import Int, Num, UInt8
@@ -27,9 +27,11 @@ from numpy.typing import DTypeLike, NDArray
 
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
+from imdb_jax.python2_dict import python2_dict_order
 
 Text = str | bytes
 Side = Literal["pre", "post"]
+Ties = Literal["alphabetical", "keras"]
 
 PAD_ID, START_ID, UNKNOWN_ID, INDEX_FROM = 0, 1, 2, 3
 
@@ -102,6 +104,14 @@ class Sequences:
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[row] for row in range(len(self)))
 
+    @classmethod
+    def join(cls, *parts: Sequences) -> Sequences:
+        """Puts the sequences of several parts one after the other."""
+        return cls.from_lengths(
+            np.concatenate([part.values for part in parts]),
+            np.concatenate([part.lengths for part in parts]),
+        )
+
     def select(self, keep: NDArray[np.bool_]) -> Sequences:
         """Keeps the values where `keep` (`[total]`) holds; no sequence is removed."""
         kept_before = np.concatenate([[0], np.cumsum(keep, dtype=np.int64)])
@@ -120,24 +130,29 @@ class Vocabulary:
     """Words by rank, the most frequent first; encodes texts to ids and decodes ids to text.
 
     Attributes:
-      words: the words, `words[0]` being the most frequent. Words that occur equally often stand
-        in the order of their code points, which makes the order a function of the counts alone.
+      words: the words, `words[0]` being the most frequent.
+      ties: the order of words that occur equally often. 'alphabetical' (by code point) makes the
+        ranks a function of the counts alone; 'keras' makes them those of `keras.datasets.imdb`,
+        provided that the texts were read in Keras' order.
     """
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, words: Iterable[str], ties: Ties = "alphabetical") -> None:
         """Takes distinct words in order of rank. Raises ValueError on a repeated word."""
         self.words = tuple(words)
+        self.ties = ties
         self._rank = {word: rank for rank, word in enumerate(self.words, start=1)}
         if len(self._rank) != len(self.words):
             raise ValueError("a vocabulary cannot hold the same word twice")
 
     @classmethod
-    def build(cls, texts: Iterable[Text]) -> Vocabulary:
+    def build(cls, texts: Iterable[Text], ties: Ties = "alphabetical") -> Vocabulary:
         """Counts the words of `texts` (of the training reviews, that is) and ranks them."""
-        return cls.build_and_rank(texts)[0]
+        return cls.build_and_rank(texts, ties)[0]
 
     @classmethod
-    def build_and_rank(cls, texts: Iterable[Text]) -> tuple[Vocabulary, Sequences]:
+    def build_and_rank(
+        cls, texts: Iterable[Text], ties: Ties = "alphabetical"
+    ) -> tuple[Vocabulary, Sequences]:
         """Builds the vocabulary of `texts` and gives their `rank`s, reading each text once.
 
         Returns:
@@ -147,10 +162,14 @@ class Vocabulary:
         numbers = _look_up(texts, number_of.__getitem__)
         counts = np.bincount(numbers.values, minlength=len(number_of))
         words = list(number_of)
-        by_rank = sorted(range(len(words)), key=lambda i: (-counts[i], words[i]))
+        if ties == "keras":
+            tied = python2_dict_order([word.encode() for word in words])
+        else:
+            tied = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
+        by_rank = tied[np.argsort(-counts[tied], kind="stable")]
         rank_of_number = np.empty(len(words), np.int32)
         rank_of_number[by_rank] = np.arange(1, len(words) + 1)
-        vocabulary = cls(words[i] for i in by_rank)
+        vocabulary = cls((words[i] for i in by_rank), ties)
         return vocabulary, Sequences(rank_of_number[numbers.values], numbers.offsets)
 
     def __len__(self) -> int:
@@ -160,7 +179,10 @@ class Vocabulary:
         return word in self._rank
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and self.words == other.words
+        return isinstance(other, Vocabulary) and (self.words, self.ties) == (
+            other.words,
+            other.ties,
+        )
 
     def __hash__(self) -> int:
         return hash(self.words)
@@ -210,7 +232,7 @@ class Vocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a plain UTF-8 text file: a line that describes it, then one word a line."""
-        header = _HEADER.format(len(self))
+        header = _HEADER.format(len(self), self.ties)
         write_atomically(Path(path), "\n".join([header, *self.words, ""]).encode())
 
     @classmethod
@@ -218,10 +240,10 @@ class Vocabulary:
         """Reads a file that `save` wrote. Raises `UserError` if it is missing or damaged."""
         try:
             header, *words = Path(path).read_bytes().decode().split("\n")
-            found = re.fullmatch(_HEADER.format(r"(\d+)"), header)
+            found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header)
             if found is None or words.pop() != "" or len(words) != int(found[1]):
                 raise ValueError("its first line and its number of words do not agree")
-            return cls(words)
+            return cls(words, cast(Ties, found[2]))
         except OSError as error:
             raise UserError(f"cannot read the vocabulary {path}: {error.strerror}") from error
         except (ValueError, IndexError) as error:
@@ -229,7 +251,7 @@ class Vocabulary:
 
 
 # No word can begin with '#', which is punctuation.
-_HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first"
+_HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, ties {}"
 
 
 def _look_up(texts: Iterable[Text], number_of: Any, *default: int) -> Sequences:
@@ -268,13 +290,20 @@ def ranks_to_ids(
     if start_char is not None:
         ids = np.insert(ids, offsets[:-1], start_char)
         offsets = offsets + np.arange(len(offsets))
-    sequences = Sequences(ids, offsets)
+    return limit_ids(Sequences(ids, offsets), num_words, skip_top, oov_char)
+
+
+def limit_ids(
+    sequences: Sequences, num_words: int | None, skip_top: int, oov_char: int | None
+) -> Sequences:
+    """Replaces ids outside `skip_top..num_words - 1` by `oov_char`, or leaves them out if None."""
+    ids = sequences.values
     inside = ids >= skip_top
     if num_words is not None:
         inside &= ids < num_words
     if oov_char is None:
         return sequences.select(inside)
-    return Sequences(np.where(inside, ids, np.int32(oov_char)), offsets)
+    return Sequences(np.where(inside, ids, np.int32(oov_char)), sequences.offsets)
 
 
 def pad_sequences(

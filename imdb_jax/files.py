@@ -1,5 +1,6 @@
-"""Writing files so that a reader never sees half of one."""
+"""Files: written so that a reader never sees half of one, and checked."""
 
+import hashlib
 import os
 import tempfile
 from pathlib import Path
@@ -25,3 +26,9 @@ def write_atomically(path: Path, data: bytes) -> None:
         except BaseException:
             os.unlink(out.name)
             raise
+
+
+def file_digest(path: Path) -> str:
+    """SHA-256 of a file's content, in hexadecimal."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()

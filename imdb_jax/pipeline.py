@@ -4,14 +4,17 @@ The batch at any step is a pure function of the seed and the step: an epoch's or
 permutation drawn from (seed, epoch), and a batch is one gather from the padded reviews.
 """
 
+from __future__ import annotations
+
 from collections.abc import Iterator
 from dataclasses import dataclass
 
 import jax
 import numpy as np
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
+from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, UInt
 
+from imdb_jax.corpus import Corpus, keras_shuffle
 from imdb_jax.encoding import (
     Sequences,
     Side,
@@ -35,6 +38,10 @@ class Examples:
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    def __getitem__(self, rows: slice) -> Examples:
+        """The examples of some rows, as a view."""
+        return Examples(self.ids[rows], self.labels[rows])
 
 
 @dataclass(frozen=True)
@@ -78,6 +85,47 @@ def distinct_ids(sequences: Sequences, num_words: int) -> Sequences:
     return Sequences.from_lengths((pairs % num_words).astype(np.int32), lengths)
 
 
+@dataclass(frozen=True)
+class Splits:
+    """The three parts of a data set.
+
+    Attributes:
+      train: what the model learns from.
+      validation: what is watched while it learns; None where nothing was held out for it.
+      test: what its result is measured on.
+    """
+
+    train: Examples
+    validation: Examples | None
+    test: Examples
+
+
+def make_splits(
+    corpus: Corpus, input_format: InputFormat, test_share: float = 0, validation: float = 0
+) -> Splits:
+    """Pads the reviews of a corpus and splits them, in the order of `keras_shuffle`.
+
+    Args:
+      corpus: encoded reviews.
+      input_format: how the model reads a review.
+      test_share: if not 0, train and test reviews are joined, in this order, and the first
+        `test_share` of them are the test set.
+      validation: share of the training reviews, the first of them, to validate on.
+    """
+    train, test = keras_shuffle(corpus)
+    labels = np.concatenate([train.labels, test.labels]).astype(np.float32)
+    # Padded all at once, so that reviews of every split are equally long.
+    examples = Examples(input_format.ids(Sequences.join(train.ranks, test.ranks)), labels)
+    if test_share:
+        num_test = round(test_share * len(examples))
+        testing, training = examples[:num_test], examples[num_test:]
+    else:
+        training, testing = examples[: len(train.labels)], examples[len(train.labels) :]
+    num_validation = round(validation * len(training))
+    held_out = training[:num_validation] if num_validation else None
+    return Splits(training[num_validation:], held_out, testing)
+
+
 def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " num_examples"]:
     """The order of an epoch's examples: a permutation that only (seed, epoch) determine."""
     return np.random.default_rng([seed, epoch]).permutation(num_examples)
@@ -85,7 +133,7 @@ def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " n
 
 def data_mesh() -> Mesh:
     """All devices along one axis, `data`, over which the reviews of a batch are spread."""
-    return jax.make_mesh((jax.device_count(),), ("data",))
+    return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
 
 
 def replicated(mesh: Mesh) -> NamedSharding:

@@ -1,6 +1,7 @@
 """Bag of words into dense layers: Donges, "How to build a neural network with Keras"."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
@@ -35,6 +36,8 @@ class MLP(nn.Module):
       hidden: width of each hidden layer.
       dropout: share of units dropped after each hidden layer but the last, in training.
     """
+
+    bag_of_words: ClassVar[bool] = True  # which words a review holds is all that it reads
 
     num_words: int = 10_000
     hidden: Sequence[int] = (50, 50, 50)

@@ -1,0 +1,226 @@
+"""Encoded data sets: built once, kept in a cache on disk, memory-mapped from there.
+
+The cache holds ranks rather than ids, so that one entry serves every choice of vocabulary size.
+An entry is a directory under `cache_directory()/encoded`, named after all that determines it; its
+manifest has the size and SHA-256 of each file. It is safe to delete at any time.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import tempfile
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int8
+from numpy.typing import NDArray
+
+from imdb_jax import encoding, python2_dict
+from imdb_jax.datasets import Dataset, Report, find_dataset
+from imdb_jax.encoding import (
+    INDEX_FROM,
+    START_ID,
+    UNKNOWN_ID,
+    Sequences,
+    Vocabulary,
+    limit_ids,
+    ranks_to_ids,
+)
+from imdb_jax.errors import UserError
+from imdb_jax.files import file_digest
+
+_SPLITS = ("train", "test")
+_ARRAYS = ("ranks", "offsets", "labels")
+# The source that determines an entry: when it changes, so does the entry's name.
+_CODE = (__file__, encoding.__file__, python2_dict.__file__)
+
+
+@dataclass(frozen=True)
+class EncodedReviews:
+    """The reviews of a split as word ranks.
+
+    Attributes:
+      ranks: rank (from 1) of every word of every review; words not in the vocabulary are left out.
+      labels: 1 for positive, 0 for negative, int8 `[num_reviews]`.
+    """
+
+    ranks: Sequences
+    labels: Int8[np.ndarray, " num_reviews"]
+
+    def __getitem__(self, rows: NDArray[Any]) -> EncodedReviews:
+        """The reviews of these rows, in this order."""
+        return EncodedReviews(self.ranks[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """An encoded data set.
+
+    Attributes:
+      name: the data set's name.
+      vocabulary: the words of its training reviews.
+      train: training reviews.
+      test: test reviews.
+    """
+
+    name: str
+    vocabulary: Vocabulary
+    train: EncodedReviews
+    test: EncodedReviews
+
+
+def cache_directory() -> Path:
+    """Where caches lie: IMDB_JAX_CACHE, else `imdb_jax` in XDG_CACHE_HOME or ~/.cache."""
+    if chosen := os.environ.get("IMDB_JAX_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "imdb_jax"
+
+
+def load_corpus(dataset: Dataset, report: Report = print) -> Corpus:
+    """Encodes a data set, or takes it from the cache if it is there and undamaged."""
+    identity = {
+        "code": [file_digest(Path(module)) for module in _CODE],
+        "dataset": dataset.name,
+        "fingerprint": dataset.fingerprint,
+        "ties": dataset.ties,
+    }
+    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+    entry = cache_directory() / "encoded" / f"{dataset.name}-{key}"
+    if entry.exists():
+        try:
+            return _read_entry(entry, identity)
+        except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+            report(f"The cached encoding {entry} is damaged ({error}); encoding again.")
+    corpus = _encode(dataset)
+    try:
+        _write_entry(entry, identity, corpus)
+    except OSError as error:
+        report(f"The encoded reviews cannot be cached in {entry.parent}: {error.strerror}.")
+    return corpus
+
+
+def _encode(dataset: Dataset) -> Corpus:
+    train = dataset.read("train")
+    vocabulary, train_ranks = Vocabulary.build_and_rank(train.texts, dataset.ties)
+    train_labels = train.labels
+    del train  # the texts of one split at a time are enough in memory
+    test = dataset.read("test")
+    return Corpus(
+        dataset.name,
+        vocabulary,
+        EncodedReviews(train_ranks, train_labels),
+        EncodedReviews(vocabulary.rank(test.texts), test.labels),
+    )
+
+
+def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus) -> None:
+    """Writes an entry under a temporary name and renames it when it is complete."""
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    unfinished = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
+    try:
+        corpus.vocabulary.save(unfinished / "vocabulary.txt")
+        for split in _SPLITS:
+            reviews: EncodedReviews = getattr(corpus, split)
+            arrays = (reviews.ranks.values, reviews.ranks.offsets, reviews.labels)
+            for name, values in zip(_ARRAYS, arrays, strict=True):
+                np.save(unfinished / f"{split}_{name}.npy", values)
+        files = {path.name: file_digest(path) for path in sorted(unfinished.iterdir())}
+        manifest = {**identity, "files": files}
+        (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1))
+        # A damaged entry is replaced; if another process was faster, theirs goes and ours stays.
+        shutil.rmtree(entry, ignore_errors=True)
+        unfinished.rename(entry)
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _read_entry(entry: Path, identity: dict[str, Any]) -> Corpus:
+    """Reads an entry. Raises one of several exceptions if anything about it is not as written."""
+    manifest = json.loads((entry / "manifest.json").read_text())
+    files = manifest.pop("files")
+    if manifest != identity:
+        raise ValueError("its manifest describes something else")
+    for name, digest in files.items():
+        if file_digest(entry / name) != digest:
+            raise ValueError(f"{name} has another checksum")
+    splits = {}
+    for split in _SPLITS:
+        ranks, offsets, labels = (
+            np.load(entry / f"{split}_{name}.npy", mmap_mode="r") for name in _ARRAYS
+        )
+        splits[split] = EncodedReviews(Sequences(ranks, np.array(offsets)), np.array(labels))
+    vocabulary = Vocabulary.load(entry / "vocabulary.txt")
+    return Corpus(identity["dataset"], vocabulary, **splits)
+
+
+def keras_shuffle(corpus: Corpus, seed: int = 113) -> tuple[EncodedReviews, EncodedReviews]:
+    """Train and test reviews in the order in which `keras.datasets.imdb.load_data` gives them."""
+    generator = np.random.RandomState(seed)
+    shuffled = []
+    for reviews in (corpus.train, corpus.test):
+        order = np.arange(len(reviews.labels))
+        generator.shuffle(order)
+        shuffled.append(reviews[order])
+    return shuffled[0], shuffled[1]
+
+
+Arrays = tuple[NDArray[np.object_], NDArray[np.int64]]
+
+
+def load_data(
+    num_words: int | None = None,
+    skip_top: int = 0,
+    maxlen: int | None = None,
+    seed: int = 113,
+    start_char: int | None = START_ID,
+    oov_char: int | None = UNKNOWN_ID,
+    index_from: int = INDEX_FROM,
+    *,
+    dataset: str = "imdb_reviews",
+    data_dir: str | os.PathLike[str] | None = None,
+) -> tuple[Arrays, Arrays]:
+    """Gives the reviews as word ids, like `keras.datasets.imdb.load_data`, from their text.
+
+    Args:
+      num_words: ids from here on become `oov_char`. As in Keras, None means the highest id there
+        is, so that this one word is cut.
+      skip_top: ids below this become `oov_char`.
+      maxlen: leaves out reviews of this many ids or more.
+      seed: of the order of the reviews.
+      start_char: put before each review; None puts nothing.
+      oov_char: stands for words cut; None leaves them out.
+      index_from: added to each rank.
+      dataset: 'imdb_reviews', 'synthetic' or 'auto', as in `find_dataset`.
+      data_dir: TFDS data directory.
+
+    Returns:
+      `(x_train, y_train), (x_test, y_test)`: x is an object array `[num_reviews]` of lists of ids,
+      y int64 `[num_reviews]`, 1 for positive.
+
+    Raises:
+      UserError: the data is not to be had, or `maxlen` leaves no review.
+    """
+    found = find_dataset(dataset, Path(data_dir) if data_dir is not None else None)
+    ids, labels = [], []
+    for reviews in keras_shuffle(load_corpus(found), seed):
+        sequences = ranks_to_ids(reviews.ranks, None, 0, start_char, oov_char, index_from)
+        kept = np.flatnonzero(sequences.lengths < (maxlen or np.inf))
+        if len(kept) == 0:
+            raise UserError(f"maxlen={maxlen} leaves no review; raise it")
+        ids.append(sequences[kept])
+        labels.append(reviews.labels[kept].astype(np.int64))
+    limit = num_words or max(int(part.values.max()) for part in ids)
+    limited = [limit_ids(part, limit, skip_top, oov_char) for part in ids]
+    x_train, x_test = map(_object_array, limited)
+    return (x_train, labels[0]), (x_test, labels[1])
+
+
+def _object_array(sequences: Sequences) -> NDArray[np.object_]:
+    lists = np.empty(len(sequences), object)
+    lists[:] = [ids.tolist() for ids in sequences]
+    return lists

@@ -1,0 +1,128 @@
+"""What people see of a run: progress on the terminal, metrics files, figures.
+
+The only module that knows rich and matplotlib.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, NamedTuple
+
+from imdb_jax.files import write_atomically
+
+if TYPE_CHECKING:
+    from imdb_jax.training import Metrics
+
+
+class Epoch(NamedTuple):
+    """The figures of one epoch.
+
+    Attributes:
+      epoch: number of the epoch, from 1.
+      loss, accuracy: means over the training reviews, each as it was when its batch was trained on.
+      val_loss, val_accuracy: means over the validation reviews after the epoch.
+      seconds: duration of its training.
+    """
+
+    epoch: int
+    loss: float
+    accuracy: float
+    val_loss: float
+    val_accuracy: float
+    seconds: float
+
+
+def note(text: str) -> None:
+    """Prints a remark for the person at the terminal, apart from the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+def format_epoch(row: Epoch, epochs: int) -> str:
+    """One line with the figures of an epoch."""
+    return (
+        f"epoch {row.epoch}/{epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
+        f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  {row.seconds:.2f} s"
+    )
+
+
+@contextmanager
+def epoch_bar(
+    title: str, steps: int, running: Callable[[], Metrics], visible: bool
+) -> Iterator[Callable[[], None]]:
+    """Shows a progress bar while an epoch runs, if standard error is a terminal.
+
+    Args:
+      title: what stands before the bar.
+      steps: number of steps in the epoch.
+      running: gives the mean loss and accuracy so far. It waits for the device, so it is asked a
+        few times a second only.
+      visible: whether to show it at all.
+
+    Yields:
+      A function to call after each step.
+    """
+    if not visible or not sys.stderr.isatty():
+        yield lambda: None
+        return
+
+    from rich.console import Console
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[metrics]}"),
+    )
+    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
+        task = progress.add_task(title, total=steps, metrics="")
+        shown_at = progress.get_time()
+
+        def advance() -> None:
+            nonlocal shown_at
+            if progress.get_time() - shown_at > 0.25:
+                loss, accuracy = running()
+                progress.update(task, metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}")
+                shown_at = progress.get_time()
+            progress.advance(task)
+
+        yield advance
+
+
+def write_metrics(path: Path, rows: Sequence[Epoch]) -> None:
+    """Writes one CSV row per epoch, with a header, at full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Epoch._fields)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def plot_history(path: Path, rows: Sequence[Epoch], title: str, validated_on: str) -> None:
+    """Draws loss and accuracy over the epochs, of training and validation, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    # A Figure of its own rather than pyplot: no display is needed, and no global state is left.
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    epochs = [row.epoch for row in rows]
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        axes.plot(epochs, [getattr(row, metric) for row in rows], "o-", label="training")
+        values = [getattr(row, f"val_{metric}") for row in rows]
+        axes.plot(epochs, values, "s--", label=validated_on)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    write_atomically(path, image.getvalue())

@@ -1,0 +1,52 @@
+"""Trains a model on IMDb reviews: `python -m imdb_jax.train --arch cnn`."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from imdb_jax import cli
+from imdb_jax.config import Config, load_config, load_recipe
+from imdb_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options(Config):
+    """A configuration, and the file that gives its defaults."""
+
+    config: Path | None = None
+    """Recipe of your own, a TOML file; options given here override it."""
+
+
+def parse_arguments(arguments: Sequence[str]) -> Options:
+    """Reads the recipe that the arguments name, then the options that override it."""
+    first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
+    first.add_argument("--arch", nargs="?")
+    first.add_argument("--config", nargs="?", type=Path)
+    named, _ = first.parse_known_args(arguments)
+    recipe = load_config(named.config) if named.config else load_recipe(named.arch or "cnn")
+    if named.arch not in (None, recipe.arch):
+        raise UserError(
+            f"--arch {named.arch} contradicts {named.config}, whose arch is {recipe.arch}"
+        )
+    return cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
+
+
+def train(arguments: Sequence[str]) -> None:
+    """Parses the arguments, trains, and prints the result."""
+    options = parse_arguments(arguments)
+    # Imported here so that --help and mistaken options need not wait for JAX.
+    from imdb_jax.experiment import run
+
+    run(options)
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli.run_command(train)
+
+
+if __name__ == "__main__":
+    main()
