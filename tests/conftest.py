@@ -1,0 +1,54 @@
+"""What all tests share: four virtual devices, strict array semantics, no traces on the machine."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import hypothesis
+import pytest
+
+from imdb_jax import preparation
+from imdb_jax.datasets import Dataset, synthetic_dataset
+
+# Several devices throughout, so that a sharding bug cannot hide. JAX, which nothing above imports,
+# reads these variables when it starts; programs that tests start inherit them.
+os.environ.setdefault("JAX_PLATFORMS", "cpu")
+_DEVICES = "--xla_force_host_platform_device_count"
+if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
+    os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
+# Arrays of different rank never combine silently. The like for dtypes, JAX_NUMPY_DTYPE_PROMOTION
+# set to strict, would be welcome too, but optax's Adam raises a float to the power of an int.
+os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
+
+# Examples take longer on a busy machine; that is no failure.
+hypothesis.settings.register_profile("imdb_jax", deadline=None)
+hypothesis.settings.load_profile("imdb_jax")
+
+_REAL_DATA_DIR = os.environ.get("TFDS_DATA_DIR")
+
+
+@pytest.fixture(autouse=True, scope="session")
+def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
+    """Keeps the machine's caches and data out of the tests, and the tests out of them."""
+    home = tmp_path_factory.mktemp("home")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMDB_JAX_CACHE", str(home / "cache"))
+        # Unset it would mean ~/tensorflow_datasets, where the reviews may be.
+        patch.setenv("TFDS_DATA_DIR", str(home / "no_data"))
+        yield
+
+
+@pytest.fixture(scope="session")
+def real_data_dir() -> Path:
+    """The prepared IMDb reviews; skips the test where there are none. For tests of `real_data`."""
+    if not _REAL_DATA_DIR:
+        pytest.skip("TFDS_DATA_DIR is not set, so there are no IMDb reviews to test with")
+    if not preparation.is_prepared(Path(_REAL_DATA_DIR)):
+        pytest.skip(f"TFDS_DATA_DIR={_REAL_DATA_DIR} holds no prepared IMDb reviews")
+    return Path(_REAL_DATA_DIR)
+
+
+@pytest.fixture(scope="session")
+def small_synthetic() -> Dataset:
+    """So few invented reviews that encoding them and training on them take no time."""
+    return synthetic_dataset(num_train=60, num_test=30)
