@@ -38,6 +38,14 @@ def _isolated(tmp_path_factory: pytest.TempPathFactory) -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _real_data_for_its_tests(request: pytest.FixtureRequest) -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        if _REAL_DATA_DIR and request.node.get_closest_marker("real_data"):
+            patch.setenv("TFDS_DATA_DIR", _REAL_DATA_DIR)
+        yield
+
+
 @pytest.fixture(scope="session")
 def real_data_dir() -> Path:
     """The prepared IMDb reviews; skips the test where there are none. For tests of `real_data`."""
