@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import repeat
 from pathlib import Path
-from typing import Any, Literal, cast, overload
+from typing import Any, Literal, cast, get_args, overload
 
 import numpy as np
 from jaxtyping import Int, Num, UInt8
@@ -138,6 +138,8 @@ class Vocabulary:
 
     def __init__(self, words: Iterable[str], ties: Ties = "alphabetical") -> None:
         """Takes distinct words in order of rank. Raises ValueError on a repeated word."""
+        if ties not in get_args(Ties):
+            raise ValueError(f"ties must be 'alphabetical' or 'keras', not {ties!r}")
         self.words = tuple(words)
         self.ties = ties
         self._rank = {word: rank for rank, word in enumerate(self.words, start=1)}
@@ -256,6 +258,8 @@ _HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, 
 
 def _look_up(texts: Iterable[Text], number_of: Any, *default: int) -> Sequences:
     """Maps every word of every text through `number_of(word, *default)`, as int32."""
+    if isinstance(texts, str | bytes):
+        raise TypeError("expected several texts, such as a list of them, not a single one")
     numbers, lengths = array("i"), array("q")
     arguments = [repeat(value) for value in default]
     for text in texts:
@@ -334,18 +338,20 @@ def pad_sequences(
         if side not in ("pre", "post"):
             raise ValueError(f"{name} must be 'pre' or 'post', not {side!r}")
     try:
-        longest = max(map(len, sequences), default=0)
+        number, longest = len(sequences), max(map(len, sequences), default=0)
         first = next((sequence for sequence in sequences if len(sequence)), ())
     except TypeError as error:
         raise ValueError("sequences must be a list of lists or arrays") from error
     length = longest if maxlen is None else maxlen
     step_shape = np.shape(first)[1:]
-    padded = np.full((len(sequences), length, *step_shape), value, dtype)
+    padded = np.full((number, length, *step_shape), value, dtype)
     for row, sequence in zip(padded, sequences, strict=True):
         # Counting from the end would go wrong where nothing is cut or kept: -0 is the start.
         cut = max(0, len(sequence) - length)
         kept = np.asarray(sequence[cut:] if truncating == "pre" else sequence[:length], dtype)
-        if kept.shape[1:] != step_shape and len(sequence):
+        if not len(kept):
+            continue
+        if kept.shape[1:] != step_shape:
             raise ValueError(f"a step of shape {kept.shape[1:]} among steps of shape {step_shape}")
         if padding == "pre":
             row[length - len(kept) :] = kept
