@@ -24,7 +24,8 @@ def multi_hot(
       float32 `[batch, num_words]`.
     """
     rows = jnp.arange(ids.shape[0])[:, None]
-    hot = jnp.zeros((ids.shape[0], num_words)).at[rows, ids].set(1.0)
+    # JAX adds the size of the axis to negative indices, and it need not fit the dtype of the ids.
+    hot = jnp.zeros((ids.shape[0], num_words)).at[rows, ids.astype(jnp.int32)].set(1.0)
     return hot.at[:, 0].set(0.0)
 
 
