@@ -7,6 +7,7 @@ manifest has the size and SHA-256 of each file. It is safe to delete at any time
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -91,17 +92,27 @@ def load_corpus(dataset: Dataset, report: Report = print) -> Corpus:
     }
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     entry = cache_directory() / "encoded" / f"{dataset.name}-{key}"
-    if entry.exists():
+    if os.path.exists(entry):  # unlike Path's, False for whatever cannot be looked at
         try:
             return _read_entry(entry, identity)
-        except (OSError, ValueError, KeyError, TypeError, UserError) as error:
+        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             report(f"The cached encoding {entry} is damaged ({error}); encoding again.")
+            _remove(entry)
     corpus = _encode(dataset)
     try:
         _write_entry(entry, identity, corpus)
     except OSError as error:
-        report(f"The encoded reviews cannot be cached in {entry.parent}: {error.strerror}.")
+        reason = error.strerror or error  # NumPy's, for a full disk, has no strerror
+        report(f"The encoded reviews cannot be cached in {entry.parent}: {reason}.")
     return corpus
+
+
+def _remove(entry: Path) -> None:
+    if entry.is_dir() and not entry.is_symlink():
+        shutil.rmtree(entry, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            entry.unlink()
 
 
 def _encode(dataset: Dataset) -> Corpus:
@@ -132,9 +143,12 @@ def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus) -> None:
         files = {path.name: file_digest(path) for path in sorted(unfinished.iterdir())}
         manifest = {**identity, "files": files}
         (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        # A damaged entry is replaced; if another process was faster, theirs goes and ours stays.
-        shutil.rmtree(entry, ignore_errors=True)
-        unfinished.rename(entry)
+        try:
+            unfinished.rename(entry)
+        except OSError:
+            # If another process was faster, its entry is as good.
+            if not (entry / "manifest.json").is_file():
+                raise
     finally:
         shutil.rmtree(unfinished, ignore_errors=True)
 
