@@ -1,0 +1,269 @@
+"""From encoded reviews to batches: nothing lost, nothing twice, every batch of one shape."""
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from jax.sharding import AxisType
+
+from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
+from imdb_jax.encoding import Sequences, Vocabulary
+from imdb_jax.pipeline import (
+    Examples,
+    InputFormat,
+    batches,
+    data_mesh,
+    distinct_ids,
+    epoch_order,
+    make_splits,
+    num_batches,
+    replicated,
+)
+
+
+def mesh(num_devices):
+    return jax.make_mesh(
+        (num_devices,),
+        ("data",),
+        axis_types=(AxisType.Auto,),
+        devices=jax.devices()[:num_devices],
+    )
+
+
+def numbered(count, length=3):
+    """Examples whose ids tell which they are."""
+    ids = np.arange(count, dtype=np.uint16)[:, None].repeat(length, axis=1)
+    return Examples(ids, (np.arange(count) % 2).astype("f"))
+
+
+def sequences(lists):
+    values = np.array([value for values in lists for value in values], np.int32)
+    return Sequences.from_lengths(values, np.array([len(values) for values in lists], np.int64))
+
+
+# Batches
+
+
+@given(
+    count=st.integers(1, 40),
+    batch_size=st.integers(1, 50),
+    num_devices=st.integers(1, 4),
+    seed=st.integers(0, 3),
+)
+def test_every_example_counts_exactly_once(count, batch_size, num_devices, seed):
+    examples, order = numbered(count), epoch_order(count, seed, 1)
+    given_batches = list(batches(examples, batch_size, mesh(num_devices), order))
+    assert len(given_batches) == num_batches(count, batch_size)
+    seen = []
+    for batch in given_batches:
+        ids, labels, weights = map(np.asarray, batch)
+        assert set(weights.tolist()) <= {0, 1}
+        assert weights.sum() <= batch_size
+        counting = ids[weights == 1]
+        np.testing.assert_array_equal(labels[weights == 1], counting[:, 0] % 2)
+        seen += counting[:, 0].tolist()
+    assert seen == order.tolist()
+
+
+@given(
+    count=st.integers(1, 40), batch_size=st.integers(1, 50), num_devices=st.sampled_from([1, 3, 4])
+)
+def test_all_batches_have_one_shape_that_the_devices_share_evenly(count, batch_size, num_devices):
+    devices = mesh(num_devices)
+    for batch in batches(numbered(count), batch_size, devices):
+        size = len(batch.weights)
+        assert batch_size <= size < batch_size + num_devices
+        assert [array.shape for array in batch] == [(size, 3), (size,), (size,)]
+        assert [array.dtype for array in batch] == [np.uint16, np.float32, np.float32]
+        for array in batch:
+            shards = array.addressable_shards
+            assert {shard.device for shard in shards} == set(devices.devices.flat)
+            assert {len(shard.data) for shard in shards} == {size // num_devices}
+
+
+def test_an_epoch_is_compiled_once():
+    traced = []
+
+    @jax.jit
+    def step(batch):
+        traced.append(batch.ids.shape)
+        return batch.weights.sum()
+
+    for epoch in (1, 2):
+        order = epoch_order(23, 0, epoch)
+        total = sum(float(step(batch)) for batch in batches(numbered(23), 5, data_mesh(), order))
+        assert total == 23
+    assert traced == [(8, 3)]
+
+
+def test_without_an_order_examples_come_as_they_stand():
+    first, second = batches(numbered(5), 3, mesh(1))
+    assert first.ids[:, 0].tolist() == [0, 1, 2]
+    assert second.ids[:2, 0].tolist() == [3, 4]
+
+
+def test_no_examples_make_no_batches():
+    assert list(batches(numbered(0), 3, data_mesh())) == []
+    assert num_batches(0, 3) == 0
+
+
+def test_mesh_is_all_devices_and_parameters_are_on_each():
+    assert jax.device_count() > 1
+    everywhere = jax.device_put(np.arange(6), replicated(data_mesh()))
+    assert {shard.device for shard in everywhere.addressable_shards} == set(jax.devices())
+    assert all(shard.data.shape == (6,) for shard in everywhere.addressable_shards)
+
+
+# Order
+
+
+@given(count=st.integers(0, 100), seed=st.integers(0, 2**40), epoch=st.integers(1, 1000))
+def test_order_is_a_permutation_that_seed_and_epoch_determine(count, seed, epoch):
+    order = epoch_order(count, seed, epoch)
+    assert sorted(order.tolist()) == list(range(count))
+    np.testing.assert_array_equal(order, epoch_order(count, seed, epoch))
+
+
+def test_order_differs_between_seeds_and_epochs():
+    orders = {tuple(epoch_order(50, seed, epoch)) for seed in range(5) for epoch in range(1, 6)}
+    assert len(orders) == 25
+
+
+def test_order_does_not_depend_on_what_was_drawn_before():
+    np.random.seed(3)  # noqa: NPY002
+    before = epoch_order(50, 1, 2)
+    epoch_order(50, 1, 1)
+    np.random.random()  # noqa: NPY002
+    np.testing.assert_array_equal(before, epoch_order(50, 1, 2))
+
+
+# Ids
+
+
+@given(st.lists(st.lists(st.integers(0, 19), max_size=30), max_size=10))
+def test_distinct_ids_are_the_sorted_set(lists):
+    distinct = distinct_ids(sequences(lists), 20)
+    assert [ids.tolist() for ids in distinct] == [sorted(set(ids)) for ids in lists]
+
+
+def test_distinct_ids_of_many_reviews_with_large_ids():
+    lists = [[88_000, 5, 88_000]] * 30_000  # row times vocabulary exceeds 31 bits
+    distinct = distinct_ids(sequences(lists), 88_587)
+    assert len(distinct) == 30_000
+    np.testing.assert_array_equal(distinct.values.reshape(-1, 2), [[5, 88_000]] * 30_000)
+
+
+RANKS = sequences([[1, 2, 3, 4, 5, 6], [7, 7], [], [300]])
+
+
+def test_ids_start_with_1_and_name_words_beyond_the_vocabulary_2():
+    np.testing.assert_array_equal(
+        InputFormat(num_words=9).ids(RANKS),
+        [[1, 4, 5, 6, 7, 8, 2], [0, 0, 0, 0, 1, 2, 2], [0] * 6 + [1], [0] * 5 + [1, 2]],
+    )
+
+
+@pytest.mark.parametrize(
+    ("padding", "truncating", "first", "second"),
+    [
+        ("pre", "pre", [6, 7, 8, 9], [0, 1, 10, 10]),
+        ("post", "pre", [6, 7, 8, 9], [1, 10, 10, 0]),
+        ("pre", "post", [1, 4, 5, 6], [0, 1, 10, 10]),
+        ("post", "post", [1, 4, 5, 6], [1, 10, 10, 0]),
+    ],
+)
+def test_sides_of_padding_and_truncation(padding, truncating, first, second):
+    ids = InputFormat(400, 4, padding, truncating).ids(RANKS)
+    assert ids.shape == (4, 4)
+    assert ids[:2].tolist() == [first, second]
+
+
+def test_distinct_keeps_each_word_once():
+    ids = InputFormat(400, distinct=True).ids(sequences([[9, 2, 9, 9, 2], [4]]))
+    np.testing.assert_array_equal(ids, [[1, 5, 12], [0, 1, 7]])
+
+
+@pytest.mark.parametrize(
+    ("num_words", "dtype"),
+    [(5, np.uint8), (256, np.uint8), (257, np.uint16), (65_536, np.uint16), (65_537, np.uint32)],
+)
+def test_dtype_is_the_smallest_that_holds_the_ids(num_words, dtype):
+    ranks = sequences([[1, num_words - 4, num_words - 3]])  # the last one is cut
+    for distinct in (False, True):
+        ids = InputFormat(num_words, distinct=distinct).ids(ranks)
+        assert ids.dtype == dtype
+        assert ids.max() == num_words - 1
+
+
+# Splits
+
+
+@pytest.fixture(scope="module")
+def corpus():
+    """A corpus each of whose 50 + 25 reviews is one word, a different one."""
+
+    def reviews(first, count):
+        ranks = np.arange(first, first + count, dtype=np.int32)
+        lengths = np.ones(count, np.int64)
+        return EncodedReviews(Sequences.from_lengths(ranks, lengths), (ranks % 2).astype(np.int8))
+
+    return Corpus("numbered", Vocabulary([]), reviews(1, 50), reviews(51, 25))
+
+
+FORMAT = InputFormat(num_words=1000, max_length=2)
+
+
+def reviews_of(examples):
+    """The rank of each review's only word, having checked the label beside it."""
+    ranks = examples.ids[:, 1].astype(int) - 3
+    np.testing.assert_array_equal(examples.labels, ranks % 2)
+    assert examples.labels.dtype == np.float32
+    return ranks.tolist()
+
+
+@pytest.mark.parametrize(
+    ("test_share", "validation", "sizes"),
+    [
+        (0, 0, (50, None, 25)),
+        (0, 0.4, (30, 20, 25)),
+        (0.2, 0, (60, None, 15)),
+        (0.2, 0.5, (30, 30, 15)),
+        (0.99, 0, (1, None, 74)),
+    ],
+)
+def test_splits_hold_every_review_once(corpus, test_share, validation, sizes):
+    splits = make_splits(corpus, FORMAT, test_share, validation)
+    parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
+    assert tuple(part and len(part) for part in vars(splits).values()) == sizes
+    everything = [review for part in parts for review in reviews_of(part)]
+    assert sorted(everything) == list(range(1, 76))
+
+
+def test_own_test_split_is_kept_and_validation_comes_from_training(corpus):
+    splits = make_splits(corpus, FORMAT, validation=0.4)
+    assert sorted(reviews_of(splits.test)) == list(range(51, 76))
+    kept = make_splits(corpus, FORMAT)
+    assert reviews_of(splits.validation) + reviews_of(splits.train) == reviews_of(kept.train)
+
+
+def test_test_share_is_the_first_of_train_and_test_joined(corpus):
+    apart, joined = make_splits(corpus, FORMAT), make_splits(corpus, FORMAT, test_share=0.2)
+    everything = reviews_of(apart.train) + reviews_of(apart.test)
+    assert reviews_of(joined.test) + reviews_of(joined.train) == everything
+
+
+def test_splits_are_the_same_each_time_and_in_keras_order(corpus):
+    splits, again = (make_splits(corpus, FORMAT, 0, 0.4) for _ in range(2))
+    for part, same in zip(vars(splits).values(), vars(again).values(), strict=True):
+        np.testing.assert_array_equal(part.ids, same.ids)
+    train, _ = keras_shuffle(corpus)
+    assert reviews_of(splits.validation) == [int(ranks[0]) for ranks in train.ranks[np.arange(20)]]
+
+
+def test_reviews_of_all_splits_are_equally_long():
+    labels = np.array([0, 1], np.int8)
+    train = EncodedReviews(sequences([[1], [2]]), labels)
+    test = EncodedReviews(sequences([[1, 1, 1, 1], [2]]), labels)
+    splits = make_splits(Corpus("ragged", Vocabulary([]), train, test), InputFormat(100))
+    assert splits.train.ids.shape == splits.test.ids.shape == (2, 5)
