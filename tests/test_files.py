@@ -1,0 +1,63 @@
+"""Files that appear whole or not at all."""
+
+import errno
+import hashlib
+import os
+import stat
+
+import pytest
+
+from imdb_jax.files import file_digest, write_atomically
+
+
+@pytest.mark.parametrize("data", [b"", b"new\r\n\x00\xff", b"x" * 1_000_000])
+def test_writes_and_replaces(tmp_path, data):
+    path = tmp_path / "file"
+    for _ in range(2):
+        write_atomically(path, data)
+        assert path.read_bytes() == data
+    assert list(tmp_path.iterdir()) == [path]
+
+
+@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
+def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, step, error):
+    path = tmp_path / "file"
+    path.write_bytes(b"old")
+
+    def fail(*_):
+        raise error
+
+    with monkeypatch.context() as patch:
+        patch.setattr(os, step, fail)
+        with pytest.raises(type(error)):
+            write_atomically(path, b"new")
+    assert path.read_bytes() == b"old"
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_directory_in_the_way_is_left_alone(tmp_path):
+    path = tmp_path / "directory"
+    path.mkdir()
+    with pytest.raises(IsADirectoryError):
+        write_atomically(path, b"new")
+    assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_missing_directory_is_an_error(tmp_path):
+    with pytest.raises(FileNotFoundError):
+        write_atomically(tmp_path / "none" / "file", b"")
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    write_atomically(tmp_path / "atomic", b"")
+    (tmp_path / "plain").touch()
+    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("atomic", "plain")}
+    assert len(modes) == 1
+
+
+def test_digest_is_sha256(tmp_path):
+    (tmp_path / "file").write_bytes(b"some\ndata")
+    assert file_digest(tmp_path / "file") == hashlib.sha256(b"some\ndata").hexdigest()
+    with pytest.raises(FileNotFoundError):
+        file_digest(tmp_path / "none")
