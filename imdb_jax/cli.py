@@ -42,10 +42,15 @@ def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> 
 
 
 def _one_line(box: str) -> str:
-    """The message within the box that tyro draws around it, and the option that it suggests."""
-    lines = [line.strip("│ \n") for line in box.splitlines() if line.startswith("│")]
-    rules = [i for i, line in enumerate(lines) if set(line) == {"─"}] or [len(lines)]
-    message = " ".join(lines[: rules[0]])
+    """The message within the box that tyro draws around it, and the option that it suggests.
+
+    Rules divide what is in the box. Where standard output is not UTF-8, the box has no frame, and
+    the title, else part of the frame, is the first of the parts.
+    """
+    framed = box.startswith("╭")
+    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
+    parts = re.split(r"\n(?:─+|-+)\n", "\n".join(filter(None, lines)))
+    message = " ".join((parts[not framed :] or parts)[0].split())
     near = re.search(r"Perhaps you meant:.*?(--[\w.-]+)", " ".join(lines))
     return f"{message} (did you mean {near[1]}?)" if near else message
 

@@ -103,9 +103,11 @@ class Config:
             if getattr(self, name) not in choices:
                 raise UserError(unknown_name(name, getattr(self, name), choices))
         for name, value in self.model.items():
-            sizes = value if isinstance(value, list | tuple) else [value]
-            if any(size < 0 for size in sizes):
-                raise UserError(f"model.{name} must not be negative, not {value}")
+            for size in value if isinstance(value, list | tuple) else [value]:
+                if not isinstance(size, int | float):
+                    raise UserError(f"model.{name} must be made of numbers, not {value!r}")
+                if size < 0:
+                    raise UserError(f"model.{name} must not be negative, not {value}")
 
 
 # 0 to 3 mark padding, start and unknown words, so that 5 is the least with a word in it.
@@ -150,6 +152,7 @@ def load_config(path: Path) -> Config:
             return _from_table(Config(), table)
         if "arch" not in table:
             raise UserError("the key 'arch' is missing")
+        _check_type("arch", table["arch"], str)
         return _from_table(load_recipe(table["arch"]), table)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
@@ -169,8 +172,9 @@ _NOT_SAVED = ("workdir", "overwrite", "quiet", "archive", "allow_unverified")
 
 
 def _to_toml(value: Any) -> str:
-    # JSON's strings, numbers, booleans and arrays are TOML's as well.
-    return json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    # JSON's strings, numbers, booleans and arrays are TOML's as well, but for one character.
+    text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    return text.replace("\x7f", r"\u007f")
 
 
 def _from_table(base: Config, table: Mapping[str, Any]) -> Config:
@@ -189,13 +193,21 @@ def _from_table(base: Config, table: Mapping[str, Any]) -> Config:
                 unknown_name("key", f"model.{name}", (f"model.{n}" for n in base.model))
             )
         if base.model:
-            _check_type(f"model.{name}", value, type(base.model[name]))
+            _check_like(f"model.{name}", value, base.model[name])
     changes["model"] = {**base.model, **model}
     return dataclasses.replace(base, **changes)
 
 
 def _is_path(kind: Any) -> bool:
     return Path in typing.get_args(kind)
+
+
+def _check_like(name: str, value: Any, example: Any) -> None:
+    """Checks that a value, and what is in it if it is a list, is of the type of an example."""
+    _check_type(name, value, type(example))
+    if isinstance(value, list) and example:
+        for item in value:
+            _check_type(f"each of {name}", item, type(example[0]))
 
 
 def _check_type(name: str, value: Any, kind: Any) -> None:

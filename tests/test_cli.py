@@ -1,0 +1,209 @@
+"""What a person sees when a command fails: one line and an exit status."""
+
+import errno
+import os
+import subprocess
+import sys
+import textwrap
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+import pytest
+
+from imdb_jax import cli
+from imdb_jax.errors import UserError
+
+
+@dataclass(frozen=True)
+class Options:
+    """Options."""
+
+    epochs: int = 2
+    """Number of epochs."""
+
+    padding: Literal["pre", "post"] = "pre"
+    """Side."""
+
+    workdir: Path | None = None
+    """Directory."""
+
+    quiet: bool = False
+    """Say nothing."""
+
+    sizes: dict[str, Any] = field(default_factory=dict)
+    """Sizes."""
+
+
+DEFAULT = Options(sizes={"hidden": [50, 50], "rate": 0.5})
+
+
+def parse(*arguments: str) -> Options:
+    return cli.parse("a-command", DEFAULT, "What it does.", arguments)
+
+
+def mistake(*arguments: str) -> str:
+    with pytest.raises(UserError) as caught:
+        parse(*arguments)
+    message = str(caught.value)
+    assert "\n" not in message
+    assert not set("│╭╰─") & set(message)
+    return message
+
+
+def run(command: Callable[[list[str]], object], monkeypatch) -> int | str | None:
+    """Exit status of a command that is run with the arguments `--one 1`."""
+    monkeypatch.setattr(sys, "argv", ["program", "--one", "1"])
+    try:
+        cli.run_command(command)
+    except SystemExit as stop:
+        return stop.code
+    return 0
+
+
+def raising(error: BaseException) -> Callable[[list[str]], None]:
+    def command(arguments: list[str]) -> None:
+        raise error
+
+    return command
+
+
+# parse
+
+
+def test_what_is_not_given_is_as_in_the_default():
+    assert parse() == DEFAULT
+    parsed = parse("--epochs", "3", "--workdir", "runs/x", "--quiet", "--sizes.hidden", "7")
+    sizes = {"hidden": [7], "rate": 0.5}
+    assert parsed == Options(epochs=3, workdir=Path("runs/x"), quiet=True, sizes=sizes)
+    assert Options(sizes={"hidden": [50, 50], "rate": 0.5}) == DEFAULT
+
+
+@pytest.mark.parametrize(
+    ("arguments", "parts"),
+    [
+        (["--epoch", "3"], ["--epoch", "(did you mean --epochs?)"]),
+        (["--size.rate", "1"], ["--size.rate", "(did you mean --sizes.rate?)"]),
+        (["--xyzzy"], ["--xyzzy"]),
+        (["stray"], ["stray"]),
+        (["--epochs", "many"], ["--epochs", "'many'"]),
+        (["--epochs"], ["--epochs", "Missing value"]),
+        (["--padding", "left"], ["--padding", "'left'", "'pre', 'post'"]),
+        (["--sizes.hidden", "wide"], ["--sizes.hidden", "'wide'"]),
+    ],
+)
+@pytest.mark.parametrize("columns", ["20", "200"])
+def test_mistakes_take_one_line(monkeypatch, arguments, parts, columns):
+    monkeypatch.setenv("COLUMNS", columns)
+    message = mistake(*arguments)
+    assert message.endswith("; see --help")
+    for part in parts:
+        assert part in message
+
+
+def test_no_suggestion_where_nothing_is_near():
+    assert "did you mean" not in mistake("stray")
+
+
+def test_mistakes_read_the_same_where_output_is_not_utf8():
+    program = f"""
+        import sys
+        sys.path.insert(0, {str(Path(__file__).parent)!r})
+        import test_cli
+        print(test_cli.mistake("--epoch", "3"), test_cli.mistake("--padding", "left"))
+    """
+    outputs = [
+        subprocess.run(
+            [sys.executable, "-c", textwrap.dedent(program)],
+            env={**os.environ, "PYTHONIOENCODING": encoding},
+            capture_output=True,
+            check=True,
+            timeout=60,
+        ).stdout
+        for encoding in ("utf-8", "ascii")
+    ]
+    assert b"Unrecognized options: --epoch, 3 (did you mean --epochs?)" in outputs[0]
+    assert outputs[0] == outputs[1]
+
+
+def test_help_shows_every_option_and_ends_well(capsys):
+    with pytest.raises(SystemExit) as stop:
+        parse("--help")
+    assert stop.value.code in (0, None)
+    out = capsys.readouterr().out
+    assert "a-command" in out
+    assert "What it does." in out
+    for option in ("--epochs", "--padding", "--workdir", "--quiet", "--sizes.hidden"):
+        assert option in out
+
+
+# run_command
+
+
+def test_a_command_gets_the_arguments(monkeypatch, capsys):
+    assert run(print, monkeypatch) == 0
+    assert capsys.readouterr() == ("['--one', '1']\n", "")
+
+
+@pytest.mark.parametrize(
+    ("error", "status", "line"),
+    [
+        (UserError("no such file"), 2, "error: no such file"),
+        (UserError("two\n  lines\tof it"), 2, "error: two lines of it"),
+        (KeyboardInterrupt(), 130, "interrupted"),
+        (OSError(errno.ENOSPC, "No space left"), 2, "error: No space left"),
+        (OSError(errno.ENOSPC, "No space left", "a/b"), 2, "error: No space left: a/b"),
+        (PermissionError(errno.EACCES, "Permission denied", "c"), 2, "error: Permission denied: c"),
+        (OSError(errno.EROFS, "Read-only", "d"), 2, "error: Read-only: d"),
+    ],
+)
+def test_failures_that_people_cause_take_one_line(monkeypatch, capsys, error, status, line):
+    assert run(raising(error), monkeypatch) == status
+    assert capsys.readouterr() == ("", f"{line}\n")
+
+
+@pytest.mark.parametrize(
+    "error", [ValueError("a bug"), AttributeError("a bug"), OSError(errno.EBADF, "a bug")]
+)
+def test_programming_errors_keep_their_traceback(monkeypatch, error):
+    with pytest.raises(type(error), match="a bug"):
+        run(raising(error), monkeypatch)
+
+
+@pytest.mark.parametrize("status", [None, 0, 3])
+def test_a_command_may_choose_its_status(monkeypatch, status):
+    assert run(raising(SystemExit(status)), monkeypatch) == status
+
+
+def run_program(body: str, stdout) -> tuple[int, str]:
+    """Exit status and standard error of a program whose command is `body`."""
+    program = f"from imdb_jax import cli\ndef command(_):\n    {body}\ncli.run_command(command)"
+    process = subprocess.Popen(
+        [sys.executable, "-c", program], stdout=stdout, stderr=subprocess.PIPE, text=True
+    )
+    if stdout == subprocess.PIPE:
+        assert process.stdout is not None
+        process.stdout.close()
+    assert process.stderr is not None
+    with process.stderr as stderr:
+        return process.wait(60), stderr.read()
+
+
+@pytest.mark.parametrize("body", ["print('short')", "print('long' * 1_000_000)"])
+def test_a_reader_that_leaves_ends_the_command_silently(body):
+    assert run_program(body, subprocess.PIPE) == (0, "")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="there is no /dev/full")
+@pytest.mark.parametrize("body", ["print('short')", "print('long' * 1_000_000)"])
+def test_output_to_a_full_disk_is_an_error(body):
+    with open("/dev/full", "wb") as full:
+        assert run_program(body, full) == (2, "error: No space left on device\n")
+
+
+def test_a_bug_shows_its_traceback():
+    status, stderr = run_program("1 / 0", subprocess.DEVNULL)
+    assert status == 1
+    assert stderr.startswith("Traceback")
+    assert stderr.endswith("ZeroDivisionError: division by zero\n")
