@@ -6,7 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from imdb_jax.config import (
@@ -137,6 +137,7 @@ shares = st.floats(0, 1, exclude_max=True)
         },
     ),
 )
+@example(arch="cnn", changes={"data_dir": Path('a "b"\\\x00\t\n\x7f\U0001f3ac')})
 def test_dump_and_load(tmp_path_factory, arch, changes):
     config = dataclasses.replace(load_recipe(arch), **changes)
     path = tmp_path_factory.getbasetemp() / "dumped.toml"
