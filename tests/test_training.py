@@ -260,7 +260,8 @@ def train_epochs(arch, mesh, epochs=2, batch_size=6):
         order = epoch_order(len(examples), 0, epoch)
         for batch in batches(examples, batch_size, mesh, order):
             state, step_sums = train_step(state, batch)
-            sums.append(step_sums)
+            # Steps in flight on virtual devices can wait for each other forever.
+            sums.append(jax.block_until_ready(step_sums))
     return on_host(state), mean_metrics(sums)
 
 
