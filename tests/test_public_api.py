@@ -1,0 +1,87 @@
+"""The names that `import imdb_jax` offers, and what importing them costs."""
+
+import ast
+import inspect
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import imdb_jax
+
+
+@pytest.mark.parametrize("name", imdb_jax.__all__)
+def test_public_name_can_be_imported_and_is_documented(name):
+    public = getattr(imdb_jax, name)
+    assert public.__name__ == name
+    assert inspect.getdoc(public)
+    assert name in dir(imdb_jax)
+
+
+def test_what_tutorials_need_is_public():
+    assert set(imdb_jax.__all__) >= {
+        *("tokenize", "Vocabulary", "pad_sequences", "multi_hot", "load_data"),
+        *("MLP", "EmbeddingMLP", "CNN", "Pooled", "LSTM"),
+        *("create_train_state", "train_step", "eval_step", "Batch", "UserError"),
+    }
+
+
+def test_type_checkers_see_the_same_names():
+    tree = ast.parse(Path(imdb_jax.__file__).read_text())
+    (block,) = (node for node in tree.body if isinstance(node, ast.If))
+    seen = {
+        name.asname: line.module
+        for line in block.body
+        if isinstance(line, ast.ImportFrom)
+        for name in line.names
+    }
+    assert seen == {name: f"imdb_jax.{home}" for name, home in imdb_jax._HOME.items()}
+
+
+def test_star_import():
+    names = {}
+    exec("from imdb_jax import *", names)
+    assert set(imdb_jax.__all__) <= set(names)
+
+
+def test_unknown_name():
+    with pytest.raises(AttributeError, match="'imdb_jax' has no attribute 'tokenise'"):
+        imdb_jax.tokenise  # noqa: B018
+    with pytest.raises(ImportError, match="tokenise"):
+        from imdb_jax import tokenise  # noqa: F401
+
+
+def test_encoding_text_does_not_wait_for_jax():
+    program = (
+        "import sys, imdb_jax; imdb_jax.Vocabulary.build(['a film']).encode('a'); "
+        "imdb_jax.multi_hot([[1]], 2); imdb_jax.pad_sequences([[1]]); "
+        "print({'jax', 'flax', 'optax', 'tensorflow_datasets'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
+    )
+    assert (done.returncode, done.stdout, done.stderr) == (0, "set()\n", "")
+
+
+def test_public_parts_fit_together():
+    """From text to a trained model with public names alone."""
+    import jax
+    import numpy as np
+
+    from imdb_jax import Batch, Pooled, Vocabulary, create_train_state, eval_step, train_step
+
+    texts = ["A wonderful film", "A boring film"] * 4
+    vocabulary = Vocabulary.build(texts)
+    ids = imdb_jax.pad_sequences(vocabulary.encode(texts), maxlen=6)
+    labels = np.array([1, 0] * 4, "f")
+    model = Pooled(num_words=len(vocabulary) + 4, embedding_dim=2, hidden=0)
+    batch = Batch(ids, labels, np.ones(8, "f"))
+    state = create_train_state(model, ids)
+    before = float(eval_step(state, batch).loss)
+    for _ in range(50):
+        state, _ = train_step(state, batch)
+    after = eval_step(state, batch)
+    assert after.loss < before
+    assert after.correct == 8
+    assert jax.tree.all(jax.tree.map(lambda leaf: bool(np.isfinite(leaf).all()), state.params))

@@ -1,0 +1,204 @@
+"""The training command: options over recipes, mistakes in one line, a whole run from a shell."""
+
+import dataclasses
+import json
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from imdb_jax import experiment, train
+from imdb_jax.config import Config, load_recipe, recipe_names
+from imdb_jax.errors import UserError
+from imdb_jax.train import Options, main, parse_arguments
+
+
+def as_config(options):
+    return Config(
+        **{field.name: getattr(options, field.name) for field in dataclasses.fields(Config)}
+    )
+
+
+def shell(*arguments, **environment):
+    return subprocess.run(
+        [sys.executable, *arguments],
+        env=os.environ | environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+# Options
+
+
+@pytest.mark.parametrize("arch", recipe_names())
+def test_architecture_alone_means_its_recipe(arch):
+    assert as_config(parse_arguments(["--arch", arch])) == load_recipe(arch)
+    assert parse_arguments([f"--arch={arch}"]).arch == arch
+
+
+def test_no_arguments_mean_the_cnn():
+    assert as_config(parse_arguments([])) == load_recipe("cnn")
+
+
+def test_options_override_the_recipe_and_leave_the_rest():
+    arguments = "--arch pooled --epochs 3 --learning-rate 0.01 --loss mse --padding pre "
+    arguments += "--overwrite --workdir here --data-dir there --model.hidden 8"
+    options = parse_arguments(arguments.split())
+    assert as_config(options) == dataclasses.replace(
+        load_recipe("pooled"),
+        epochs=3,
+        learning_rate=0.01,
+        loss="mse",
+        padding="pre",
+        overwrite=True,
+        workdir=Path("here"),
+        data_dir=Path("there"),
+        model={"embedding_dim": 16, "hidden": 8},
+    )
+
+
+def test_lists_are_options_too():
+    arguments = "--arch mlp --model.hidden 8 4 --model.dropout 0.5"
+    options = parse_arguments(arguments.split())
+    assert options.model == {"hidden": [8, 4], "dropout": [0.5]}
+
+
+def test_recipe_of_ones_own_is_overridden_by_options(tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('arch = "pooled"\nepochs = 7\nseed = 5\n[model]\nhidden = 3\n')
+    options = parse_arguments(["--config", str(recipe), "--seed", "6"])
+    assert (options.arch, options.epochs, options.seed) == ("pooled", 7, 6)
+    assert options.model == {"embedding_dim": 16, "hidden": 3}
+    assert options.batch_size == load_recipe("pooled").batch_size
+    assert parse_arguments(["--config", str(recipe), "--arch", "pooled"]).epochs == 7
+
+
+def test_help_shows_every_option_and_its_default(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    with pytest.raises(SystemExit) as stop:
+        parse_arguments(["--arch", "pooled", "--help"])
+    assert stop.value.code == 0
+    text, errors = capsys.readouterr()
+    assert errors == ""
+    for field in dataclasses.fields(Options):
+        assert f"--{field.name.replace('_', '-')}" in text
+    for name in load_recipe("pooled").model:
+        assert f"--model.{name.replace('_', '-')}" in text
+    plain = re.sub(r"[│\s]+", " ", text)
+    assert "Times every training review is seen. (default: 40)" in plain
+
+
+# Mistakes
+
+
+def mistake(capsys, monkeypatch, *arguments, run=pytest.fail):
+    """The one line that the command prints before it exits with status 2."""
+    monkeypatch.setattr(sys, "argv", ["imdb-jax-train", *arguments])
+    monkeypatch.setattr(experiment, "run", run)
+    with pytest.raises(SystemExit) as stop:
+        main()
+    assert stop.value.code == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"error: .+\n", errors)  # one line: a dot is anything but a line's end
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("--arch ccn", "did you mean 'cnn'"),
+        ("--arch", "arch"),
+        ("--epoch 3", "--epochs"),
+        ("--epochs three", "three"),
+        ("--epochs 0", "epochs must be at least 1, not 0"),
+        ("--epochs", "--epochs"),
+        ("--learning-rate -1", "learning_rate must be positive"),
+        ("--learning-rate nan", "learning_rate must be positive"),
+        ("--loss hinge", "loss"),
+        ("--validation 1", "validation must be a share"),
+        ("--model.filter 3", "--model.filters"),
+        ("--model.hidden -3", "hidden"),
+        ("--config absent.toml", "absent.toml"),
+        ("cnn", "cnn"),
+    ],
+)
+def test_mistake_is_named_in_one_line(capsys, monkeypatch, arguments, message):
+    assert message in mistake(capsys, monkeypatch, *arguments.split())
+
+
+def test_architecture_that_contradicts_the_file(capsys, monkeypatch, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('arch = "pooled"\n')
+    line = mistake(capsys, monkeypatch, "--config", str(recipe), "--arch", "cnn")
+    assert "--arch cnn contradicts" in line
+
+
+def test_typing_error_in_a_recipe(capsys, monkeypatch, tmp_path):
+    recipe = tmp_path / "mine.toml"
+    recipe.write_text('arch = "pooled"\nepoch = 3\n')
+    line = mistake(capsys, monkeypatch, "--config", str(recipe))
+    assert str(recipe) in line
+    assert "did you mean 'epochs'" in line
+
+
+def test_error_with_several_lines_is_printed_in_one(capsys, monkeypatch):
+    def fail(config):
+        raise UserError("first\nsecond")
+
+    assert mistake(capsys, monkeypatch, run=fail) == "error: first second\n"
+
+
+def test_unknown_data_set(capsys, monkeypatch, tmp_path):
+    arguments = ["--dataset", "syntetic", "--quiet", "--workdir", str(tmp_path / "run")]
+    assert "did you mean 'synthetic'" in mistake(
+        capsys, monkeypatch, *arguments, run=experiment.run
+    )
+
+
+def test_mistakes_and_help_do_not_wait_for_jax():
+    program = (
+        "import sys; from imdb_jax.train import parse_arguments; parse_arguments(['--epochs', '3'])"
+        "; sys.exit(bool({'jax', 'flax', 'numpy'} & set(sys.modules)))"
+    )
+    assert shell("-c", program).returncode == 0
+
+
+# Runs
+
+
+def test_command_trains(capsys, monkeypatch, tmp_path, small_synthetic):
+    asked = []
+    monkeypatch.setattr(
+        experiment, "find_dataset", lambda *request: asked.append(request) or small_synthetic
+    )
+    train.train(
+        f"--arch pooled --dataset synthetic --data-dir there --num-words 50 --max-length 8 "
+        f"--epochs 1 --quiet --workdir {tmp_path}/run".split()
+    )
+    assert asked[0][:2] == ("synthetic", Path("there"))
+    out, errors = capsys.readouterr()
+    assert re.fullmatch(r"test accuracy 0\.\d{4} \(synthetic corpus\)\n", out)
+    assert errors == ""
+
+
+def test_command_in_a_shell(tmp_path):
+    """The whole built-in corpus, a tiny network: the only test that starts the real command."""
+    arguments = "-m imdb_jax.train --arch pooled --dataset synthetic --num-words 200"
+    arguments += f" --max-length 20 --epochs 1 --workdir {tmp_path}/run"
+    done = shell(*arguments.split())
+    assert (done.returncode, done.stderr) == (0, "")
+    result = json.loads((tmp_path / "run" / "result.json").read_text())
+    last = done.stdout.splitlines()[-1]
+    assert last == f"test accuracy {result['test_accuracy']:.4f} (synthetic corpus)"
+    assert result["dataset"] == "synthetic"
+
+    refused = shell(*arguments.split())
+    assert refused.returncode == 2
+    assert refused.stdout == ""
+    assert re.fullmatch(r"error: .*already holds a run.*--overwrite.*\n", refused.stderr)
