@@ -4,6 +4,7 @@ import importlib
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from imdb_jax.classifier import load as load
     from imdb_jax.corpus import load_data as load_data
     from imdb_jax.encoding import Vocabulary as Vocabulary
     from imdb_jax.encoding import multi_hot as multi_hot
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
 # Where each public name lives. They are imported when first used, so that encoding text does not
 # wait for JAX and `--help` does not wait for anything.
 _HOME = {
+    "load": "classifier",
     "load_data": "corpus",
     "Vocabulary": "encoding",
     "multi_hot": "encoding",

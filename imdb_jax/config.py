@@ -96,6 +96,8 @@ class Config:
             share = getattr(self, name)
             if not 0 <= share < 1:
                 raise UserError(f"{name} must be a share, from 0 to below 1, not {share}")
+        if self.seed >= 1 << 63:
+            raise UserError(f"seed must be below 2**63, not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
         for name in ("loss", "padding", "truncating"):

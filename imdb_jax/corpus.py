@@ -12,7 +12,7 @@ import hashlib
 import json
 import os
 import shutil
-import tempfile
+import uuid
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -132,7 +132,8 @@ def _encode(dataset: Dataset) -> Corpus:
 def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus) -> None:
     """Writes an entry under a temporary name and renames it when it is complete."""
     entry.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = Path(tempfile.mkdtemp(dir=entry.parent, prefix=f".{entry.name}."))
+    unfinished = entry.parent / f".{entry.name}.{uuid.uuid4().hex}"
+    unfinished.mkdir()
     try:
         corpus.vocabulary.save(unfinished / "vocabulary.txt")
         for split in _SPLITS:

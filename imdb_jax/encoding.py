@@ -59,7 +59,7 @@ def tokenize(text: Text) -> list[str]:
     return [word for word in words if word]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Sequences:
     """Integer sequences of different lengths, stored end to end.
 
@@ -191,8 +191,12 @@ class Vocabulary:
 
     def rank(self, texts: Iterable[Text]) -> Sequences:
         """Ranks (int32, from 1) of each text's words; words never seen in training are dropped."""
-        ranks = _look_up(texts, self._rank.get, 0)
+        ranks = self.rank_or_zero(texts)
         return ranks.select(ranks.values > 0)
+
+    def rank_or_zero(self, texts: Iterable[Text]) -> Sequences:
+        """Ranks (int32, from 1) of each text's words, with 0 for words never seen in training."""
+        return _look_up(texts, self._rank.get, 0)
 
     @overload
     def encode(self, texts: Text, **options: Any) -> Int[np.ndarray, " length"]: ...

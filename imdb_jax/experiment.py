@@ -30,6 +30,7 @@ from imdb_jax.corpus import load_corpus
 from imdb_jax.datasets import Report, find_dataset
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
+from imdb_jax.evaluation import EVAL_BATCH_SIZE, evaluate, pace
 from imdb_jax.files import write_atomically
 from imdb_jax.models import create_model
 from imdb_jax.pipeline import (
@@ -54,9 +55,6 @@ from imdb_jax.training import (
     mean_metrics,
     train_step,
 )
-
-# Evaluation needs no gradients, hence less memory; the batch size changes no result.
-_EVAL_BATCH_SIZE = 512
 
 
 @dataclass(frozen=True)
@@ -99,8 +97,11 @@ def load_data_for(config: Config, report: Report = reporting.note) -> Experiment
     splits = make_splits(
         corpus, configured_input_format(config), config.test_share, config.validation
     )
-    if not len(splits.train):
-        raise UserError(f"{dataset.name} has no reviews left to train on; hold out fewer")
+    for part, examples in (("train", splits.train), ("test", splits.test)):
+        if not len(examples):
+            raise UserError(
+                f"no reviews of {dataset.name} are left to {part} on; change test_share or validation"
+            )
     return ExperimentData(dataset.name, corpus.vocabulary, splits)
 
 
@@ -124,7 +125,7 @@ class Trainer:
         self.state: TrainState = jax.device_put(state, replicated(self.mesh))
         started = time.perf_counter()
         self._train_step = train_step.lower(self.state, first).compile()
-        evaluated = next(batches(splits.test, _EVAL_BATCH_SIZE, self.mesh))
+        evaluated = next(batches(splits.test, EVAL_BATCH_SIZE, self.mesh))
         self._eval_step = eval_step.lower(self.state, evaluated).compile()
         self.compile_seconds = time.perf_counter() - started
 
@@ -145,23 +146,24 @@ class Trainer:
             for batch in batches(examples, config.batch_size, self.mesh, order):
                 # Only enqueued: the device works while the host cuts the next batch.
                 self.state, step_sums = self._train_step(self.state, batch)
-                sums.append(step_sums)
+                sums.append(pace(step_sums, self.mesh))
                 advance()
             metrics = mean_metrics(sums)
-        if not math.isfinite(metrics.loss):
-            raise UserError(
-                f"the loss became {metrics.loss} in epoch {epoch}; "
-                f"try a learning rate below {config.learning_rate:g}"
-            )
+        _refuse_divergence(metrics, config)
         return metrics, time.perf_counter() - started
 
     def evaluate(self, examples: Examples) -> Metrics:
         """Mean metrics over examples, each counted exactly once."""
-        return mean_metrics(
-            [
-                self._eval_step(self.state, batch)
-                for batch in batches(examples, _EVAL_BATCH_SIZE, self.mesh)
-            ]
+        metrics = evaluate(self.state, examples, self.mesh, self._eval_step)[0]
+        # The effect of an epoch's last step shows in no training loss.
+        _refuse_divergence(metrics, self.config)
+        return metrics
+
+
+def _refuse_divergence(metrics: Metrics, config: Config) -> None:
+    if not math.isfinite(metrics.loss):
+        raise UserError(
+            f"the loss became {metrics.loss}; try a learning rate below {config.learning_rate:g}"
         )
 
 
@@ -181,6 +183,9 @@ def run(config: Config) -> dict[str, Any]:
     say(_versions())
     data = load_data_for(config)
     config = dataclasses.replace(config, dataset=data.dataset, workdir=workdir)
+    if not configured_input_format(config).distinct:
+        # Such a model reads as many words as it was trained on, whatever the data set.
+        config = dataclasses.replace(config, max_length=data.splits.train.ids.shape[1])
     validation, validated_on = data.splits.validation, "validation"
     if validation is None:
         validation, validated_on = data.splits.test, "validation (test reviews)"

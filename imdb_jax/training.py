@@ -149,9 +149,18 @@ def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
 
 
 @jax.jit
-def eval_step(state: TrainState, batch: Batch) -> Sums:
-    """Sums loss and correct answers over a batch, without dropout."""
-    return _sums(state.apply_fn({"params": state.params}, batch.ids), batch, state.loss)
+def eval_step(state: TrainState, batch: Batch) -> tuple[Sums, Float[Array, " batch"]]:
+    """Gives a batch's sums, and the logit of each review, without dropout."""
+    logits = state.apply_fn({"params": state.params}, batch.ids)
+    return _sums(logits, batch, state.loss), logits
+
+
+@partial(jax.jit, static_argnames="apply_fn")
+def predict_step(
+    apply_fn: Callable[..., Any], params: Any, ids: Integer[Array, "batch length"]
+) -> Float[Array, " batch"]:
+    """Gives the probability of 'positive' for each review."""
+    return nn.sigmoid(apply_fn({"params": params}, ids))
 
 
 class Metrics(NamedTuple):

@@ -78,10 +78,10 @@ def test_public_parts_fit_together():
     model = Pooled(num_words=len(vocabulary) + 4, embedding_dim=2, hidden=0)
     batch = Batch(ids, labels, np.ones(8, "f"))
     state = create_train_state(model, ids)
-    before = float(eval_step(state, batch).loss)
+    before = float(eval_step(state, batch)[0].loss)
     for _ in range(50):
         state, _ = train_step(state, batch)
-    after = eval_step(state, batch)
+    after, _ = eval_step(state, batch)
     assert after.loss < before
     assert after.correct == 8
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(np.isfinite(leaf).all()), state.params))

@@ -69,6 +69,10 @@ def assert_equal(tree, other):
     jax.tree.map(np.testing.assert_array_equal, tree, other)
 
 
+def sums_of(state, batch):
+    return eval_step(state, batch)[0]
+
+
 def logits_of(state, batch):
     return np.asarray(jax.jit(state.apply_fn)({"params": state.params}, batch.ids), np.float64)
 
@@ -117,7 +121,7 @@ def test_sums_count_the_reviews_that_have_weight(loss):
     logits, labels = logits_of(state, batch)[counted], batch.labels[counted]
     p = 1 / (1 + np.exp(-logits))
     losses = (p - labels) ** 2 if loss == "mse" else -np.log(np.where(labels == 1, p, 1 - p))
-    sums = eval_step(state, batch)
+    sums = sums_of(state, batch)
     np.testing.assert_allclose(sums.loss, losses.sum(), rtol=1e-5)
     assert sums.correct == np.sum((p > 0.5) == (labels == 1))
     assert sums.examples == 4
@@ -125,7 +129,7 @@ def test_sums_count_the_reviews_that_have_weight(loss):
 
 def test_batch_without_reviews_sums_to_nothing_and_moves_nothing():
     batch = random_batch(weights=np.zeros(6))
-    assert_equal(eval_step(initial("pooled"), batch), Sums(0, 0, 0))
+    assert_equal(sums_of(initial("pooled"), batch), Sums(0, 0, 0))
     state, sums = train_step(fresh("pooled"), batch)
     assert_equal(sums, Sums(0, 0, 0))
     assert_equal(on_host(state)[1], on_host(initial("pooled"))[1])
@@ -134,8 +138,8 @@ def test_batch_without_reviews_sums_to_nothing_and_moves_nothing():
 def test_means_weigh_reviews_not_batches():
     state, whole = initial("pooled"), random_batch(11)
     ragged = [Batch(*(part[rows] for part in whole)) for rows in np.split(np.arange(11), [4, 8])]
-    metrics = mean_metrics([eval_step(state, batch) for batch in ragged])
-    assert metrics == pytest.approx(mean_metrics([eval_step(state, whole)]), rel=1e-6)
+    metrics = mean_metrics([sums_of(state, batch) for batch in ragged])
+    assert metrics == pytest.approx(mean_metrics([sums_of(state, whole)]), rel=1e-6)
 
 
 def test_means_lose_nothing_over_many_batches():
@@ -169,7 +173,7 @@ def test_step_reuses_the_buffers_of_the_state():
 
 def test_evaluation_leaves_the_state_alone():
     state = fresh("pooled")
-    first, second = eval_step(state, random_batch()), eval_step(state, random_batch())
+    first, second = sums_of(state, random_batch()), sums_of(state, random_batch())
     assert_equal(first, second)
     assert_equal(on_host(state), on_host(initial("pooled")))
 
@@ -189,7 +193,7 @@ def test_reviews_of_weight_zero_change_nothing(arch):
 def test_step_reports_sums_from_before_the_update():
     batch = random_batch()
     _, sums = train_step(fresh("pooled"), batch)
-    assert_close(sums, eval_step(initial("pooled"), batch))
+    assert_close(sums, sums_of(initial("pooled"), batch))
 
 
 def test_dropout_is_a_function_of_seed_and_step():
@@ -206,7 +210,7 @@ def test_evaluation_drops_nothing():
     state, batch = initial("mlp"), random_batch()
     p = 1 / (1 + np.exp(-logits_of(state, batch)))
     expected = -np.log(np.where(batch.labels == 1, p, 1 - p)).sum()
-    np.testing.assert_allclose(eval_step(state, batch).loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(sums_of(state, batch).loss, expected, rtol=1e-5)
 
 
 def test_seed_determines_parameters_and_dropout_key():
@@ -294,10 +298,10 @@ def test_interrupted_training_goes_on_as_if_it_had_not_been():
 
 def test_learns_a_few_reviews_by_heart():
     state, batch = fresh("pooled"), random_batch(12)
-    before = mean_metrics([eval_step(state, batch)])
+    before = mean_metrics([sums_of(state, batch)])
     for _ in range(300):
         state, _ = train_step(state, batch)
-    after = mean_metrics([eval_step(state, batch)])
+    after = mean_metrics([sums_of(state, batch)])
     assert after.loss < 0.1 < before.loss
     assert after.accuracy == 1
 

@@ -3,6 +3,7 @@
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.linen.initializers import glorot_uniform, orthogonal
 from flax.typing import Dtype, PRNGKey, Shape
 from jaxtyping import Array, Float, Integer
 
@@ -44,21 +45,25 @@ class LSTM(nn.Module):
           float32 `[batch]`.
         """
         x = Embed(self.num_words, self.embedding_dim)(ids.T)  # time first, as scan wants it
-        # What the words add to the gates does not depend on the state: one product for all steps.
-        gate_inputs = Dense(4 * self.units, bias_init=_forget_bias_one, name="input")(x)
-        recurrent_kernel = self.param(
-            "recurrent_kernel", nn.initializers.orthogonal(), (self.units, 4 * self.units)
+        # One kernel for both inputs of a step, the word's vector and the state.
+        kernel = jnp.concatenate(
+            [
+                self.param("kernel", glorot_uniform(), (self.embedding_dim, 4 * self.units)),
+                self.param("recurrent_kernel", orthogonal(), (self.units, 4 * self.units)),
+            ]
         )
+        bias = self.param("bias", _forget_bias_one, (4 * self.units,))
 
+        @jax.checkpoint  # making a step's gates again is cheaper than keeping those of all steps
         def step(
-            carry: tuple[jax.Array, jax.Array], gate_input: jax.Array
+            carry: tuple[jax.Array, jax.Array], word: jax.Array
         ) -> tuple[tuple[jax.Array, jax.Array], None]:
             cell, hidden = carry
-            gates = jnp.split(gate_input + hidden @ recurrent_kernel, 4, axis=-1)
-            let_in, keep, let_out = (nn.sigmoid(gates[i]) for i in (0, 1, 3))
-            cell = keep * cell + let_in * jnp.tanh(gates[2])
-            return (cell, let_out * jnp.tanh(cell)), None
+            gates = jnp.concatenate([word, hidden], axis=-1) @ kernel + bias[None]
+            let_in, keep, candidate, let_out = jnp.split(gates, 4, axis=-1)
+            cell = nn.sigmoid(keep) * cell + nn.sigmoid(let_in) * jnp.tanh(candidate)
+            return (cell, nn.sigmoid(let_out) * jnp.tanh(cell)), None
 
-        start = jnp.zeros((ids.shape[0], self.units), gate_inputs.dtype)
-        (_, hidden), _ = jax.lax.scan(step, (start, start), gate_inputs)
+        start = jnp.zeros((ids.shape[0], self.units), x.dtype)
+        (_, hidden), _ = jax.lax.scan(step, (start, start), x)
         return Dense(1)(hidden)[:, 0]

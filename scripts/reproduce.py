@@ -1,0 +1,164 @@
+"""Trains every recipe with several seeds and writes the results table of the README.
+
+    python scripts/reproduce.py --keras-backend tensorflow
+
+Each run is a process of its own, `python -m imdb_jax.train`, as anybody would start it; with
+`--keras-backend`, the Keras twin of each recipe is trained on the same arrays beside it (extra
+`bench`). What is in the output directory already is not trained again.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import statistics
+import subprocess
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from imdb_jax import cli
+from imdb_jax.config import recipe_names
+from imdb_jax.errors import UserError
+from imdb_jax.files import write_atomically
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to train, and what to write."""
+
+    arch: tuple[str, ...] = ()
+    """Recipes to train; all of them by default."""
+
+    seeds: int = 5
+    """Number of seeds, from 0, to train each recipe with."""
+
+    out: Path = Path("runs/reproduce")
+    """Directory for the runs, ours and Keras'."""
+
+    keras_backend: str = ""
+    """tensorflow, jax or torch: train the Keras twins as well, on this backend."""
+
+    readme: Path | None = None
+    """Replace the results table in this file, between its two 'results' marks."""
+
+    data_dir: Path | None = None
+    """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+
+
+class Source(NamedTuple):
+    """Where a recipe comes from, and the test accuracy it was published with."""
+
+    name: str
+    published: str
+
+
+_SOURCES = {
+    "mlp": Source("Donges", "0.8950"),
+    "embedding_mlp": Source("Brownlee", "0.8694"),
+    "cnn": Source("Brownlee", "0.8779"),
+    "cnn_global": Source("Brownlee, suggested", "none"),
+    "pooled": Source("TensorFlow", "about 0.87"),
+    "lstm": Source("Brownlee's readers", "below the `cnn`"),
+}
+_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
+
+
+def reproduce(arguments: Sequence[str]) -> None:
+    """Parses the arguments, trains what is missing, prints the table, and writes it if asked."""
+    options = cli.parse("reproduce", Options(), __doc__ or "", arguments)
+    recipes = [arch for arch in _SOURCES if arch in (options.arch or recipe_names())]
+    rows = []
+    for arch in recipes:
+        ours = [train_ours(arch, seed, options) for seed in range(options.seeds)]
+        keras = train_keras(arch, options)
+        rows.append(table_row(arch, ours, keras))
+    table = "\n".join([*_HEADER, *rows, "", footnote(ours[0], keras, options)])
+    print(table)
+    if options.readme:
+        replace_table(options.readme, table)
+
+
+def train_ours(arch: str, seed: int, options: Options) -> dict[str, Any]:
+    """Trains a recipe with a seed, unless its result is there; gives the result."""
+    workdir = options.out / f"{arch}_{seed}"
+    if not (workdir / "result.json").exists():
+        command = ["-m", "imdb_jax.train", "--arch", arch, "--seed", str(seed)]
+        command += ["--dataset", "imdb_reviews", "--workdir", str(workdir), "--overwrite"]
+        command += ["--data-dir", str(options.data_dir)] if options.data_dir else []
+        print(f"{arch}, seed {seed}: ", end="", flush=True)
+        _python([*command, "--quiet"])
+    result: dict[str, Any] = json.loads((workdir / "result.json").read_text())
+    return result
+
+
+def train_keras(arch: str, options: Options) -> list[dict[str, Any]]:
+    """Trains the Keras twin of a recipe with every seed whose result is missing."""
+    if options.keras_backend:
+        script = str(Path(__file__).with_name("keras_baseline.py"))
+        command = [script, "--arch", arch, "--seeds", str(options.seeds)]
+        command += ["--out", str(options.out)]
+        command += ["--data-dir", str(options.data_dir)] if options.data_dir else []
+        _python(command, KERAS_BACKEND=options.keras_backend)
+    paths = [options.out / f"keras_{arch}_{seed}.json" for seed in range(options.seeds)]
+    return [json.loads(path.read_text()) for path in paths if path.exists()]
+
+
+def _python(arguments: list[str], **environment: str) -> None:
+    finished = subprocess.run([sys.executable, *arguments], env={**os.environ, **environment})
+    if finished.returncode:
+        raise UserError(f"{' '.join(arguments)} failed, see above")
+
+
+_HEADER = [
+    "| recipe | source | published | ours | Keras 3 | parameters | seconds, ours | Keras |",
+    "|---|---|---|---|---|---|---|---|",
+]
+
+
+def table_row(arch: str, ours: list[dict[str, Any]], keras: list[dict[str, Any]]) -> str:
+    """One line of the table: accuracies as mean and standard deviation, seconds as the median."""
+    cells = [f"`{arch}`", *_SOURCES[arch], accuracies(ours), accuracies(keras)]
+    cells += [f"{ours[0]['num_params']:,}", seconds(ours), seconds(keras)]
+    return f"| {' | '.join(cells)} |"
+
+
+def accuracies(results: list[dict[str, Any]]) -> str:
+    """Mean and standard deviation of the test accuracies of several runs."""
+    values = [result["test_accuracy"] for result in results]
+    if len(values) < 2:
+        return f"{values[0]:.4f}" if values else "not run"
+    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+
+
+def seconds(results: list[dict[str, Any]]) -> str:
+    """Median seconds that the training of a run took, without start-up, compiling, evaluation."""
+    times = [result["train_seconds"] for result in results]
+    return f"{statistics.median(times):.1f}" if times else "not run"
+
+
+def footnote(ours: dict[str, Any], keras: list[dict[str, Any]], options: Options) -> str:
+    """Says what the table was made with."""
+    with_keras = f", Keras {keras[0]['keras']} on {keras[0]['backend']}" if keras else ""
+    return (
+        f"Test accuracy, mean ± standard deviation over {options.seeds} seeds; median seconds of "
+        f"training alone, on {os.cpu_count()} CPU cores. jax {ours['jax']}, flax {ours['flax']}, "
+        f"Python {ours['python']}{with_keras}."
+    )
+
+
+def replace_table(readme: Path, table: str) -> None:
+    """Puts the table between the marks of a Markdown file. Raises `UserError` without marks."""
+    text = readme.read_text(encoding="utf-8")
+    pattern = re.compile(f"({re.escape(_BEGIN)}\n).*({re.escape(_END)})", re.DOTALL)
+    if not pattern.search(text):
+        raise UserError(f"{readme} lacks the marks {_BEGIN} and {_END}")
+    new = pattern.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", text)
+    write_atomically(readme, new.encode())
+
+
+if __name__ == "__main__":
+    cli.run_command(reproduce)
