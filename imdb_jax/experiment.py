@@ -100,7 +100,7 @@ def load_data_for(config: Config, report: Report = reporting.note) -> Experiment
     for part, examples in (("train", splits.train), ("test", splits.test)):
         if not len(examples):
             raise UserError(
-                f"no reviews of {dataset.name} are left to {part} on; change test_share or validation"
+                f"{dataset.name} has no reviews left to {part} on; change test_share or validation"
             )
     return ExperimentData(dataset.name, corpus.vocabulary, splits)
 
@@ -149,21 +149,22 @@ class Trainer:
                 sums.append(pace(step_sums, self.mesh))
                 advance()
             metrics = mean_metrics(sums)
-        _refuse_divergence(metrics, config)
+        _refuse_divergence(metrics, config, f"in epoch {epoch}")
         return metrics, time.perf_counter() - started
 
     def evaluate(self, examples: Examples) -> Metrics:
         """Mean metrics over examples, each counted exactly once."""
         metrics = evaluate(self.state, examples, self.mesh, self._eval_step)[0]
         # The effect of an epoch's last step shows in no training loss.
-        _refuse_divergence(metrics, self.config)
+        _refuse_divergence(metrics, self.config, "in evaluation")
         return metrics
 
 
-def _refuse_divergence(metrics: Metrics, config: Config) -> None:
+def _refuse_divergence(metrics: Metrics, config: Config, where: str) -> None:
     if not math.isfinite(metrics.loss):
         raise UserError(
-            f"the loss became {metrics.loss}; try a learning rate below {config.learning_rate:g}"
+            f"the loss became {metrics.loss} {where}; "
+            f"try a learning rate below {config.learning_rate:g}"
         )
 
 
