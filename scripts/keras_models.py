@@ -128,5 +128,5 @@ _FIRST_WEIGHTS = {
     "cnn": _CNN_WEIGHTS,
     "cnn_global": _CNN_WEIGHTS,
     "pooled": ("Embed_0/embedding",),
-    "lstm": ("Embed_0/embedding", "input/kernel", "recurrent_kernel", "input/bias"),
+    "lstm": ("Embed_0/embedding", "kernel", "recurrent_kernel", "bias"),
 }
