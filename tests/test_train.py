@@ -198,7 +198,6 @@ def test_command_in_a_shell(tmp_path):
     assert last == f"test accuracy {result['test_accuracy']:.4f} (synthetic corpus)"
     assert result["dataset"] == "synthetic"
 
-    refused = shell(*arguments.split())
-    assert refused.returncode == 2
-    assert refused.stdout == ""
-    assert re.fullmatch(r"error: .*already holds a run.*--overwrite.*\n", refused.stderr)
+    refused = shell("-m", "imdb_jax.train", "--arch", "poled")
+    assert (refused.returncode, refused.stdout) == (2, "")
+    assert re.fullmatch(r"error: .*did you mean 'pooled'.*\n", refused.stderr)

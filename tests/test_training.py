@@ -210,7 +210,9 @@ def test_evaluation_drops_nothing():
     state, batch = initial("mlp"), random_batch()
     p = 1 / (1 + np.exp(-logits_of(state, batch)))
     expected = -np.log(np.where(batch.labels == 1, p, 1 - p)).sum()
-    np.testing.assert_allclose(sums_of(state, batch).loss, expected, rtol=1e-5)
+    sums, logits = eval_step(state, batch)
+    np.testing.assert_allclose(sums.loss, expected, rtol=1e-5)
+    np.testing.assert_allclose(logits, logits_of(state, batch), rtol=1e-5)
 
 
 def test_seed_determines_parameters_and_dropout_key():
