@@ -19,7 +19,7 @@ from imdb_jax.models import create_model
 from imdb_jax.training import Batch, create_train_state, train_step
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
-keras = pytest.importorskip("keras", reason="Keras is not installed (extra `bench`)")
+keras = pytest.importorskip("keras", reason="Keras is not installed (extra `keras`)")
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import keras_models  # noqa: E402
 
