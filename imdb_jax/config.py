@@ -13,22 +13,22 @@ import typing
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+import tyro
 
 from imdb_jax.errors import UserError
 from imdb_jax.suggestions import unknown_name
 
 
 @dataclass(frozen=True)
-class Config:
-    """Everything that determines a run."""
-
-    arch: str = "cnn"
-    """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled or lstm."""
+class DataOptions:
+    """Which reviews are used, and where they come from."""
 
     dataset: str = "auto"
-    """'imdb_reviews', 'synthetic' (the built-in corpus), or 'auto': the reviews if they can be had,
-    else the synthetic corpus."""
+    """'imdb_reviews'; 'synthetic' (the built-in corpus); 'auto': the reviews if they can be had,
+    else the synthetic corpus; a file of your own (.csv, .tsv, .jsonl, .ndjson or .parquet); or
+    another data set that TFDS has prepared, such as 'glue/sst2'."""
 
     data_dir: Path | None = None
     """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
@@ -39,6 +39,37 @@ class Config:
 
     allow_unverified: bool = False
     """Accept an archive whose checksum is not the published one."""
+
+    text_column: Annotated[str, tyro.conf.arg(aliases=("--text-feature",))] = ""
+    """Column of your file, or feature of the TFDS data set, that holds the texts; by default
+    'text', else 'review', 'sentence' or 'content', whichever there is."""
+
+    label_column: Annotated[str, tyro.conf.arg(aliases=("--label-feature",))] = ""
+    """Column or feature that holds the labels; by default 'label', else 'sentiment', 'class' or
+    'target', whichever there is."""
+
+    positive: str = ""
+    """The label that counts as positive; by default the one with a name like 'positive', 'yes' or
+    'good', else the second of the two."""
+
+    test: Path | None = None
+    """File with the test reviews, for a data set that is a file."""
+
+    test_share: float = 0.0
+    """Merge the train and test reviews and test on this share of them, the first; 0 keeps the data
+    set's own test split. Of a single file it is the share held out to test on, 0.2 if 0."""
+
+    def __post_init__(self) -> None:
+        """Raises `UserError` if the share is none."""
+        _check_share("test_share", self.test_share)
+
+
+@dataclass(frozen=True)
+class Config(DataOptions):
+    """Everything that determines a run."""
+
+    arch: str = "cnn"
+    """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled or lstm."""
 
     num_words: int = 10_000
     """Word ids from here on become 'unknown'; the most frequent words have the lowest."""
@@ -51,10 +82,6 @@ class Config:
 
     truncating: Literal["pre", "post"] = "pre"
     """Side on which long reviews are cut."""
-
-    test_share: float = 0.0
-    """Merge the train and test reviews and test on this share of them, the first; 0 keeps the data
-    set's own test split."""
 
     validation: float = 0.0
     """Share of the training reviews, the first, that is held out to validate on; with 0 the
@@ -89,13 +116,11 @@ class Config:
 
     def __post_init__(self) -> None:
         """Raises `UserError`, naming the option, if a value is out of range."""
+        super().__post_init__()
         for name, low in _AT_LEAST.items():
             if getattr(self, name) < low:
                 raise UserError(f"{name} must be at least {low}, not {getattr(self, name)}")
-        for name in ("test_share", "validation"):
-            share = getattr(self, name)
-            if not 0 <= share < 1:
-                raise UserError(f"{name} must be a share, from 0 to below 1, not {share}")
+        _check_share("validation", self.validation)
         if self.seed >= 1 << 63:
             raise UserError(f"seed must be below 2**63, not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
@@ -110,6 +135,11 @@ class Config:
                     raise UserError(f"model.{name} must be made of numbers, not {value!r}")
                 if size < 0:
                     raise UserError(f"model.{name} must not be negative, not {value}")
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise UserError(f"{name} must be a share, from 0 to below 1, not {share}")
 
 
 # 0 to 3 mark padding, start and unknown words, so that 5 is the least with a word in it.
