@@ -50,7 +50,7 @@ class InputFormat:
 
     Attributes:
       num_words: ids from here on become 'unknown'.
-      max_length: ids per review; 0 makes room for the longest.
+      max_length: ids read per review; 0 reads all and makes room for the longest.
       padding: side on which short reviews are filled.
       truncating: side on which long reviews are cut.
       distinct: keep each id once, in ascending order: all that a bag of words can tell.
@@ -65,15 +65,23 @@ class InputFormat:
     def ids(self, ranks: Sequences) -> UInt[np.ndarray, "num_reviews length"]:
         """Makes padded ids `[num_reviews, length]` out of the ranks of each review's words."""
         sequences = ranks_to_ids(ranks, self.num_words)
+        length = self.max_length or None
         if self.distinct:
-            sequences = distinct_ids(sequences, self.num_words)
-        return pad_sequences(
-            sequences,
-            self.max_length or None,
-            np.min_scalar_type(self.num_words - 1),
-            self.padding,
-            self.truncating,
-        )
+            sequences = distinct_ids(cut(sequences, length, self.truncating), self.num_words)
+            length = None
+        dtype = np.min_scalar_type(self.num_words - 1)
+        return pad_sequences(sequences, length, dtype, self.padding, self.truncating)
+
+
+def cut(sequences: Sequences, length: int | None, side: Side) -> Sequences:
+    """Leaves the first (side 'post') or last ('pre') `length` ids of each sequence; None, all."""
+    if length is None:
+        return sequences
+    first = np.repeat(sequences.offsets[:-1], sequences.lengths)
+    place = np.arange(len(sequences.values)) - first
+    if side == "pre":
+        place = np.repeat(sequences.lengths, sequences.lengths) - 1 - place
+    return sequences.select(place < length)
 
 
 def distinct_ids(sequences: Sequences, num_words: int) -> Sequences:

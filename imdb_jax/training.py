@@ -69,8 +69,35 @@ class TrainState(struct.PyTreeNode):
 
 
 def keras_adam(learning_rate: optax.ScalarOrSchedule = 1e-3) -> optax.GradientTransformation:
-    """Adam with the constants that Keras gives it (optax's epsilon is 1e-8)."""
-    return optax.adam(learning_rate, b1=0.9, b2=0.999, eps=1e-7)
+    """Adam as Keras computes it, with Keras' constants."""
+    return optax.chain(_scale_by_keras_adam(), optax.scale_by_learning_rate(learning_rate))
+
+
+def _scale_by_keras_adam() -> optax.GradientTransformation:
+    """Adam's rescaling with epsilon (1e-7) added before the bias of the moments is corrected.
+
+    That is the form of section 2 of Kingma and Ba (2014), Keras' own. `optax.adam` adds epsilon
+    afterwards: in its terms Keras' starts at 3.2e-6. Rare words, whose gradients are that small,
+    notice.
+    """
+    b1, b2, epsilon = 0.9, 0.999, 1e-7
+
+    def init(params: Any) -> optax.ScaleByAdamState:
+        zeros = partial(jax.tree.map, jnp.zeros_like)
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
+
+    def update(
+        gradients: Any, state: optax.OptState, params: Any = None
+    ) -> tuple[Any, optax.ScaleByAdamState]:
+        assert isinstance(state, optax.ScaleByAdamState)
+        step = optax.safe_increment(state.count)
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients)
+        scale = jnp.sqrt(1 - b2**step) / (1 - b1**step)
+        updates = jax.tree.map(lambda m, v: scale * m / (jnp.sqrt(v) + epsilon), mu, nu)
+        return updates, optax.ScaleByAdamState(step, mu, nu)
+
+    return optax.GradientTransformation(init, update)
 
 
 def create_train_state(

@@ -21,6 +21,9 @@ if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
 # set to strict, would be welcome too, but optax's Adam raises a float to the power of an int.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
+# Nearly all that the tests wait for is XLA making tiny programs fast.
+os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+
 # Examples take longer on a busy machine; that is no failure.
 hypothesis.settings.register_profile("imdb_jax", deadline=None)
 hypothesis.settings.load_profile("imdb_jax")

@@ -267,3 +267,11 @@ def test_reviews_of_all_splits_are_equally_long():
     test = EncodedReviews(sequences([[1, 1, 1, 1], [2]]), labels)
     splits = make_splits(Corpus("ragged", Vocabulary([]), train, test), InputFormat(100))
     assert splits.train.ids.shape == splits.test.ids.shape == (2, 5)
+
+
+@pytest.mark.parametrize(("side", "kept"), [("post", {1, 4, 5}), ("pre", {6, 7, 8})])
+def test_bag_of_words_is_of_the_words_read(side, kept):
+    """Cutting comes first: the set of a cut review, not a cut set."""
+    ranks = sequences([[1, 2, 3, 4, 5], [4]])
+    ids = InputFormat(50, max_length=3, truncating=side, distinct=True).ids(ranks)
+    assert set(ids[0].tolist()) - {0} == kept

@@ -230,11 +230,11 @@ def test_seed_determines_parameters_and_dropout_key():
 
 
 def test_adam_is_that_of_keras():
-    """Kingma and Ba's algorithm, with Keras' constants, in float64."""
+    """Keras' formula and constants, in float64."""
     optimizer, rate = keras_adam(), 1e-3
     random = np.random.default_rng(0)
     x = random.normal(size=5)
-    # Gradients so small that an epsilon of 1e-8, optax's own, would show.
+    # Gradients so small that another epsilon, or one added elsewhere, would show.
     gradients = random.normal(size=(20, 5)) * [1e-8, 1e-7, 1e-6, 1e-3, 1]
     params, m, v = x.astype("f"), np.zeros(5), np.zeros(5)
     opt_state = optimizer.init(params)
@@ -243,7 +243,7 @@ def test_adam_is_that_of_keras():
         params = optax.apply_updates(params, updates)
         m = 0.9 * m + 0.1 * gradient
         v = 0.999 * v + 0.001 * gradient**2
-        x -= rate * (m / (1 - 0.9**t)) / (np.sqrt(v / (1 - 0.999**t)) + 1e-7)
+        x -= rate * np.sqrt(1 - 0.999**t) / (1 - 0.9**t) * m / (np.sqrt(v) + 1e-7)
         np.testing.assert_allclose(params, x, rtol=0, atol=2e-6)
 
 
@@ -251,8 +251,9 @@ def test_default_optimizer_is_that_of_keras():
     state = created("pooled", seed=1, optimizer=None)
     gradients = jax.tree.map(lambda leaf: np.full(leaf.shape, 1e-7, "f"), state.params)
     updates, _ = state.optimizer.update(gradients, state.opt_state, state.params)
+    root = np.sqrt(0.001)  # of what one gradient leaves in the second moment
     for update in jax.tree.leaves(updates):
-        np.testing.assert_allclose(update, -1e-3 / 2, rtol=1e-4)  # 1e-7 / (1e-7 + epsilon)
+        np.testing.assert_allclose(update, -1e-3 * root / (root + 1), rtol=1e-4)
 
 
 # Many steps
