@@ -94,7 +94,18 @@ class Config(DataOptions):
     """Reviews per step."""
 
     learning_rate: float = 1e-3
-    """Adam's learning rate."""
+    """Adam's learning rate; with a schedule or a warm-up, the highest."""
+
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after the warm-up: not at all, or to 0 at the last step along a
+    line or half a cosine wave."""
+
+    warmup: float = 0.0
+    """Share of all steps over which the learning rate rises from 0, along a line."""
+
+    patience: int = 0
+    """Stop after this many epochs in a row without a lower validation loss, and keep the parameters
+    of the epoch with the lowest; needs validation. 0: train all epochs and keep the last."""
 
     loss: Literal["binary_crossentropy", "mse"] = "binary_crossentropy"
     """Loss: cross-entropy of the logit, or squared error of the probability."""
@@ -107,6 +118,21 @@ class Config(DataOptions):
 
     overwrite: bool = False
     """Replace the run that the directory already holds."""
+
+    resume: bool = False
+    """Continue the run that the directory already holds, with the options it was started with, from
+    its latest checkpoint; start it if there is none. A constant learning rate allows more epochs
+    than before."""
+
+    checkpoint_every: int = 0
+    """Steps between checkpoints, besides the one after each epoch; 0 writes that one only."""
+
+    keep: int = 2
+    """Checkpoints kept: the latest ones, and besides them the one with the lowest validation loss
+    if reviews are held out to validate on. 0 writes none."""
+
+    tensorboard: bool = False
+    """Log each epoch's figures for TensorBoard too (extra 'tensorboard')."""
 
     quiet: bool = False
     """Print the result only."""
@@ -121,11 +147,12 @@ class Config(DataOptions):
             if getattr(self, name) < low:
                 raise UserError(f"{name} must be at least {low}, not {getattr(self, name)}")
         _check_share("validation", self.validation)
+        _check_share("warmup", self.warmup)
         if self.seed >= 1 << 63:
             raise UserError(f"seed must be below 2**63, not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
-        for name in ("loss", "padding", "truncating"):
+        for name in ("loss", "padding", "schedule", "truncating"):
             choices = typing.get_args(_TYPES[name])
             if getattr(self, name) not in choices:
                 raise UserError(unknown_name(name, getattr(self, name), choices))
@@ -135,6 +162,12 @@ class Config(DataOptions):
                     raise UserError(f"model.{name} must be made of numbers, not {value!r}")
                 if size < 0:
                     raise UserError(f"model.{name} must not be negative, not {value}")
+        if self.resume and self.overwrite:
+            raise UserError("resume continues a run and overwrite replaces it; choose one of them")
+        if self.patience and not self.validation:
+            raise UserError("patience needs a validation loss; hold reviews out by validation")
+        if self.patience and not self.keep:
+            raise UserError("patience needs checkpoints to return to; keep must be at least 1")
 
 
 def _check_share(name: str, share: float) -> None:
@@ -143,7 +176,9 @@ def _check_share(name: str, share: float) -> None:
 
 
 # 0 to 3 mark padding, start and unknown words, so that 5 is the least with a word in it.
-_AT_LEAST = {"num_words": 5, "max_length": 0, "epochs": 1, "batch_size": 1, "seed": 0}
+_AT_LEAST = {"num_words": 5, "max_length": 0, "epochs": 1, "batch_size": 1, "seed": 0} | {
+    name: 0 for name in ("patience", "checkpoint_every", "keep")
+}
 _TYPES = typing.get_type_hints(Config)
 
 
@@ -171,7 +206,8 @@ def load_config(path: Path) -> Config:
     What the file leaves out is as in the recipe of its `arch`.
 
     Raises:
-      UserError: the file cannot be read, is not TOML, or has an unknown key or a bad value.
+      UserError: the file cannot be read, is not TOML, was written by a newer version, or has an
+        unknown key or a bad value.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -180,6 +216,7 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
     try:
+        _check_format(table.pop("format", FORMAT))
         if path.parent == recipe_directory():
             return _from_table(Config(), table)
         if "arch" not in table:
@@ -192,15 +229,41 @@ def load_config(path: Path) -> Config:
 
 def dump_config(config: Config) -> str:
     """Writes a configuration as TOML that `load_config` reads back."""
-    values = {name: getattr(config, name) for name in _TYPES if name not in _NOT_SAVED}
+    values = {name: getattr(config, name) for name in _SAVED}
     model = values.pop("model")
-    lines = [f"{name} = {_to_toml(value)}" for name, value in values.items() if value is not None]
+    lines = [f"format = {FORMAT}"]
+    lines += [f"{name} = {_to_toml(value)}" for name, value in values.items() if value is not None]
     lines += ["", "[model]"] + [f"{name} = {_to_toml(value)}" for name, value in model.items()]
     return "\n".join(lines) + "\n"
 
 
+# Of a run directory as a whole: what is in it, where, and what it means. Raised when an older
+# version would misread what this one writes.
+FORMAT = 1
+
 # These say what to do with a directory or the terminal, and are no part of what a run is.
-_NOT_SAVED = ("workdir", "overwrite", "quiet", "archive", "allow_unverified")
+_NOT_SAVED = ("workdir", "overwrite", "resume", "checkpoint_every", "keep", "tensorboard", "quiet")
+_NOT_SAVED += ("archive", "allow_unverified")
+_SAVED = [name for name in _TYPES if name not in _NOT_SAVED]
+
+
+def differences(config: Config, other: Config) -> list[str]:
+    """Names of the options in which two runs differ, those of the model after 'model.'."""
+    names = [name for name in _SAVED if getattr(config, name) != getattr(other, name)]
+    if "model" not in names:
+        return names
+    names.remove("model")
+    models = [{key: _to_toml(v) for key, v in c.model.items()} for c in (config, other)]
+    keys = sorted(models[0].keys() | models[1].keys())
+    return names + [f"model.{key}" for key in keys if models[0].get(key) != models[1].get(key)]
+
+
+def _check_format(number: Any) -> None:
+    if not isinstance(number, int) or number > FORMAT:
+        raise UserError(
+            f"this was written by a newer version of imdb_jax, in format {number}; "
+            f"the installed one reads up to {FORMAT}: upgrade it"
+        )
 
 
 def _to_toml(value: Any) -> str:
