@@ -21,7 +21,7 @@ import numpy as np
 from jaxtyping import Int8
 from numpy.typing import NDArray
 
-from imdb_jax import encoding, python2_dict
+from imdb_jax import encoding, python2_dict, word_table
 from imdb_jax.datasets import Dataset, Report, find_dataset
 from imdb_jax.encoding import (
     INDEX_FROM,
@@ -38,7 +38,7 @@ from imdb_jax.files import file_digest
 _SPLITS = ("train", "test")
 _ARRAYS = ("ranks", "offsets", "labels")
 # The source that determines an entry: when it changes, so does the entry's name.
-_CODE = (__file__, encoding.__file__, python2_dict.__file__)
+_CODE = (__file__, encoding.__file__, word_table.__file__, python2_dict.__file__)
 
 
 @dataclass(frozen=True)

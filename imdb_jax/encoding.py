@@ -15,9 +15,9 @@ import os
 import re
 import string
 from array import array
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import repeat
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal, cast, get_args, overload
 
@@ -28,6 +28,7 @@ from numpy.typing import DTypeLike, NDArray
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 from imdb_jax.python2_dict import python2_dict_order
+from imdb_jax.word_table import WordTable
 
 Text = str | bytes
 Side = Literal["pre", "post"]
@@ -54,9 +55,17 @@ def tokenize(text: Text) -> list[str]:
     Returns:
       The words in order; empty for a text without any.
     """
+    return [word for word in _normalize(text).decode().split(" ") if word]
+
+
+def _normalize(text: Text) -> bytes:
+    """The words of a text in valid UTF-8, with spaces (any number of them) between them."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    words = data.translate(_NORMALIZE).decode("utf-8", "replace").split(" ")
-    return [word for word in words if word]
+    if not isinstance(data, bytes):
+        raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
+    if not data.isascii():
+        data = data.decode("utf-8", "replace").encode()
+    return data.translate(_NORMALIZE)
 
 
 @dataclass(frozen=True, eq=False)
@@ -161,7 +170,7 @@ class Vocabulary:
           The vocabulary, and the ranks of each text's words (int32, from 1).
         """
         number_of = _FirstOccurrence()
-        numbers = _look_up(texts, number_of.__getitem__)
+        numbers = _number_words(texts, number_of)
         counts = np.bincount(numbers.values, minlength=len(number_of))
         words = list(number_of)
         if ties == "keras":
@@ -196,7 +205,16 @@ class Vocabulary:
 
     def rank_or_zero(self, texts: Iterable[Text]) -> Sequences:
         """Ranks (int32, from 1) of each text's words, with 0 for words never seen in training."""
-        return _look_up(texts, self._rank.get, 0)
+        ranks, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        for block in _blocks(map(_normalize, _several(texts))):
+            block_ranks, block_lengths = self._table.look_up(block)
+            ranks.append(block_ranks)
+            lengths.append(block_lengths)
+        return Sequences.from_lengths(np.concatenate(ranks), np.concatenate(lengths))
+
+    @cached_property
+    def _table(self) -> WordTable:
+        return WordTable(self.words)
 
     @overload
     def encode(self, texts: Text, **options: Any) -> Int[np.ndarray, " length"]: ...
@@ -260,17 +278,32 @@ class Vocabulary:
 _HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, ties {}"
 
 
-def _look_up(texts: Iterable[Text], number_of: Any, *default: int) -> Sequences:
-    """Maps every word of every text through `number_of(word, *default)`, as int32."""
+def _several(texts: Iterable[Text]) -> Iterable[Text]:
     if isinstance(texts, str | bytes):
         raise TypeError("expected several texts, such as a list of them, not a single one")
+    return texts
+
+
+def _number_words(texts: Iterable[Text], number_of: Mapping[str, int]) -> Sequences:
+    """Replaces every word of every text by its number, as int32."""
     numbers, lengths = array("i"), array("q")
-    arguments = [repeat(value) for value in default]
-    for text in texts:
+    for text in _several(texts):
         words = tokenize(text)
-        numbers.extend(map(number_of, words, *arguments))
+        numbers.extend(map(number_of.__getitem__, words))
         lengths.append(len(words))
     return Sequences.from_lengths(np.array(numbers, np.int32), np.array(lengths, np.int64))
+
+
+def _blocks(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
+    """Gathers texts, so many at a time that what is computed of them fits the processor's cache."""
+    block, size = [], 0
+    for text in texts:
+        block.append(text)
+        size += len(text)
+        if size > 1 << 18:
+            yield block
+            block, size = [], 0
+    yield block
 
 
 def ranks_to_ids(
