@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import itertools
 import os
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Float32, UInt
+from numpy.typing import NDArray
 
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import Config, load_config
@@ -22,9 +22,11 @@ from imdb_jax.errors import UserError
 from imdb_jax.experiment import configured_input_format, create_configured_model
 from imdb_jax.training import predict_step
 
-# Reviews are predicted this many at a time, fewer only for the sake of short lists: the number of
-# reviews is rounded up to one of these sizes, so that the model is compiled a few times at most.
-_BATCH_SIZES = (1, 8, 64, 512)
+# Texts are predicted this many at a time, fewer only for the sake of short lists: their number is
+# rounded up to one of these sizes, so that the model is compiled a few times at most.
+BATCH_SIZES = (1, 8, 64, 512)
+# A chunk of long texts has fewer of them: it ends where it exceeds this many characters.
+_CHUNK_CHARACTERS = 1 << 22
 
 
 class Prediction(NamedTuple):
@@ -60,7 +62,7 @@ class Classifier:
 
     def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
         """Padded word ids of texts, as the model reads them."""
-        return self._pad(self.vocabulary.rank(texts))
+        return self.pad(self.vocabulary.rank(texts))
 
     def predict(self, texts: Text | Iterable[Text]) -> Float32[np.ndarray, " num_texts"]:
         """Gives the probability that each text is positive.
@@ -73,39 +75,88 @@ class Classifier:
         return np.array(probabilities, np.float32)
 
     def stream(self, texts: Iterable[Text]) -> Iterator[Prediction]:
-        """Predicts texts one after the other, however many there are, in constant memory."""
-        iterator = iter(texts)
-        while chunk := list(itertools.islice(iterator, _BATCH_SIZES[-1])):
-            yield from self._predict_chunk(chunk)
+        """Predicts texts one after the other, however many there are, in constant memory.
+
+        Reads up to two chunks of 512 texts ahead: the device computes the probabilities of one
+        while the next is encoded.
+        """
+        enqueued: _Enqueued | None = None
+        for chunk in _chunks(texts):
+            following = self._enqueue(chunk)
+            if enqueued:
+                yield from enqueued.predictions()
+            enqueued = following
+        if enqueued:
+            yield from enqueued.predictions()
 
     def probabilities(
         self, ids: UInt[np.ndarray, "num_texts length"]
     ) -> Float32[np.ndarray, " num_texts"]:
         """Probabilities of texts that `encode` encoded; at most 512 at a time."""
-        size = next(size for size in _BATCH_SIZES if size >= len(ids))
-        filled = np.pad(ids, ((0, size - len(ids)), (0, 0)))
-        computed = predict_step(self.model.apply, self.params, filled)
-        return np.asarray(computed)[: len(ids)]
+        return np.asarray(self._enqueue_ids(ids))[: len(ids)]
 
-    def _predict_chunk(self, texts: list[Text]) -> Iterator[Prediction]:
-        ranks = self.vocabulary.rank_or_zero(texts)
-        known = ranks.values > 0
-        probabilities = self.probabilities(self._pad(ranks.select(known)))
-        told_apart = known & (ranks.values < self.config.num_words - INDEX_FROM)
-        recognised = ranks.select(told_apart).lengths
-        unknown = 1 - recognised / np.maximum(ranks.lengths, 1)
-        unknown[ranks.lengths == 0] = 0
-        for probability, share in zip(probabilities.tolist(), unknown.tolist(), strict=True):
-            label = "positive" if probability > 0.5 else "negative"
-            yield Prediction(probability, label, share)
-
-    def _pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
+    def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
+        """Padded word ids of texts whose words have these ranks (from 1)."""
         ids = configured_input_format(self.config).ids(ranks)
         if self.config.max_length:
             return ids
         # A model of any length: rounded up, so that it is compiled for a few lengths only.
         length = 1 << max(8, (ids.shape[1] - 1).bit_length())
         return np.pad(ids, ((0, 0), (0, length - ids.shape[1])))
+
+    def told_apart(self, ranks: NDArray[np.int32]) -> NDArray[np.bool_]:
+        """Says of words, by their ranks, which ones the model does not take for just 'unknown'."""
+        return (ranks > 0) & (ranks < self.config.num_words - INDEX_FROM)
+
+    def _enqueue(self, texts: list[Text]) -> _Enqueued:
+        ranks = self.vocabulary.rank_or_zero(texts)
+        probabilities = self._enqueue_ids(self.pad(ranks.select(ranks.values > 0)))
+        recognised = ranks.select(self.told_apart(ranks.values)).lengths
+        return _Enqueued(probabilities, (ranks.lengths - recognised) / np.maximum(ranks.lengths, 1))
+
+    def _enqueue_ids(self, ids: UInt[np.ndarray, "num_texts length"]) -> jax.Array:
+        """The probabilities, which are perhaps not computed yet; filled up to a batch size."""
+        return predict_step(self.model.apply, self.params, fill_batch(ids))
+
+
+@dataclass(frozen=True)
+class _Enqueued:
+    """Texts whose probabilities the device is computing.
+
+    Attributes:
+      probabilities: of the texts, and of what fills the batch.
+      unknown_shares: of the texts, float64.
+    """
+
+    probabilities: jax.Array
+    unknown_shares: NDArray[np.float64]
+
+    def predictions(self) -> Iterator[Prediction]:
+        """Waits for the probabilities."""
+        shares = self.unknown_shares.tolist()
+        for probability, share in zip(
+            np.asarray(self.probabilities).tolist(), shares, strict=False
+        ):
+            label = "positive" if probability > 0.5 else "negative"
+            yield Prediction(probability, label, share)
+
+
+def fill_batch(ids: UInt[np.ndarray, "num_texts length"]) -> UInt[np.ndarray, "size length"]:
+    """Adds empty reviews until there are as many as one of `BATCH_SIZES`."""
+    size = next(size for size in BATCH_SIZES if size >= len(ids))
+    return np.pad(ids, ((0, size - len(ids)), (0, 0)))
+
+
+def _chunks(texts: Iterable[Text]) -> Iterator[list[Text]]:
+    chunk, characters = [], 0
+    for text in texts:
+        chunk.append(text)
+        characters += len(text)
+        if len(chunk) == BATCH_SIZES[-1] or characters > _CHUNK_CHARACTERS:
+            yield chunk
+            chunk, characters = [], 0
+    if chunk:
+        yield chunk
 
 
 def load(path: str | os.PathLike[str]) -> Classifier:

@@ -374,6 +374,8 @@ def pad_sequences(
     for name, side in (("padding", padding), ("truncating", truncating)):
         if side not in ("pre", "post"):
             raise ValueError(f"{name} must be 'pre' or 'post', not {side!r}")
+    if isinstance(sequences, Sequences):
+        return _pad_joined(sequences, maxlen, dtype, padding, truncating, value)
     try:
         number, longest = len(sequences), max(map(len, sequences), default=0)
         first = next((sequence for sequence in sequences if len(sequence)), ())
@@ -395,6 +397,38 @@ def pad_sequences(
         else:
             row[: len(kept)] = kept
     return padded
+
+
+def _pad_joined(
+    sequences: Sequences,
+    maxlen: int | None,
+    dtype: DTypeLike,
+    padding: Side,
+    truncating: Side,
+    value: Any,
+) -> NDArray[Any]:
+    """What `pad_sequences` does, for many sequences at a time."""
+    length = int(sequences.lengths.max(initial=0)) if maxlen is None else maxlen
+    padded = np.full((len(sequences), length), value, dtype)
+    for first in range(0, len(sequences), _ROWS_AT_A_TIME):
+        rows = padded[first : first + _ROWS_AT_A_TIME]
+        start, end = sequences.offsets[[first, first + len(rows)]]
+        offsets = sequences.offsets[first : first + len(rows) + 1] - start
+        lengths = np.diff(offsets)
+        # How many values stand before, or after, each one in its sequence.
+        if truncating == "pre":
+            others = np.repeat(offsets[1:], lengths) - np.arange(1, end - start + 1)
+        else:
+            others = np.arange(end - start) - np.repeat(offsets[:-1], lengths)
+        kept = np.minimum(lengths, length)[:, None]
+        column = np.arange(length)
+        filled = column < kept if padding == "post" else column >= length - kept
+        rows[filled] = sequences.values[start:end][others < length]
+    return padded
+
+
+# Enough for NumPy to be fast, few enough for the intermediate arrays to be small.
+_ROWS_AT_A_TIME = 1024
 
 
 def multi_hot(
