@@ -1,21 +1,37 @@
-"""Where reviews come from: TFDS' `imdb_reviews`, or the built-in synthetic corpus."""
+"""Where reviews come from: TFDS' `imdb_reviews`, the built-in synthetic corpus, or one's own."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
+import json
+from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Bool, Int8
 
-from imdb_jax import preparation, synthetic
+from imdb_jax import labelled, preparation, synthetic, tables, tfds_sets
 from imdb_jax.encoding import Text, Ties
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
+from imdb_jax.labelled import Source, Summary
 from imdb_jax.suggestions import unknown_name
 
+if TYPE_CHECKING:
+    from imdb_jax.config import DataOptions
+
+    Options = TypeVar("Options", bound=DataOptions)
 Report = Callable[[str], None]
+
+BUILT_IN = ("auto", "imdb_reviews", "synthetic")
+_TEST_SHARE = 0.2  # held out of data that has no test split and no share of its own choice
+# The source that determines what is read of a file: when it changes, so do fingerprints.
+_CODE = (__file__, labelled.__file__, tables.__file__, tfds_sets.__file__)
 
 
 @dataclass(frozen=True)
@@ -40,12 +56,50 @@ class Dataset:
       fingerprint: changes whenever the texts, their labels or their order do.
       ties: how the vocabulary orders words that occur equally often.
       read: reads a split.
+      fixed_split: the two splits must not be merged: the test reviews were held out of the training
+        reviews here, before any word was counted, or somebody chose them.
     """
 
     name: str
     fingerprint: str
     ties: Ties
     read: Callable[[str], Reviews]
+    fixed_split: bool = False
+
+
+@dataclass(frozen=True)
+class Layout:
+    """What to read of data of one's own; `config.DataOptions` describes the options."""
+
+    text_column: str = ""
+    label_column: str = ""
+    positive: str = ""
+    test: Path | None = None
+    test_share: float = 0.0
+
+    @classmethod
+    def of(cls, options: DataOptions) -> Layout:
+        """The part of a command's options that is about this."""
+        return cls(**{part.name: getattr(options, part.name) for part in dataclasses.fields(cls)})
+
+    def refuse(self, names: Sequence[str], dataset: str) -> None:
+        """Raises `UserError` if one of these was chosen, which mean nothing to a data set."""
+        for name in names:
+            if getattr(self, name):
+                option = f"--{name.replace('_', '-')}"
+                raise UserError(f"{option} does not go with --dataset {dataset}")
+
+
+def absolute_paths(options: Options) -> Options:
+    """The same options, whose files are found from any working directory."""
+    changes: dict[str, Any] = {
+        name: path.absolute()
+        for name in ("data_dir", "archive", "test")
+        if (path := getattr(options, name)) is not None
+    }
+    if tables.is_table(Path(options.dataset)):
+        changes["dataset"] = str(Path(options.dataset).absolute())
+    return dataclasses.replace(options, **changes)
 
 
 def find_dataset(
@@ -54,25 +108,36 @@ def find_dataset(
     archive: Path | None = None,
     allow_unverified: bool = False,
     report: Report = print,
+    layout: Layout | None = None,
 ) -> Dataset:
     """Finds a data set, and prepares it first if need be.
 
     Args:
-      name: 'imdb_reviews'; 'synthetic'; or 'auto', which is the first if it is prepared or can be
-        downloaded, else the second.
+      name: 'imdb_reviews'; 'synthetic'; 'auto', which is the first if it is prepared or can be
+        downloaded, else the second; a file (see `tables`); or another data set that TFDS has
+        prepared in `data_dir`.
       data_dir: TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets.
       archive: prepare `imdb_reviews` from this file or directory instead of downloading it.
       allow_unverified: accept an archive with another checksum than the published one.
       report: receives lines that say what is going on.
+      layout: what to read of a file or of another data set of TFDS.
 
     Raises:
-      UserError: an unknown name, or the reviews are not to be had.
+      UserError: an unknown name, or the reviews are not to be had, or cannot be used.
     """
+    layout = layout or Layout()
+    if tables.is_table(Path(name)) or Path(name).is_file():
+        return file_dataset(Path(name), layout, report)
+    if name in BUILT_IN:
+        layout.refuse(("text_column", "label_column", "positive", "test"), name)
     if name == "synthetic":
         return synthetic_dataset()
-    if name not in ("auto", "imdb_reviews"):
-        raise UserError(unknown_name("data set", name, ("auto", "imdb_reviews", "synthetic")))
     data_dir = data_dir or preparation.default_data_dir()
+    if name not in BUILT_IN:
+        prepared = tfds_sets.find(name, data_dir)
+        if prepared is None:
+            raise UserError(_not_found(name, data_dir))
+        return tfds_dataset(prepared, layout, report)
     try:
         if archive is not None or not preparation.is_prepared(data_dir):
             preparation.prepare(data_dir, archive, verify=not allow_unverified, report=report)
@@ -80,9 +145,21 @@ def find_dataset(
         if name == "imdb_reviews":
             raise
         report(f"The IMDb reviews are not in {data_dir}, and {error}")
-        report("Training on the built-in synthetic corpus instead: its figures are not IMDb's.")
+        report("Using the built-in synthetic corpus instead: its figures are not IMDb's.")
         return synthetic_dataset()
     return imdb_reviews(data_dir)
+
+
+def _not_found(name: str, data_dir: Path) -> str:
+    if name and Path(name).is_dir():
+        return f"{name} is a directory; give a file: {', '.join(tables.SUFFIXES)}"
+    message = unknown_name("data set", name, (*BUILT_IN, *tfds_sets.names(data_dir)))
+    if tfds_sets.is_name(name):
+        message += (
+            f"; another one of TFDS must lie prepared in {data_dir}, which takes TensorFlow: "
+            f"tfds build {name} --file_format array_record --data_dir {data_dir}"
+        )
+    return message
 
 
 def imdb_reviews(data_dir: Path) -> Dataset:
@@ -119,3 +196,149 @@ def synthetic_dataset(num_train: int | None = None, num_test: int | None = None)
         ties="alphabetical",
         read=lambda split: Reviews(*synthetic.synthetic_reviews(split, sizes[split])),
     )
+
+
+def file_dataset(path: Path, layout: Layout, report: Report = print) -> Dataset:
+    """Labelled reviews of one's own: a file, and another to test on or a share held out of it.
+
+    Raises:
+      UserError: a file cannot be read, has not the columns or has not two labels, or has too few
+        rows.
+    """
+    text, label = _choose_columns(tables.column_names(path), layout, str(path))
+    chosen = dataclasses.replace(layout, text_column=text, label_column=label)
+    files = [path]
+    if layout.test is not None:
+        # The training reviews' columns, which a run remembers.
+        _choose_columns(tables.column_names(layout.test), chosen, str(layout.test))
+        if layout.test.samefile(path):
+            raise UserError(f"{path} cannot be the test file of itself; without --test a share is")
+        files.append(layout.test)
+    sources = [Source(str(file), partial(tables.read_rows, file, (text, label))) for file in files]
+    digests = [file_digest(file) for file in files]
+    dataset = _own_dataset(path.name, digests, chosen, sources, report)
+    return dataclasses.replace(dataset, fixed_split=True)
+
+
+def tfds_dataset(
+    prepared: tfds_sets.PreparedSet, layout: Layout, report: Report = print
+) -> Dataset:
+    """A labelled text data set that TFDS has prepared.
+
+    Where the labels of its test split are hidden, or where it has none, its validation split is
+    tested on; where it has neither, a share of the training reviews.
+
+    Raises:
+      UserError: it has no training reviews, not the features, not two labels, or is damaged.
+    """
+    name = prepared.name
+    layout.refuse(("test",), name)
+    text, label = _choose_columns(prepared.features, layout, name)
+    chosen = dataclasses.replace(layout, text_column=text, label_column=label)
+    if "train" not in prepared.splits:
+        raise UserError(f"{name} has no split 'train', only {', '.join(prepared.splits) or 'none'}")
+
+    sources: dict[str, Source] = {
+        split: Source(f"{name} {split}", partial(prepared.rows, split, text, label))
+        for split in ("train", "test", "validation")
+        if split in prepared.splits
+    }
+    tests = [split for split in sources if split != "train" and any(sources[split].examples())]
+    if tests[:1] != ["test"]:
+        lack = (
+            "the labels of its test split are hidden"
+            if "test" in sources
+            else "it has no test split"
+        )
+        instead = "its validation split" if tests else "a share of the training reviews"
+        report(f"{name}: {lack}, so that {instead} is tested on")
+    return _own_dataset(
+        name,
+        [prepared.fingerprint()],
+        chosen,
+        [sources[split] for split in ("train", *tests[:1])],
+        report,
+    )
+
+
+def _choose_columns(names: Sequence[str], layout: Layout, where: str) -> tuple[str, str]:
+    text = tables.choose_column(
+        names, layout.text_column, tables.TEXT_COLUMNS, where, "--text-column"
+    )
+    label = tables.choose_column(
+        names, layout.label_column, tables.LABEL_COLUMNS, where, "--label-column"
+    )
+    if text == label:
+        raise UserError(f"{where}: the column {text!r} cannot be both text and label")
+    return text, label
+
+
+def _own_dataset(
+    name: str,
+    content: Sequence[str],
+    layout: Layout,
+    sources: Sequence[Source],
+    report: Report,
+) -> Dataset:
+    """The data set of a source of training reviews and, unless they are held out, of test ones.
+
+    Args:
+      name: what results call it.
+      content: changes when the content of a source does.
+      layout: with the columns chosen.
+      sources: one or two.
+      report: receives a line for each source, and more if not all is well.
+    """
+    summaries = [_summarize(source, report) for source in sources]
+    counts = [Counter(summary.labels) for summary in summaries]
+    # Of the training reviews alone, which must have both, and of all, which may have no third.
+    for labels in (counts[0], sum(counts, Counter())):
+        positive, negative = labelled.choose_positive(labels, layout.positive, name)
+    for source, count in zip(sources, counts, strict=True):
+        report(
+            f"{source.name}: {count.total():,} reviews, {count[positive]:,} {positive!r} (positive)"
+            f" and {count[negative]:,} {negative!r} (negative)"
+        )
+    share = 0.0
+    if len(sources) == 1:
+        share = layout.test_share or _TEST_SHARE
+        testing = labelled.held_out(summaries[0].digests, share)
+        report(f"{name}: {testing.sum():,} of the reviews are held out to test on")
+        choices = {"train": (sources[0], ~testing), "test": (sources[0], testing)}
+    else:
+        everything = [np.ones(len(summary.labels), bool) for summary in summaries]
+        choices = dict(zip(("train", "test"), zip(sources, everything, strict=True), strict=True))
+        known = set(summaries[0].digests)
+        if repeated := sum(digest in known for digest in summaries[1].digests):
+            report(f"{sources[1].name}: {repeated:,} of the texts are training reviews as well")
+    for split, (source, chosen) in choices.items():
+        if not chosen.any():
+            raise UserError(f"{source.name} has too few reviews to {split} on some of them")
+    read = [layout.text_column, layout.label_column, positive, share]
+    identity = [*map(file_digest, map(Path, _CODE)), *content, *read]
+    return Dataset(
+        name=name,
+        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+        ties="alphabetical",
+        read=lambda split: _read(*choices[split], positive),
+        fixed_split=len(sources) == 1,
+    )
+
+
+def _summarize(source: Source, report: Report) -> Summary:
+    summary = labelled.summarize(source)
+    remark = labelled.describe_unusable(summary, source.name)
+    if not summary.labels:
+        raise UserError(remark or f"{source.name} has no rows")
+    if remark:
+        report(remark)
+    return summary
+
+
+def _read(source: Source, chosen: Bool[np.ndarray, " num_rows"], positive: str) -> Reviews:
+    texts, labels = [], []
+    for (text, label), keep in zip(source.examples(), chosen, strict=True):
+        if keep:
+            texts.append(text)
+            labels.append(label == positive)
+    return Reviews(texts, np.array(labels, np.int8))

@@ -1,0 +1,139 @@
+"""Text data sets other than the IMDb reviews that TFDS has prepared: found and read on disk.
+
+Only files are looked at, so that no name makes TFDS ask the network, and only ArrayRecord files,
+which need no TensorFlow.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from imdb_jax.errors import UserError
+from imdb_jax.tables import Row
+
+_NAME = re.compile(r"(\w+)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
+_VERSION = re.compile(r"\d+\.\d+\.\d+")
+_CHUNK = 1000  # records at once: five times as fast as one by one
+
+
+@dataclass(frozen=True)
+class PreparedSet:
+    """A prepared data set.
+
+    Attributes:
+      name: such as 'glue/sst2', without the version.
+      directory: where its records lie; called after the version.
+      features: names of its features.
+      splits: names of its splits.
+    """
+
+    name: str
+    directory: Path
+    features: tuple[str, ...]
+    splits: tuple[str, ...]
+
+    def rows(self, split: str, text: str, label: str) -> Iterator[Row]:
+        """Reads the values of two features, record by record.
+
+        A class comes as its name, and as None if it is hidden (-1, as in the test sets of GLUE).
+
+        Raises:
+          UserError: a file is damaged.
+        """
+        builder = _builder(self.directory)
+        # Classes are stored as numbers; only a feature that is one knows their names.
+        name_of = getattr(builder.info.features[label], "int2str", None)
+        number = 0
+        try:
+            source = builder.as_data_source(split)
+            while number < len(source):
+                chunk = range(number, min(number + _CHUNK, len(source)))
+                for record in source.__getitems__(list(chunk)):
+                    number += 1
+                    value = record[label]
+                    if name_of is not None:
+                        value = name_of(int(value)) if value >= 0 else None
+                    yield Row((number, number), (record[text], value))
+        except (RuntimeError, OSError, IndexError) as error:  # ArrayRecord's, for any damage
+            raise UserError(
+                f"the {split} split in {self.directory} is damaged after record {number}: {error}"
+            ) from error
+
+    def fingerprint(self) -> str:
+        """Changes when the files do: names, sizes and times, not contents."""
+        entries = sorted(os.scandir(self.directory), key=lambda entry: entry.name)
+        stats = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries]
+        return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
+
+
+def is_name(name: str) -> bool:
+    """Whether TFDS could call a data set so: NAME, NAME/CONFIG, with or without :VERSION."""
+    return _NAME.fullmatch(name) is not None
+
+
+def find(name: str, data_dir: Path) -> PreparedSet | None:
+    """Finds a data set in a TFDS data directory, in its highest version if none is given.
+
+    Raises:
+      UserError: it is there, but in a format that only TensorFlow reads, or damaged.
+    """
+    match = _NAME.fullmatch(name)
+    if match is None:
+        return None
+    base, config, version = match.groups()
+    versions = _versions(data_dir / base / (config or ""))
+    chosen = [path for path in versions if version in (None, path.name)]
+    if not chosen:
+        return None
+    directory = max(chosen, key=lambda path: [int(part) for part in path.name.split(".")])
+    features, splits = _describe(directory)
+    return PreparedSet(name.partition(":")[0], directory, features, splits)
+
+
+def names(data_dir: Path) -> list[str]:
+    """The data sets that a TFDS data directory holds."""
+    places = [*data_dir.glob("*"), *data_dir.glob("*/*")]
+    return sorted(place.relative_to(data_dir).as_posix() for place in places if _versions(place))
+
+
+def _versions(place: Path) -> list[Path]:
+    return [
+        path.parent
+        for path in place.glob("*/dataset_info.json")
+        if _VERSION.fullmatch(path.parent.name)
+    ]
+
+
+def _describe(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    try:
+        info = json.loads((directory / "dataset_info.json").read_bytes())
+        file_format = info.get("fileFormat", "tfrecord")
+    except (OSError, ValueError, AttributeError) as error:
+        raise UserError(f"{directory}/dataset_info.json is damaged: {error}") from error
+    if file_format != "array_record":
+        raise UserError(
+            f"{directory} is in {file_format} format, which only TensorFlow reads; convert it "
+            f"where TensorFlow is installed: tfds convert_format --dataset_dir {directory} "
+            f"--out_file_format array_record --out_path OTHER/{directory.name}"
+        )
+    info = _builder(directory).info
+    try:
+        return tuple(info.features), tuple(info.splits)
+    except TypeError as error:
+        raise UserError(f"{directory} does not have named features") from error
+
+
+def _builder(directory: Path) -> Any:
+    import tensorflow_datasets as tfds
+
+    try:
+        return tfds.builder_from_directory(directory)
+    except Exception as error:  # of many kinds, for whatever is missing or malformed
+        raise UserError(f"TFDS cannot read {directory}: {error}") from error
