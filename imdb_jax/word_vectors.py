@@ -1,0 +1,91 @@
+"""The word vectors that a model has learnt: which words are alike, and as a word2vec file."""
+
+from __future__ import annotations
+
+import difflib
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+from jaxtyping import Float32
+
+from imdb_jax.encoding import INDEX_FROM, tokenize
+from imdb_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from imdb_jax.classifier import Classifier
+
+
+class WordVectors(NamedTuple):
+    """Words with a vector of their own.
+
+    Attributes:
+      words: the words, the most frequent first.
+      vectors: their vectors, float32 `[num_words, dimensions]`.
+    """
+
+    words: tuple[str, ...]
+    vectors: Float32[np.ndarray, "num_words dimensions"]
+
+
+def word_vectors(classifier: Classifier) -> WordVectors:
+    """Takes the word vectors out of a model.
+
+    Left out are the vectors of padding (id 0), the start (1), unknown words (2) and the unused id
+    3, and words whose id is not below the model's `num_words`: to the model they are all unknown.
+
+    Raises:
+      UserError: the model has no word vectors.
+    """
+    if "Embed_0" not in classifier.params:
+        raise UserError(
+            f"{classifier.config.arch} has no word vectors; it reads which words a review holds"
+        )
+    vectors = np.asarray(classifier.params["Embed_0"]["embedding"], np.float32)
+    words = classifier.vocabulary.words[: len(vectors) - INDEX_FROM - 1]
+    return WordVectors(words, vectors[INDEX_FROM + 1 :][: len(words)])
+
+
+def nearest_words(known: WordVectors, word: str, top: int = 10) -> list[tuple[str, float]]:
+    """Finds the words whose vectors point in the direction most like that of a word's.
+
+    Args:
+      known: words and their vectors.
+      word: a single word, normalised as reviews are.
+      top: number of words to give.
+
+    Returns:
+      Other words with the cosine of the angle between their vector and that of `word`, the largest
+      first.
+
+    Raises:
+      UserError: it is not a single word, or has no vector.
+    """
+    found = tokenize(word)
+    if len(found) != 1:
+        raise UserError(f"{word!r} is not a single word but {len(found)}: {' '.join(found)}")
+    if found[0] not in known.words:
+        near = difflib.get_close_matches(found[0], known.words, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        raise UserError(
+            f"{found[0]!r} is not among the {len(known.words)} words with a vector{hint}"
+        )
+    position = known.words.index(found[0])
+    lengths = np.linalg.norm(known.vectors, axis=1, keepdims=True)
+    # A vector of length zero has no direction: it is like none.
+    directions = known.vectors / np.where(lengths > 0, lengths, 1)
+    cosines = directions @ directions[position]
+    order = np.argsort(-cosines, kind="stable")
+    return [(known.words[i], float(cosines[i])) for i in order[order != position][:top]]
+
+
+def to_word2vec(known: WordVectors) -> bytes:
+    """Writes word vectors in the text format of word2vec, which gensim and others read.
+
+    The first line has the number of words and of dimensions, each further one a word and its
+    values, in UTF-8, separated by single spaces; no word holds a space or a newline. Each value is
+    the shortest number that gives the same float32 again.
+    """
+    lines = [f"{len(known.words)} {known.vectors.shape[1]}"]
+    for word, values in zip(known.words, known.vectors.astype(str).tolist(), strict=True):
+        lines.append(" ".join([word, *values]))
+    return ("\n".join(lines) + "\n").encode()
