@@ -1,0 +1,201 @@
+"""What the reviews are like: sizes, lengths and words, as pure functions of an encoded data set."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+from jaxtyping import Float, Int
+
+from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
+from imdb_jax.encoding import INDEX_FROM, Sequences
+
+QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
+
+
+@dataclass(frozen=True)
+class FrequentWord:
+    """A word and how often it occurs in the training reviews."""
+
+    word: str
+    count: int
+
+
+@dataclass(frozen=True)
+class TypicalWord:
+    """A word that one class uses more than the other.
+
+    Attributes:
+      word: the word.
+      score: how surely, a z-score; see `log_odds`.
+      positive, negative: how often it occurs in the training reviews of each class.
+    """
+
+    word: str
+    score: float
+    positive: int
+    negative: int
+
+
+@dataclass(frozen=True)
+class Exploration:
+    """The figures of a data set, over the reviews of both splits unless it says otherwise.
+
+    Attributes:
+      dataset: its name.
+      num_reviews: number of reviews.
+      class_counts: number of 'positive' and of 'negative' ones.
+      split_class_counts: the same for each split.
+      num_words: where the ids were cut; None if they were not.
+      distinct_words: number of distinct ids (see `distinct_ids`).
+      mean_length, std_length: mean and (population) standard deviation of the number of ids of a
+        review, the start mark included.
+      length_quantiles: lengths below which lie these shares of the reviews.
+      max_length: a number of ids.
+      share_cut: share of the reviews that have more.
+      frequent_words: the most frequent words of the training reviews.
+      typical_words: the words of the training reviews most tied to each class.
+    """
+
+    dataset: str
+    num_reviews: int
+    class_counts: Mapping[str, int]
+    split_class_counts: Mapping[str, Mapping[str, int]]
+    num_words: int | None
+    distinct_words: int
+    mean_length: float
+    std_length: float
+    length_quantiles: Mapping[str, float]
+    max_length: int
+    share_cut: float
+    frequent_words: Sequence[FrequentWord]
+    typical_words: Mapping[str, Sequence[TypicalWord]]
+
+
+def explore(
+    corpus: Corpus, num_words: int | None = None, max_length: int = 500, top: int = 20
+) -> Exploration:
+    """Computes the figures of a data set.
+
+    Args:
+      corpus: the encoded reviews.
+      num_words: ids from here on count as one, 'unknown'.
+      max_length: ids per review beyond which one is cut.
+      top: number of words in each list.
+    """
+    lengths = review_lengths(corpus)
+    splits = {name: class_counts(getattr(corpus, name)) for name in ("train", "test")}
+    return Exploration(
+        dataset=corpus.name,
+        num_reviews=len(lengths),
+        class_counts={name: sum(s[name] for s in splits.values()) for name in splits["train"]},
+        split_class_counts=splits,
+        num_words=num_words,
+        distinct_words=distinct_ids(corpus, num_words),
+        mean_length=float(lengths.mean()),
+        std_length=float(lengths.std()),
+        length_quantiles={f"{q:g}": float(np.quantile(lengths, q)) for q in QUANTILES},
+        max_length=max_length,
+        share_cut=float((lengths > max_length).mean()),
+        frequent_words=frequent_words(corpus, top),
+        typical_words=typical_words(corpus, top),
+    )
+
+
+def class_counts(reviews: EncodedReviews) -> dict[str, int]:
+    """Number of positive and of negative reviews."""
+    positive = int(np.count_nonzero(reviews.labels == 1))
+    return {"positive": positive, "negative": len(reviews.labels) - positive}
+
+
+def review_lengths(corpus: Corpus) -> Int[np.ndarray, " num_reviews"]:
+    """Number of ids of each review, train then test, the start mark included."""
+    return np.concatenate([corpus.train.ranks.lengths, corpus.test.ranks.lengths]) + 1
+
+
+def word_counts(ranks: Sequences, num_words: int) -> Int[np.ndarray, " num_words"]:
+    """How often each word occurs, by rank: the most frequent of the training reviews first."""
+    return np.bincount(ranks.values, minlength=num_words + 1)[1:]
+
+
+def distinct_ids(corpus: Corpus, num_words: int | None = None) -> int:
+    """Number of distinct ids that `load_data(num_words)` gives, marks included.
+
+    As there, None cuts the one word with the highest id.
+    """
+    size = len(corpus.vocabulary)
+    counts = word_counts(corpus.train.ranks, size) + word_counts(corpus.test.ranks, size)
+    ids = np.flatnonzero(counts) + INDEX_FROM + 1
+    if not len(ids):
+        return 1
+    kept = np.count_nonzero(ids < (num_words or ids[-1]))
+    return int(1 + kept + (kept < len(ids)))  # the start mark, the words, the unknown mark
+
+
+def frequent_words(corpus: Corpus, top: int) -> list[FrequentWord]:
+    """The most frequent words of the training reviews."""
+    words = corpus.vocabulary.words
+    counts = word_counts(corpus.train.ranks, len(words))[:top]
+    return [FrequentWord(word, int(n)) for word, n in zip(words[:top], counts, strict=True)]
+
+
+def typical_words(corpus: Corpus, top: int) -> dict[str, list[TypicalWord]]:
+    """The words of the training reviews most tied to each class, by `log_odds`."""
+    train, words = corpus.train, corpus.vocabulary.words
+    positive, negative = (
+        word_counts(train.ranks[np.flatnonzero(train.labels == label)], len(words))
+        for label in (1, 0)
+    )
+    scores = log_odds(positive, negative)
+    order = np.argsort(-scores, kind="stable")
+
+    def listed(ranks: Int[np.ndarray, " number"]) -> list[TypicalWord]:
+        return [
+            TypicalWord(words[i], float(scores[i]), int(positive[i]), int(negative[i]))
+            for i in ranks
+        ]
+
+    tied = {"positive": order[scores[order] > 0], "negative": order[::-1][scores[order[::-1]] < 0]}
+    return {name: listed(ranks[:top]) for name, ranks in tied.items()}
+
+
+def log_odds(
+    first: Int[np.ndarray, " num_words"], second: Int[np.ndarray, " num_words"]
+) -> Float[np.ndarray, " num_words"]:
+    """Log-odds ratio of each word between two groups of texts, as a z-score.
+
+    With an informative Dirichlet prior, after Monroe, Colaresi and Quinn, "Fightin' Words" (2008),
+    section 3: of a word with counts y1, y2 in groups of n1, n2 words, and prior a of
+    all A, the odds in group i are (yi + a) / (ni + A - yi - a), the variance of the logarithm of
+    their ratio is about 1 / (y1 + a) + 1 / (y2 + a), and the score is that logarithm over its
+    standard deviation. The prior is the words of both groups together: a = y1 + y2. It draws rare
+    words, whose counts say little, towards 0.
+
+    Args:
+      first: count of each word in the first group; each word occurs in one of them at least.
+      second: count of each word in the second group.
+
+    Returns:
+      Positive where the first group uses the word more, float64.
+    """
+    if len(first) < 2:
+        return np.zeros(len(first))  # one word has no odds against others
+    prior = first + second
+    groups = [counts + prior for counts in (first, second)]
+    odds = [counts / (counts.sum() - counts) for counts in groups]
+    return np.log(odds[0] / odds[1]) / np.sqrt(1 / groups[0] + 1 / groups[1])
+
+
+def shuffled_rows(corpus: Corpus, split: str) -> Int[np.ndarray, " num_reviews"]:
+    """Rows of a split in the order in which `load_data` gives its reviews."""
+    # Reviews without words, whose labels are their row numbers, show how reviews are shuffled.
+    numbered = {
+        name: EncodedReviews(
+            Sequences(np.zeros(0, np.int32), np.zeros(number + 1, np.int64)), np.arange(number)
+        )
+        for name in ("train", "test")
+        for number in [len(getattr(corpus, name).labels)]
+    }
+    train, test = keras_shuffle(Corpus(corpus.name, corpus.vocabulary, **numbered))
+    return (train if split == "train" else test).labels
