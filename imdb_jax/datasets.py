@@ -56,14 +56,17 @@ class Dataset:
       fingerprint: changes whenever the texts, their labels or their order do.
       ties: how the vocabulary orders words that occur equally often.
       read: reads a split.
-      fixed_split: the two splits must not be merged: the test reviews were held out of the training
-        reviews here, before any word was counted, or somebody chose them.
+      held_out: the test reviews are a share of what is one split at its source, held out before
+        any word is counted.
+      fixed_split: the splits are not to be merged, as the test reviews were held out already, or
+        are in a file that somebody chose for them.
     """
 
     name: str
     fingerprint: str
     ties: Ties
     read: Callable[[str], Reviews]
+    held_out: bool = False
     fixed_split: bool = False
 
 
@@ -321,6 +324,7 @@ def _own_dataset(
         fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
         ties="alphabetical",
         read=lambda split: _read(*choices[split], positive),
+        held_out=len(sources) == 1,
         fixed_split=len(sources) == 1,
     )
 
