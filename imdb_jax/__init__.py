@@ -5,12 +5,14 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from imdb_jax.classifier import load as load
+    from imdb_jax.corpus import get_word_index as get_word_index
     from imdb_jax.corpus import load_data as load_data
     from imdb_jax.encoding import Vocabulary as Vocabulary
     from imdb_jax.encoding import multi_hot as multi_hot
     from imdb_jax.encoding import pad_sequences as pad_sequences
     from imdb_jax.encoding import tokenize as tokenize
     from imdb_jax.errors import UserError as UserError
+    from imdb_jax.keras_weights import load_keras_weights as load_keras_weights
     from imdb_jax.models import CNN as CNN
     from imdb_jax.models import LSTM as LSTM
     from imdb_jax.models import MLP as MLP
@@ -25,12 +27,14 @@ if TYPE_CHECKING:
 # wait for JAX and `--help` does not wait for anything.
 _HOME = {
     "load": "classifier",
+    "get_word_index": "corpus",
     "load_data": "corpus",
     "Vocabulary": "encoding",
     "multi_hot": "encoding",
     "pad_sequences": "encoding",
     "tokenize": "encoding",
     "UserError": "errors",
+    "load_keras_weights": "keras_weights",
     "CNN": "models",
     "LSTM": "models",
     "MLP": "models",

@@ -198,6 +198,7 @@ def load_data(
     *,
     dataset: str = "imdb_reviews",
     data_dir: str | os.PathLike[str] | None = None,
+    exact: bool = False,
 ) -> tuple[Arrays, Arrays]:
     """Gives the reviews as word ids, like `keras.datasets.imdb.load_data`, from their text.
 
@@ -212,17 +213,20 @@ def load_data(
       index_from: added to each rank.
       dataset: 'imdb_reviews', 'synthetic' or 'auto', as in `find_dataset`.
       data_dir: TFDS data directory.
+      exact: demand the very arrays that Keras gives. They follow from reviews that this package
+        prepared. Where others did, the order of the reviews and of words that occur equally often
+        is another.
 
     Returns:
       `(x_train, y_train), (x_test, y_test)`: x is an object array `[num_reviews]` of lists of ids,
       y int64 `[num_reviews]`, 1 for positive.
 
     Raises:
-      UserError: the data is not to be had, or `maxlen` leaves no review.
+      UserError: the data is not to be had, or not as exactly as asked for, or `maxlen` leaves no
+        review.
     """
-    found = find_dataset(dataset, Path(data_dir) if data_dir is not None else None)
     ids, labels = [], []
-    for reviews in keras_shuffle(load_corpus(found), seed):
+    for reviews in keras_shuffle(_find_corpus(dataset, data_dir, exact), seed):
         sequences = ranks_to_ids(reviews.ranks, None, 0, start_char, oov_char, index_from)
         kept = np.flatnonzero(sequences.lengths < (maxlen or np.inf))
         if len(kept) == 0:
@@ -231,11 +235,48 @@ def load_data(
         labels.append(reviews.labels[kept].astype(np.int64))
     limit = num_words or max(int(part.values.max()) for part in ids)
     limited = [limit_ids(part, limit, skip_top, oov_char) for part in ids]
-    x_train, x_test = map(_object_array, limited)
+    x_train, x_test = map(object_array, limited)
     return (x_train, labels[0]), (x_test, labels[1])
 
 
-def _object_array(sequences: Sequences) -> NDArray[np.object_]:
+def get_word_index(
+    *,
+    dataset: str = "imdb_reviews",
+    data_dir: str | os.PathLike[str] | None = None,
+    exact: bool = False,
+) -> dict[str, int]:
+    """Gives the rank of each word, like `keras.datasets.imdb.get_word_index`.
+
+    Args:
+      dataset: as in `load_data`.
+      data_dir: as in `load_data`.
+      exact: as in `load_data`.
+
+    Returns:
+      Word -> rank, from 1, the most frequent first. The word's id is 3 more.
+
+    Raises:
+      UserError: the data is not to be had, or not as exactly as asked for.
+    """
+    words = _find_corpus(dataset, data_dir, exact).vocabulary.words
+    return {word: rank for rank, word in enumerate(words, start=1)}
+
+
+def _find_corpus(dataset: str, data_dir: str | os.PathLike[str] | None, exact: bool) -> Corpus:
+    found = find_dataset(dataset, Path(data_dir) if data_dir is not None else None)
+    if exact and found.ties != "keras":
+        raise UserError(
+            f"{found.name} was prepared without the names of its files, which give Keras' order; "
+            "prepare it once more, in another directory: python -m imdb_jax.train "
+            "--data-dir OTHER --archive aclImdb_v1.tar.gz"
+            if found.name == "imdb_reviews"
+            else f"{found.name} is not the data set that Keras has; exact is for imdb_reviews"
+        )
+    return load_corpus(found)
+
+
+def object_array(sequences: Sequences) -> NDArray[np.object_]:
+    """Makes an object array of lists, `[num_sequences]`, as Keras holds reviews."""
     lists = np.empty(len(sequences), object)
     lists[:] = [ids.tolist() for ids in sequences]
     return lists

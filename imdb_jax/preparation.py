@@ -116,6 +116,24 @@ def prepare(
     report(f"Prepared {total:,} reviews in {data_dir} ({time.monotonic() - started:.0f} s)")
 
 
+def read_archive(archive: Path, *, verify: bool = True, report: Report = print) -> Reviews:
+    """Read the 100,000 reviews of an archive into memory, some 130 MB.
+
+    Args:
+      archive: as for `prepare`.
+      verify: as for `prepare`.
+      report: receives one line of text per step.
+
+    Returns:
+      For each of the splits "train", "test" and "unsupervised": path in the archive, such as
+      `aclImdb/train/pos/0_9.txt`, -> text, without the white space around it.
+
+    Raises:
+      UserError: the archive is not what it should be.
+    """
+    return _load(_accepted(archive, verify), report)
+
+
 def read_split(data_dir: Path, split: str) -> tuple[list[bytes], np.ndarray]:
     """Read one prepared split in TFDS' order.
 
@@ -321,9 +339,13 @@ def _published_archive() -> _Published:
 
 def _obtain(data_dir: Path, archive: Path | None, verify: bool, report: Report) -> Path:
     """Return a tar file or an `aclImdb` directory that may be read."""
-    published = _published_archive()
     if archive is None:
-        return _downloaded(published, data_dir / "downloads", report)
+        return _downloaded(_published_archive(), data_dir / "downloads", report)
+    return _accepted(archive, verify)
+
+
+def _accepted(archive: Path, verify: bool) -> Path:
+    published = _published_archive()
     source = _locate(archive, published.name)
     if verify:
         _verify(source, published)
