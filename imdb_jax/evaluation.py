@@ -29,7 +29,12 @@ def evaluate(
       examples: the reviews.
       mesh: the devices to spread them over.
       step: `eval_step`, or the same compiled ahead of time.
+
+    Raises:
+      ValueError: there are no examples.
     """
+    if not len(examples):
+        raise ValueError("there are no reviews to evaluate on")
     sums, logits = [], []
     for batch in batches(examples, EVAL_BATCH_SIZE, mesh):
         batch_sums, batch_logits = pace(step(state, batch), mesh)

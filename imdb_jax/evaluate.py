@@ -1,0 +1,240 @@
+"""Measures a trained model on labelled reviews: `python -m imdb_jax.evaluate runs/cnn`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+import tyro
+from jaxtyping import Float32, Int
+
+from imdb_jax import cli
+from imdb_jax.config import Config, DataOptions
+from imdb_jax.errors import UserError
+
+if TYPE_CHECKING:
+    from imdb_jax.classifier import Classifier
+    from imdb_jax.datasets import Dataset, Report, Reviews
+
+_TEXT_WIDTH = 300
+_FIGURES = (".png", ".svg", ".pdf")
+
+
+@dataclass(frozen=True)
+class Options(DataOptions):
+    """What to measure, on which reviews, and how to show it."""
+
+    run: tyro.conf.Positional[Path] = Path()
+    """Run directory, such as runs/cnn."""
+
+    dataset: str = ""
+    """By default the data set that the run was trained on, split as it was then. Else as for
+    training: 'imdb_reviews', 'synthetic', a file, or another data set that TFDS has prepared; the
+    words are looked up in the run's vocabulary all the same."""
+
+    split: Literal["", "test", "train", "validation", "all"] = ""
+    """Which of the reviews; by default 'test', and of another data set that has no test reviews of
+    its own, 'all'."""
+
+    wrong: int = 5
+    """How many of the most confidently misjudged reviews to show."""
+
+    json: bool = False
+    """Print a JSON object."""
+
+    plot: Path | None = None
+    """Draw the ROC curve and the reliability diagram to this .png, .svg or .pdf file."""
+
+    quiet: bool = False
+    """Print the result only."""
+
+
+def parse_arguments(arguments: Sequence[str]) -> Options:
+    """Reads the options. Raises `UserError` for a bad one."""
+    default = Options(run=tyro.MISSING)
+    options = cli.parse("imdb_jax.evaluate", default, __doc__ or "", arguments)
+    if options.wrong < 0:
+        raise UserError(f"wrong must be at least 0, not {options.wrong}")
+    if options.plot and options.plot.suffix not in _FIGURES:
+        raise UserError(f"{options.plot} must end in one of {', '.join(_FIGURES)}")
+    return options
+
+
+def evaluate(arguments: Sequence[str]) -> None:
+    """Parses the arguments, evaluates, and prints the result."""
+    options = parse_arguments(arguments)
+    # Imported here so that --help and mistaken options need not wait for JAX.
+    from imdb_jax import reporting, views
+    from imdb_jax.classifier import load
+
+    report: Report = (lambda text: None) if options.quiet else reporting.note
+    classifier = load(options.run)
+    dataset, own = find_reviews(classifier.config, options, report)
+    # To hold reviews out of data that the model has not seen would only waste them.
+    wasteful = not own and dataset.fixed_split and options.test is None
+    split = options.split or ("all" if wasteful else "test")
+    reviews = read_split(dataset, classifier.config if own else None, split)
+    if not len(reviews.labels):
+        raise UserError(f"{dataset.name} has no {split} reviews")
+    figures, logits = measure(classifier, reviews)
+    wrong = most_confidently_wrong(reviews, logits, options.wrong)
+    result = {"dataset": dataset.name, "split": split, "num_reviews": len(logits)}
+    result |= {**figures, "wrong": wrong}
+    if options.plot:
+        title = f"{options.run.resolve().name} on {dataset.name}, {split}"
+        views.plot_evaluation(options.plot, title, reviews.labels, logits)
+    print(json.dumps(result) if options.json else "\n".join(views.evaluation_lines(result)))
+
+
+def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[Dataset, bool]:
+    """Finds the data set that the options name, and says whether it is the one of the run."""
+    from imdb_jax.datasets import Layout, absolute_paths, find_dataset
+
+    def find(source: DataOptions) -> Dataset:
+        return find_dataset(
+            source.dataset,
+            options.data_dir or source.data_dir,
+            options.archive,
+            options.allow_unverified,
+            report,
+            Layout.of(source),
+        )
+
+    if options.dataset in ("", config.dataset):
+        if not options.dataset and Layout.of(options) != Layout():
+            raise UserError("options that say how reviews are laid out go with --dataset only")
+        return find(config), True
+    dataset = find(options)
+    if config.dataset in (dataset.name, absolute_paths(options).dataset):
+        return find(config), True
+    return dataset, False
+
+
+def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
+    """Reads the reviews of a split, in the order in which training evaluates them.
+
+    Args:
+      dataset: where they are.
+      own: the configuration of the run if it was trained on this data set, which is then split as
+        it was for training; else None.
+      split: 'test', 'train', 'validation' or 'all'.
+
+    Raises:
+      UserError: there is no such split.
+    """
+    from imdb_jax.datasets import Reviews
+
+    if own is None and split == "validation":
+        raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
+    if own is None and split != "all":
+        return dataset.read(split)
+    train, test = dataset.read("train"), dataset.read("test")
+    texts, labels = [*train.texts, *test.texts], np.concatenate([train.labels, test.labels])
+    if own is not None and split != "all":
+        test_share = 0.0 if dataset.fixed_split else own.test_share
+        rows = _rows_of_split(
+            split, len(train.labels), len(test.labels), test_share, own.validation
+        )
+        texts, labels = [texts[row] for row in rows], labels[rows]
+    return Reviews(texts, labels)
+
+
+def _rows_of_split(
+    split: str, num_train: int, num_test: int, test_share: float, validation: float
+) -> Int[np.ndarray, " num_rows"]:
+    """Which of the train and test reviews, joined, training takes for a split, and in what order.
+
+    Their numbers take the way that the reviews take there: each is a review of a single word.
+    """
+    from imdb_jax.corpus import Corpus, EncodedReviews
+    from imdb_jax.encoding import INDEX_FROM, Sequences, Vocabulary
+    from imdb_jax.pipeline import InputFormat, make_splits
+
+    def numbered(start: int, stop: int) -> EncodedReviews:
+        ones = np.ones(stop - start, np.int64)
+        ranks = Sequences.from_lengths(np.arange(start + 1, stop + 1), ones)
+        return EncodedReviews(ranks, ones.astype(np.int8))
+
+    total = num_train + num_test
+    corpus = Corpus("", Vocabulary([]), numbered(0, num_train), numbered(num_train, total))
+    input_format = InputFormat(num_words=total + INDEX_FROM + 1, max_length=1)
+    examples = getattr(make_splits(corpus, input_format, test_share, validation), split)
+    if examples is None:
+        raise UserError("the run held out no reviews for validation; there is no such split")
+    return examples.ids[:, 0].astype(np.int64) - INDEX_FROM - 1
+
+
+def measure(
+    classifier: Classifier, reviews: Reviews
+) -> tuple[dict[str, Any], Float32[np.ndarray, " num_reviews"]]:
+    """Evaluates a model as training does, and computes what else follows from its logits.
+
+    Args:
+      classifier: the model, whose vocabulary the texts are encoded by.
+      reviews: at least one.
+
+    Returns:
+      loss, accuracy and what `metrics.summary` gives; and the logits.
+
+    Raises:
+      UserError: a logit is not a finite number.
+    """
+    import jax
+    import jax.numpy as jnp
+
+    from imdb_jax import metrics
+    from imdb_jax.evaluation import evaluate
+    from imdb_jax.pipeline import Examples, data_mesh, replicated
+    from imdb_jax.training import TrainState, keras_adam
+
+    mesh = data_mesh()
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=classifier.params,
+        opt_state=(),
+        dropout_key=jax.random.key(0),
+        apply_fn=classifier.model.apply,
+        optimizer=keras_adam(),
+        loss=classifier.config.loss,
+    )
+    examples = Examples(classifier.encode(reviews.texts), reviews.labels.astype(np.float32))
+    means, logits = evaluate(jax.device_put(state, replicated(mesh)), examples, mesh)
+    if not np.isfinite(logits).all():
+        raise UserError("the model's output for some reviews is not a finite number")
+    return {**means._asdict(), **metrics.summary(examples.labels, logits)}, logits
+
+
+def most_confidently_wrong(
+    reviews: Reviews, logits: Float32[np.ndarray, " num_reviews"], number: int
+) -> list[dict[str, Any]]:
+    """The misjudged reviews with the most extreme logits, the worst first, their texts shortened.
+
+    Returns:
+      For each its label, the probability that the model gives for 'positive', and its text.
+    """
+    from imdb_jax.metrics import sigmoid
+    from imdb_jax.views import printable
+
+    (wrong,) = np.nonzero((logits > 0) != (reviews.labels > 0))
+    worst = wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:number]]
+    return [
+        {
+            "label": "positive" if reviews.labels[row] else "negative",
+            "probability": float(sigmoid(logits[row])),
+            "text": printable(reviews.texts[row], _TEXT_WIDTH),
+        }
+        for row in worst
+    ]
+
+
+def main() -> None:
+    """Entry point of the console script."""
+    cli.run_command(evaluate)
+
+
+if __name__ == "__main__":
+    main()

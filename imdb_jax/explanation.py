@@ -1,0 +1,128 @@
+"""Which words moved a prediction, and how far: occlusion.
+
+A word's weight is the log-odds of 'positive' for the text less those for the same text without the
+word: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks"; Li, Monroe and
+Jurafsky 2016, "Understanding neural networks through representation erasure". It asks the model
+itself, so it holds for every architecture. Without the word means:
+
+- to a model that reads words in order, with 'unknown' in the word's place;
+- to a bag of words, with the word gone, all its occurrences, each of which shows the word's weight.
+
+Weights need not add up to the log-odds, since words act together.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from functools import partial
+from typing import Any, NamedTuple
+
+import jax
+import numpy as np
+from jaxtyping import Array, Float32, Float64, Int, Integer, UInt
+from numpy.typing import NDArray
+
+from imdb_jax.classifier import BATCH_SIZES, Classifier, Prediction, fill_batch
+from imdb_jax.encoding import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences, Text, tokenize
+from imdb_jax.experiment import configured_input_format
+
+# A text is read in as many variants as it has words, this many at a time less one.
+_BATCH_SIZE = BATCH_SIZES[-2]
+
+
+class Word(NamedTuple):
+    """A word of a text.
+
+    Attributes:
+      word: the word, in lower case.
+      weight: how much it added to the log-odds of 'positive'; 0 if it was not read.
+      read: whether the model read it as the word that it is: not if it is unknown to the model, or
+        in the part of the text that is cut.
+    """
+
+    word: str
+    weight: float
+    read: bool
+
+
+class Explanation(NamedTuple):
+    """A prediction with its reasons.
+
+    Attributes:
+      prediction: what the model says of the text.
+      words: the text's words, in order.
+    """
+
+    prediction: Prediction
+    words: list[Word]
+
+
+def explain(classifier: Classifier, text: Text) -> Explanation:
+    """Predicts a text, and weighs its words."""
+    (prediction,) = classifier.stream([text])
+    ranks = classifier.vocabulary.rank_or_zero([text]).values
+    ids = classifier.pad(Sequences(ranks[ranks > 0], np.array([0, (ranks > 0).sum()])))[0]
+    places = _places(classifier, ranks)
+    read = classifier.told_apart(ranks) & (places >= 0)
+    which: Any = slice(None)
+    if configured_input_format(classifier.config).distinct:
+        removed, which = np.unique(ranks[read] + INDEX_FROM, return_inverse=True)
+        without = _without_ids
+    else:
+        removed, without = places[read], _without_places
+    weights = np.zeros(len(ranks))
+    weights[read] = _falls(classifier, ids, removed, without)[which]
+    words = zip(tokenize(text), weights.tolist(), read.tolist(), strict=True)
+    return Explanation(prediction, [Word(*word) for word in words])
+
+
+Ids = UInt[np.ndarray, " length"]
+Variants = UInt[np.ndarray, "num_variants length"]
+Removed = Int[np.ndarray, " num_variants"]
+
+
+def _without_ids(ids: Ids, removed: Removed) -> Variants:
+    kept = ids != removed[:, None]
+    return np.where(kept, ids, ids.dtype.type(PAD_ID))
+
+
+def _without_places(ids: Ids, removed: Removed) -> Variants:
+    variants = np.tile(ids, (len(removed), 1))
+    variants[np.arange(len(removed)), removed] = UNKNOWN_ID
+    return variants
+
+
+def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
+    """Where among the ids that the model reads each word stands; -1 if nowhere."""
+    known = np.flatnonzero(ranks > 0)
+    # Words numbered in order take the way of the words themselves: padded and cut alike.
+    numbered = Sequences(np.arange(1, len(known) + 1), np.array([0, len(known)]))
+    input_format = configured_input_format(classifier.config)
+    input_format = dataclasses.replace(input_format, num_words=len(known) + INDEX_FROM + 1)
+    numbers = input_format.ids(numbered)[0].astype(np.int64) - INDEX_FROM
+    places = np.full(len(ranks), -1)
+    places[known[numbers[numbers > 0] - 1]] = np.flatnonzero(numbers > 0)
+    return places
+
+
+def _falls(
+    classifier: Classifier, ids: Ids, removed: Removed, without: Callable[[Ids, Removed], Variants]
+) -> Float64[np.ndarray, " num_variants"]:
+    """By how much the log-odds fall when each of `removed` is removed."""
+    falls = [np.zeros(0)]
+    for start in range(0, len(removed), _BATCH_SIZE - 1):
+        variants = without(ids, removed[start : start + _BATCH_SIZE - 1])
+        # The text itself is in every batch, so that both terms of a difference are rounded alike.
+        filled = fill_batch(np.concatenate([ids[None], variants]))
+        logits = np.asarray(logit_step(classifier.model.apply, classifier.params, filled))
+        falls.append(logits[0].astype(np.float64) - logits[1 : len(variants) + 1])
+    return np.concatenate(falls)
+
+
+@partial(jax.jit, static_argnames="apply_fn")
+def logit_step(
+    apply_fn: Callable[..., Any], params: Any, ids: Integer[Array, "batch length"]
+) -> Float32[Array, " batch"]:
+    """Gives the log-odds of 'positive' for each review."""
+    return apply_fn({"params": params}, ids)
