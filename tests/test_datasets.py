@@ -1,14 +1,27 @@
 """Which reviews are found, in which order, and what is said when there are none."""
 
+import json
+from pathlib import Path
+
 import numpy as np
 import pytest
+from tfds_writer import prepare_tfds
 
 from imdb_jax import preparation
-from imdb_jax.datasets import find_dataset, imdb_reviews, synthetic_dataset
+from imdb_jax.config import DataOptions
+from imdb_jax.corpus import load_corpus
+from imdb_jax.datasets import (
+    Layout,
+    absolute_paths,
+    find_dataset,
+    imdb_reviews,
+    synthetic_dataset,
+)
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.preparation import DownloadUnreachable
 
+SPLITS = ("train", "test")
 NAMES = {
     "train": ["neg/1_1.txt", "pos/2_8.txt", "neg/0_3.txt", "pos/10_9.txt", "pos/1_7.txt"],
     "test": ["neg/0_2.txt", "pos/0_10.txt"],
@@ -166,3 +179,288 @@ def test_real_reviews_are_all_there(real_data_dir):
         reviews = dataset.read(split)
         assert len(reviews.texts) == len(reviews.labels) == 25_000
         assert reviews.labels.sum() == 12_500
+
+
+# Data of one's own
+
+
+def write_reviews(path, number=50, labels=("neg", "pos"), first=0):
+    """Reviews each of which has a word of its own, half of them of either label."""
+    rows = [f"word{n} shared,{labels[n % 2]}\n" for n in range(first, first + number)]
+    path.write_text("".join(["review,sentiment\n", *rows]))
+    return path
+
+
+def own_words(dataset, split):
+    return {text.split()[0] for text in dataset.read(split).texts}
+
+
+@pytest.fixture
+def own(tmp_path):
+    return write_reviews(tmp_path / "reviews.csv")
+
+
+def test_a_fifth_of_a_file_is_held_out(own):
+    lines = []
+    dataset = find_dataset(str(own), report=lines.append)
+    assert (dataset.name, dataset.ties) == ("reviews.csv", "alphabetical")
+    assert dataset.held_out
+    assert dataset.fixed_split
+    train, test = own_words(dataset, "train"), own_words(dataset, "test")
+    assert (len(train), len(test)) == (40, 10)
+    assert train | test == {f"word{n}" for n in range(50)}
+    for split in ("train", "test"):
+        reviews = dataset.read(split)
+        assert reviews.labels.dtype == np.int8
+        expected = [int(text.split()[0][4:]) % 2 for text in reviews.texts]
+        assert reviews.labels.tolist() == expected
+    assert lines == [
+        f"{own}: 50 reviews, 25 'pos' (positive) and 25 'neg' (negative)",
+        "reviews.csv: 10 of the reviews are held out to test on",
+    ]
+
+
+def test_no_word_of_held_out_reviews_is_counted(own):
+    dataset = find_dataset(str(own), layout=Layout(test_share=0.5), report=lambda line: None)
+    corpus = load_corpus(dataset)
+    tested = own_words(dataset, "test")
+    assert len(tested) == 25
+    assert not tested & set(corpus.vocabulary.words)
+    assert set(corpus.vocabulary.words) == own_words(dataset, "train") | {"shared"}
+
+
+def test_the_order_of_the_rows_and_the_format_do_not_matter(own, tmp_path):
+    split = {name: own_words(find_dataset(str(own), report=list), name) for name in SPLITS}
+    header, *rows = own.read_text().splitlines()
+    own.write_text("\n".join([header, *rows[::-1]]))
+    records = [dict(zip(("text", "label"), row.split(","), strict=True)) for row in rows]
+    other = tmp_path / "reviews.jsonl"
+    other.write_text("\n".join(map(json.dumps, records)))
+    for path in (own, other):
+        for name in SPLITS:
+            assert own_words(find_dataset(str(path), report=list), name) == split[name]
+
+
+def test_the_same_text_is_on_one_side_only(tmp_path):
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + "same,1\nsame,0\n" * 10 + "other,1\nlast,0\n")
+    dataset = find_dataset(str(path), report=list)
+    assert not own_words(dataset, "train") & own_words(dataset, "test")
+
+
+def test_a_test_file_is_tested_on_whole(own, tmp_path):
+    test = write_reviews(tmp_path / "test.csv", 6, first=47)
+    lines = []
+    layout = Layout(test=test, test_share=0.2)
+    dataset = find_dataset(str(own), layout=layout, report=lines.append)
+    assert dataset.fixed_split
+    assert not dataset.held_out
+    assert own_words(dataset, "train") == {f"word{n}" for n in range(50)}
+    assert own_words(dataset, "test") == {f"word{n}" for n in range(47, 53)}
+    assert f"{test}: 3 of the texts are training reviews as well" in lines
+
+
+def test_the_fingerprint_of_a_file_is_of_its_content_and_of_what_is_read(own, tmp_path):
+    def fingerprint(path, **layout):
+        return find_dataset(str(path), layout=Layout(**layout), report=list).fingerprint
+
+    first = fingerprint(own)
+    moved = write_reviews(tmp_path / "moved.csv")
+    assert fingerprint(moved) == first
+    assert fingerprint(own, text_column="review", label_column="sentiment") == first
+    assert fingerprint(own, positive="pos", test_share=0.2) == first
+    test = write_reviews(tmp_path / "test.csv", 4, first=90)
+    others = [fingerprint(own, test_share=0.3), fingerprint(own, positive="neg")]
+    others += [fingerprint(own, test=test)]
+    assert fingerprint(own, test=test, test_share=0.3) == others[-1]
+    write_reviews(test, 6, first=90)
+    others += [fingerprint(own, test=test)]
+    write_reviews(own, 52)
+    others += [fingerprint(own)]
+    assert len({first, *others}) == 6
+
+
+def test_rows_that_cannot_be_used_are_reported(own):
+    own.write_text(own.read_text() + "no label,\n,pos\nfields,pos,neg\n")
+    lines = []
+    dataset = find_dataset(str(own), report=lines.append)
+    assert lines[0] == (
+        f"{own}: 3 of 53 rows cannot be used: 1 with no label (line 52); 1 with no text (line 53); "
+        "1 with another number of fields than the header (line 54)"
+    )
+    assert sum(len(dataset.read(split).texts) for split in SPLITS) == 50
+
+
+@pytest.mark.parametrize(
+    ("content", "match"),
+    [
+        ("text,label\n", "reviews.csv has no rows"),
+        ("text,label\n,1\na,\n", "2 of 2 rows cannot be used"),
+        ("text,label\na,1\nb,1\n", r"reviews.csv has 1 label .* '1' \(2\)"),
+        ("text,label\na,1\nb,0\nc,2\n", "reviews.csv has 3 labels"),
+        ("text,label\na,1\na,0\n", "too few reviews"),
+        ("words,label\na,1\n", "no column 'text'; choose one by --text-column of: words, label"),
+        ("text,stars\na,1\n", "no column 'label'; choose one by --label-column of: text, stars"),
+        ("", "is empty"),
+    ],
+)
+def test_files_that_cannot_be_learnt_from(tmp_path, content, match):
+    path = tmp_path / "reviews.csv"
+    path.write_text(content)
+    with pytest.raises(UserError, match=match):
+        find_dataset(str(path), report=lambda line: None)
+
+
+def test_files_that_do_not_go_together(own, tmp_path):
+    def refuse(match, **layout):
+        with pytest.raises(UserError, match=match):
+            find_dataset(str(own), layout=Layout(**layout), report=list)
+
+    refuse("cannot be the test file of itself", test=own)
+    refuse("there is no file", test=tmp_path / "none.csv")
+    refuse(
+        "has 3 labels",
+        test=write_reviews(tmp_path / "other.csv", 2, ("good", "pos")),
+    )
+    other = tmp_path / "columns.csv"
+    other.write_text("text,label\na,pos\n")
+    refuse(r"columns\.csv: unknown column 'review'", test=other)
+    refuse("'review' cannot be both text and label", label_column="review")
+
+
+@pytest.mark.parametrize("name", ["auto", "imdb_reviews", "synthetic"])
+@pytest.mark.parametrize(
+    ("layout", "option"),
+    [
+        (Layout(test=Path("test.csv")), "--test"),
+        (Layout(text_column="a"), "--text-column"),
+        (Layout(label_column="a"), "--label-column"),
+        (Layout(positive="a"), "--positive"),
+    ],
+)
+def test_options_for_data_of_ones_own_are_refused_with_other_data(name, layout, option):
+    with pytest.raises(UserError, match=f"{option} does not go with --dataset {name}"):
+        find_dataset(name, layout=layout, report=never)
+
+
+@pytest.mark.parametrize(
+    ("name", "match"),
+    [("none.csv", "no file none.csv"), (".", "is a directory"), (__file__, "none of the files")],
+)
+def test_what_is_no_table(name, match):
+    with pytest.raises(UserError, match=match):
+        find_dataset(name, report=never)
+
+
+def test_paths_are_made_absolute_and_names_left_alone(monkeypatch, tmp_path):
+    monkeypatch.chdir(tmp_path)
+    options = DataOptions(dataset="a.csv", test=Path("b.csv"), data_dir=Path("data"))
+    found = absolute_paths(options)
+    assert found.dataset == str(tmp_path / "a.csv")
+    assert (found.test, found.data_dir) == (tmp_path / "b.csv", tmp_path / "data")
+    for name in ("auto", "imdb_reviews", "glue/sst2"):
+        assert absolute_paths(DataOptions(dataset=name)) == DataOptions(dataset=name)
+
+
+def test_a_model_is_trained_on_a_file_of_ones_own(own, tmp_path, monkeypatch, capsys):
+    from imdb_jax.config import load_config
+    from imdb_jax.experiment import load_data_for
+    from imdb_jax.train import train
+
+    monkeypatch.chdir(tmp_path)
+    train(
+        [
+            "--arch",
+            "pooled",
+            "--dataset",
+            "reviews.csv",
+            "--test-share",
+            "0.4",
+            "--num-words",
+            "50",
+            "--max-length",
+            "4",
+            "--epochs",
+            "1",
+            "--validation",
+            "0",
+            "--batch-size",
+            "30",
+            "--quiet",
+            "--workdir",
+            "run",
+        ]
+    )
+    out, err = capsys.readouterr()
+    assert out.startswith("test accuracy 0.")
+    assert "synthetic" not in out
+    assert "20 of the reviews are held out to test on" in err
+    # From another directory the run finds the same reviews, and does not merge them again.
+    monkeypatch.chdir(tmp_path / "run")
+    data = load_data_for(load_config(tmp_path / "run" / "config.toml"), report=lambda line: None)
+    assert data.dataset == "reviews.csv"
+    assert (len(data.splits.train), len(data.splits.test)) == (30, 20)
+
+
+# Other data sets of TFDS
+
+TFDS_SPLITS = {
+    "train": [(f"good {n}", 1) for n in range(6)] + [(f"bad {n}", 0) for n in range(6)],
+    "validation": [("fine", 1), ("dull", 0)],
+    "test": [("hidden", -1), ("hidden too", -1)],
+}
+
+
+def tfds_splits(directory, splits, **layout):
+    lines = []
+    prepare_tfds(directory, "glue", "sst2", splits, "sentence")
+    dataset = find_dataset("glue/sst2", directory, report=lines.append, layout=Layout(**layout))
+    read = {}
+    for split in SPLITS:
+        reviews = dataset.read(split)
+        read[split] = dict(zip(map(bytes.decode, reviews.texts), reviews.labels, strict=True))
+    return dataset, read, lines
+
+
+def test_validation_is_tested_on_where_the_test_labels_are_hidden(tmp_path):
+    dataset, read, lines = tfds_splits(tmp_path, TFDS_SPLITS)
+    assert dataset.name == "glue/sst2"
+    assert not dataset.fixed_split
+    assert read == {"train": dict(TFDS_SPLITS["train"]), "test": dict(TFDS_SPLITS["validation"])}
+    assert lines[0] == (
+        "glue/sst2: the labels of its test split are hidden, so that its validation split is "
+        "tested on"
+    )
+    assert load_corpus(dataset).name == "glue/sst2"
+
+
+def test_a_test_split_with_labels_is_tested_on(tmp_path):
+    splits = {**TFDS_SPLITS, "test": [("seen", 1), ("hidden", -1)]}
+    _, read, lines = tfds_splits(tmp_path, splits, positive="negative")
+    assert read["test"] == {"seen": 0}
+    assert read["train"]["bad 0"] == 1
+    unusable = "glue/sst2 test: 1 of 2 rows cannot be used: 1 with no label (line "
+    assert any(line.startswith(unusable) for line in lines)
+
+
+def test_a_share_is_held_out_where_there_is_only_a_training_split(tmp_path):
+    dataset, read, lines = tfds_splits(tmp_path, {"train": TFDS_SPLITS["train"]}, test_share=0.25)
+    assert dataset.held_out
+    assert (len(read["train"]), len(read["test"])) == (9, 3)
+    assert {**read["train"], **read["test"]} == dict(TFDS_SPLITS["train"])
+    assert "it has no test split, so that a share of the training reviews is tested on" in lines[0]
+
+
+def test_tfds_mistakes_are_named(tmp_path):
+    prepare_tfds(tmp_path, "glue", "sst2", {"validation": TFDS_SPLITS["validation"]}, "sentence")
+
+    def refuse(match, name="glue/sst2", **layout):
+        with pytest.raises(UserError, match=match) as caught:
+            find_dataset(name, tmp_path, report=never, layout=Layout(**layout))
+        assert "\n" not in str(caught.value)
+
+    refuse("has no split 'train', only validation")
+    refuse("unknown column 'sentense'.*did you mean 'sentence'", text_column="sentense")
+    refuse("--test does not go with --dataset glue/sst2", test=Path("a.csv"))
+    refuse("did you mean 'glue/sst2'", "glue/sst")
+    refuse(f"tfds build yelp --file_format array_record --data_dir {tmp_path}", "yelp")
