@@ -368,29 +368,9 @@ def test_a_model_is_trained_on_a_file_of_ones_own(own, tmp_path, monkeypatch, ca
     from imdb_jax.train import train
 
     monkeypatch.chdir(tmp_path)
-    train(
-        [
-            "--arch",
-            "pooled",
-            "--dataset",
-            "reviews.csv",
-            "--test-share",
-            "0.4",
-            "--num-words",
-            "50",
-            "--max-length",
-            "4",
-            "--epochs",
-            "1",
-            "--validation",
-            "0",
-            "--batch-size",
-            "30",
-            "--quiet",
-            "--workdir",
-            "run",
-        ]
-    )
+    arguments = "--arch pooled --dataset reviews.csv --test-share 0.4 --num-words 50 --max-length 4"
+    arguments += " --epochs 1 --validation 0 --batch-size 30 --quiet --workdir run"
+    train(arguments.split())
     out, err = capsys.readouterr()
     assert out.startswith("test accuracy 0.")
     assert "synthetic" not in out

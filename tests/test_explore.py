@@ -230,7 +230,6 @@ def test_a_terminal_that_lacks_letters_gets_others(capsys, monkeypatch):
 def test_a_plot_is_drawn(small, capsys, tmp_path, name, start):
     command(capsys, "--plot", str(tmp_path / name), "--top", "0")
     assert (tmp_path / name).read_bytes().startswith(start)
-    assert "matplotlib.pyplot" not in sys.modules
 
 
 def test_a_plot_of_invented_reviews_says_so(small, capsys, tmp_path, monkeypatch):
@@ -274,9 +273,8 @@ def test_every_option_is_described(capsys, monkeypatch):
 
 
 def test_a_file_of_ones_own_in_a_shell_without_jax(tmp_path):
-    (tmp_path / "reviews.csv").write_text(
-        "text,label\n" + "good,yes\nbad,no\nfine,yes\ndull,no\n" * 5
-    )
+    rows = "good,yes\nbad,no\nfine,yes\ndull,no\n" * 5
+    (tmp_path / "reviews.csv").write_text("text,label\n" + rows)
     program = (
         "import sys; from imdb_jax.explore import main; main(); "
         "sys.exit(bool({'jax', 'flax', 'tensorflow'} & set(sys.modules)))"
