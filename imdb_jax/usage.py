@@ -49,13 +49,15 @@ def _encoding(classifier: Classifier) -> str:
     """The function `encode` of the example, which makes ids of a text."""
     read_as = configured_input_format(classifier.config)
     lines = [f"ids = [i if i < {read_as.num_words} else 2 for i in ids]"]
+    length = read_as.max_length
+    if length:
+        cut = f"-{length}:" if read_as.truncating == "pre" else f":{length}"
+        lines.append(f"ids = ids[{cut}]")
     if read_as.distinct:
         lines.append("ids = sorted(set(ids))  # which words there are is all that is read")
-    if length := read_as.max_length:
-        cut = f"-{length}:" if read_as.truncating == "pre" else f":{length}"
+    elif length:
         parts = [f"[0] * ({length} - len(ids))", "ids"]
-        parts = parts if read_as.padding == "pre" else parts[::-1]
-        lines += [f"ids = ids[{cut}]", f"ids = {' + '.join(parts)}"]
+        lines.append(f"ids = {' + '.join(parts if read_as.padding == 'pre' else parts[::-1])}")
     return _ENCODE.replace("LINES\n", textwrap.indent("\n".join(lines), "    ") + "\n")
 
 
@@ -111,7 +113,7 @@ import jax
 READ
 model = imdb_jax.<module>(num_words=<num_words>, <fields>)
 params = flax.traverse_util.unflatten_dict(tensors, sep=".")
-print(jax.nn.sigmoid(model.apply({"params": params}, ids)))
+print(jax.nn.sigmoid(jax.jit(model.apply)({"params": params}, ids)))
 """
 
 # Format -> what the README says before the example, and the example after `encode`.

@@ -1,0 +1,46 @@
+"""Small models with random parameters, for tests of what is made out of models."""
+
+import dataclasses
+
+import jax
+import numpy as np
+
+from imdb_jax.classifier import Classifier
+from imdb_jax.config import load_recipe
+from imdb_jax.encoding import Vocabulary
+from imdb_jax.experiment import create_configured_model
+
+TEXTS = [
+    "A wonderful film, full of joy.",
+    "It isn't good: a dull, DULL film<br />and a boring one.",
+    "Un chef-d'\u0153uvre\u00a0total \u0085 joy\x0bof joy, a film of a film of a film of joy!",
+]
+# The two rarest words of this vocabulary have no id of their own.
+VOCABULARY = Vocabulary.build(TEXTS)
+NUM_WORDS = len(VOCABULARY) + 2
+SMALL = {
+    "mlp": {"hidden": [6, 5], "dropout": [0.3]},
+    "embedding_mlp": {"embedding_dim": 3, "hidden": 4},
+    "cnn": {"embedding_dim": 3, "filters": 4, "hidden": 5},
+    "cnn_global": {"embedding_dim": 3, "filters": 4, "hidden": 0},
+    "pooled": {"embedding_dim": 3, "hidden": 4},
+    "lstm": {"embedding_dim": 3, "units": 4},
+}
+
+
+def small_classifier(arch: str, **changes) -> Classifier:
+    """A model of an architecture; `changes` are to its configuration."""
+    recipe = load_recipe(arch)
+    config = dataclasses.replace(
+        recipe,
+        num_words=NUM_WORDS,
+        max_length=9 if recipe.max_length else 0,
+        model={**recipe.model, **SMALL[arch]},
+    )
+    config = dataclasses.replace(config, **changes)
+    model = create_configured_model(config)
+    ids = jax.ShapeDtypeStruct((1, config.max_length or 9), np.int32)
+    shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
+    rng = np.random.default_rng(0)
+    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype("f"), shapes)
+    return Classifier(config, VOCABULARY, model, params)
