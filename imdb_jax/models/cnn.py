@@ -3,7 +3,7 @@
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import Conv, Dense, Embed, max_pool
+from imdb_jax.models.layers import Dense, Embed, WordConv, max_pool
 
 
 class CNN(nn.Module):
@@ -40,8 +40,8 @@ class CNN(nn.Module):
         Returns:
           float32 `[batch]`.
         """
-        x = Embed(self.num_words, self.embedding_dim)(ids)
-        x = nn.relu(Conv(self.filters, self.kernel_size, padding="SAME")(x))
+        embed = Embed(self.num_words, self.embedding_dim)
+        x = nn.relu(WordConv(self.filters, self.kernel_size, name="Conv_0")(embed.embedding, ids))
         x = max_pool(x, self.pool_size)
         x = x.reshape(x.shape[0], -1)
         if self.hidden:

@@ -6,11 +6,10 @@ import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, PRNGKey, Shape
-from jaxtyping import Array, Float
+from jaxtyping import Array, Float, Integer
 
 # Keras' Dense starts from Glorot uniform kernels and zero biases (Linen's from LeCun normal ones).
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
-Conv = functools.partial(nn.Conv, kernel_init=nn.initializers.glorot_uniform())
 
 
 def _uniform_embedding(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> jax.Array:
@@ -19,6 +18,53 @@ def _uniform_embedding(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -
 
 # Keras' Embedding starts uniform in +-0.05. Padding is a word like any other: it has a vector too.
 Embed = functools.partial(nn.Embed, embedding_init=_uniform_embedding)
+
+
+class WordConv(nn.Module):
+    """A convolution along the words of a review, like Keras' Conv1D with padding 'same'.
+
+    Convolving word vectors is linear in each word, so every kernel position is a look-up in a table
+    of its own, `embedding @ kernel[position]`. That saves the product over all words of a batch,
+    and the gradient is a scatter into the tables instead of a convolution's: on a CPU the whole
+    training step takes half the time.
+
+    Attributes:
+      filters: number of filters.
+      kernel_size: words a filter sees at a time.
+    """
+
+    filters: int
+    kernel_size: int
+
+    @nn.compact
+    def __call__(
+        self, embedding: Float[Array, "num_words dim"], ids: Integer[Array, "batch length"]
+    ) -> Float[Array, "batch length filters"]:
+        """Convolves the vectors of words.
+
+        Args:
+          embedding: vector of each word, `[num_words, embedding_dim]`.
+          ids: word ids, `[batch, length]`.
+
+        Returns:
+          `[batch, length, filters]`.
+        """
+        num_words, dim = embedding.shape
+        shape = (self.kernel_size, dim, self.filters)
+        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
+        bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))
+        # Beyond both ends of a review stands a word whose vector is zero.
+        beyond = jnp.pad(embedding, ((0, 1), (0, 0)))
+        before = (self.kernel_size - 1) // 2
+        sides = ((0, 0), (before, self.kernel_size - 1 - before))
+        padded = jnp.pad(ids.astype(jnp.int32), sides, constant_values=num_words)
+        length = ids.shape[1]
+        # All words of the batch in one row: XLA compiles the flat look-up to faster code.
+        looked_up = [
+            (beyond @ kernel[position])[padded[:, position : position + length].reshape(-1)]
+            for position in range(self.kernel_size)
+        ]
+        return (sum(looked_up) + bias[None]).reshape(*ids.shape, self.filters)
 
 
 def max_pool(x: Float[Array, "batch length channels"], size: int) -> Float[Array, "batch n c"]:
@@ -36,6 +82,8 @@ def max_pool(x: Float[Array, "batch length channels"], size: int) -> Float[Array
         return x.max(axis=1, keepdims=True)
     if size > length:
         raise ValueError(f"pool_size {size} is longer than the review, {length} words")
-    x = x[:, : length // size * size]
-    # The gradient of a maximum of strided slices costs a tenth of that of reshape and max.
-    return functools.reduce(jnp.maximum, [x[:, first::size] for first in range(size)])
+    windows = length // size
+    x = x[:, : windows * size].reshape(x.shape[0] * windows, size, x.shape[2])
+    # The gradient of a maximum of slices costs a tenth of that of a reduction.
+    pooled = functools.reduce(jnp.maximum, [x[:, place] for place in range(size)])
+    return pooled.reshape(-1, windows, x.shape[2])
