@@ -125,7 +125,8 @@ def _describe(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
         )
     info = _builder(directory).info
     try:
-        return tuple(info.features), tuple(info.splits)
+        # TFDS gives them in the order of a hash table.
+        return tuple(sorted(info.features)), tuple(info.splits)
     except TypeError as error:
         raise UserError(f"{directory} does not have named features") from error
 
