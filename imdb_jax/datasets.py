@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
-import json
 from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
@@ -30,8 +29,6 @@ Report = Callable[[str], None]
 
 BUILT_IN = ("auto", "imdb_reviews", "synthetic")
 _TEST_SHARE = 0.2  # held out of data that has no test split and no share of its own choice
-# The source that determines what is read of a file: when it changes, so do fingerprints.
-_CODE = (__file__, labelled.__file__, tables.__file__, tfds_sets.__file__)
 
 
 @dataclass(frozen=True)
@@ -72,7 +69,7 @@ class Dataset:
 
 @dataclass(frozen=True)
 class Layout:
-    """What to read of data of one's own; `config.DataOptions` describes the options."""
+    """What to read of data of one's own; `config.DataOptions` describes each of these."""
 
     text_column: str = ""
     label_column: str = ""
@@ -209,17 +206,15 @@ def file_dataset(path: Path, layout: Layout, report: Report = print) -> Dataset:
         rows.
     """
     text, label = _choose_columns(tables.column_names(path), layout, str(path))
-    chosen = dataclasses.replace(layout, text_column=text, label_column=label)
     files = [path]
     if layout.test is not None:
-        # The training reviews' columns, which a run remembers.
-        _choose_columns(tables.column_names(layout.test), chosen, str(layout.test))
+        same = dataclasses.replace(layout, text_column=text, label_column=label)
+        _choose_columns(tables.column_names(layout.test), same, str(layout.test))
         if layout.test.samefile(path):
             raise UserError(f"{path} cannot be the test file of itself; without --test a share is")
         files.append(layout.test)
     sources = [Source(str(file), partial(tables.read_rows, file, (text, label))) for file in files]
-    digests = [file_digest(file) for file in files]
-    dataset = _own_dataset(path.name, digests, chosen, sources, report)
+    dataset = _own_dataset(path.name, layout, sources, report)
     return dataclasses.replace(dataset, fixed_split=True)
 
 
@@ -237,7 +232,6 @@ def tfds_dataset(
     name = prepared.name
     layout.refuse(("test",), name)
     text, label = _choose_columns(prepared.features, layout, name)
-    chosen = dataclasses.replace(layout, text_column=text, label_column=label)
     if "train" not in prepared.splits:
         raise UserError(f"{name} has no split 'train', only {', '.join(prepared.splits) or 'none'}")
 
@@ -255,13 +249,8 @@ def tfds_dataset(
         )
         instead = "its validation split" if tests else "a share of the training reviews"
         report(f"{name}: {lack}, so that {instead} is tested on")
-    return _own_dataset(
-        name,
-        [prepared.fingerprint()],
-        chosen,
-        [sources[split] for split in ("train", *tests[:1])],
-        report,
-    )
+    used = [sources[split] for split in ("train", *tests[:1])]
+    return _own_dataset(name, layout, used, report)
 
 
 def _choose_columns(names: Sequence[str], layout: Layout, where: str) -> tuple[str, str]:
@@ -276,19 +265,12 @@ def _choose_columns(names: Sequence[str], layout: Layout, where: str) -> tuple[s
     return text, label
 
 
-def _own_dataset(
-    name: str,
-    content: Sequence[str],
-    layout: Layout,
-    sources: Sequence[Source],
-    report: Report,
-) -> Dataset:
+def _own_dataset(name: str, layout: Layout, sources: Sequence[Source], report: Report) -> Dataset:
     """The data set of a source of training reviews and, unless they are held out, of test ones.
 
     Args:
       name: what results call it.
-      content: changes when the content of a source does.
-      layout: with the columns chosen.
+      layout: what to read.
       sources: one or two.
       report: receives a line for each source, and more if not all is well.
     """
@@ -302,31 +284,55 @@ def _own_dataset(
             f"{source.name}: {count.total():,} reviews, {count[positive]:,} {positive!r} (positive)"
             f" and {count[negative]:,} {negative!r} (negative)"
         )
-    share = 0.0
     if len(sources) == 1:
-        share = layout.test_share or _TEST_SHARE
-        testing = labelled.held_out(summaries[0].digests, share)
+        testing = labelled.held_out(summaries[0].digests, layout.test_share or _TEST_SHARE)
         report(f"{name}: {testing.sum():,} of the reviews are held out to test on")
-        choices = {"train": (sources[0], ~testing), "test": (sources[0], testing)}
+        parts = [
+            _Part(sources[0], summaries[0], chosen, positive) for chosen in (~testing, testing)
+        ]
     else:
-        everything = [np.ones(len(summary.labels), bool) for summary in summaries]
-        choices = dict(zip(("train", "test"), zip(sources, everything, strict=True), strict=True))
+        parts = [
+            _Part(source, summary, np.ones(len(summary.labels), bool), positive)
+            for source, summary in zip(sources, summaries, strict=True)
+        ]
         known = set(summaries[0].digests)
         if repeated := sum(digest in known for digest in summaries[1].digests):
             report(f"{sources[1].name}: {repeated:,} of the texts are training reviews as well")
-    for split, (source, chosen) in choices.items():
-        if not chosen.any():
-            raise UserError(f"{source.name} has too few reviews to {split} on some of them")
-    read = [layout.text_column, layout.label_column, positive, share]
-    identity = [*map(file_digest, map(Path, _CODE)), *content, *read]
+    train, test = parts
+    if not (train.chosen.any() and test.chosen.any()):
+        raise UserError(f"{name} has too few reviews to train on some and to test on others")
     return Dataset(
         name=name,
-        fingerprint=hashlib.sha256(json.dumps(identity).encode()).hexdigest(),
+        fingerprint=hashlib.sha256(train.content() + test.content()).hexdigest(),
         ties="alphabetical",
-        read=lambda split: _read(*choices[split], positive),
+        read=lambda split: {"train": train, "test": test}[split].read(),
         held_out=len(sources) == 1,
         fixed_split=len(sources) == 1,
     )
+
+
+@dataclass(frozen=True)
+class _Part:
+    """The rows of a source that make a split."""
+
+    source: Source
+    summary: Summary
+    chosen: Bool[np.ndarray, " num_rows"]
+    positive: str
+
+    def content(self) -> bytes:
+        """Tells texts, labels and order: not the file, which may hold them in another way."""
+        rows = zip(self.summary.digests, self.summary.labels, self.chosen, strict=True)
+        parts = [digest + bytes([label == self.positive]) for digest, label, keep in rows if keep]
+        return hashlib.sha256(b"".join(parts)).digest()
+
+    def read(self) -> Reviews:
+        texts, labels = [], []
+        for (text, label), keep in zip(self.source.examples(), self.chosen, strict=True):
+            if keep:
+                texts.append(text)
+                labels.append(label == self.positive)
+        return Reviews(texts, np.array(labels, np.int8))
 
 
 def _summarize(source: Source, report: Report) -> Summary:
@@ -337,12 +343,3 @@ def _summarize(source: Source, report: Report) -> Summary:
     if remark:
         report(remark)
     return summary
-
-
-def _read(source: Source, chosen: Bool[np.ndarray, " num_rows"], positive: str) -> Reviews:
-    texts, labels = [], []
-    for (text, label), keep in zip(source.examples(), chosen, strict=True):
-        if keep:
-            texts.append(text)
-            labels.append(label == positive)
-    return Reviews(texts, np.array(labels, np.int8))

@@ -6,9 +6,7 @@ which need no TensorFlow.
 
 from __future__ import annotations
 
-import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -65,12 +63,6 @@ class PreparedSet:
             raise UserError(
                 f"the {split} split in {self.directory} is damaged after record {number}: {error}"
             ) from error
-
-    def fingerprint(self) -> str:
-        """Changes when the files do: names, sizes and times, not contents."""
-        entries = sorted(os.scandir(self.directory), key=lambda entry: entry.name)
-        stats = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries]
-        return hashlib.sha256(json.dumps(stats).encode()).hexdigest()
 
 
 def is_name(name: str) -> bool:
