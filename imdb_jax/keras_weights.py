@@ -32,6 +32,7 @@ from imdb_jax.models import ARCHITECTURES, CNN, LSTM, MLP, EmbeddingMLP, Pooled,
 # The largest of our models has 17 MB; beyond these it is something else, or an attack.
 _MAX_CONFIG_BYTES = 1 << 24
 _MAX_WEIGHT_BYTES = 1 << 30
+_MAX_LENGTH = 1 << 24
 
 
 class KerasLayer(NamedTuple):
@@ -326,7 +327,10 @@ def _read_h5(h5py: Any, file: IO[bytes]) -> Weights:
 
 
 def _child(h5py: Any, group: Any, name: str) -> Any:
-    if not isinstance(group.get(name, getlink=True), h5py.HardLink):
+    link = group.get(name, getlink=True)
+    if link is None:
+        raise KeyError(name)
+    if not isinstance(link, h5py.HardLink):
         raise UserError("it refers to other files or places")  # by a soft or external link
     return group[name]
 
@@ -365,7 +369,10 @@ def _parse_layers(data: bytes) -> _Described:
             else:
                 layers.append(KerasLayer(kind, {k: _plain(v) for k, v in options.items()}))
                 dropout += [0.0] * (kind == "Dense")
-        return _Described(layers, dropout[:-1], shape[1])
+        length = shape[1]
+        if length is not None and length not in range(1, _MAX_LENGTH):
+            raise ValueError(f"a review cannot have {length} ids")
+        return _Described(layers, dropout[:-1], length)
     except (KeyError, ValueError, TypeError, AttributeError, IndexError) as error:
         raise UserError("its config.json is not what Keras writes") from error
 
@@ -405,7 +412,10 @@ def _described_config(described: _Described, recipe: str | Config | None) -> Con
     if ARCHITECTURES.get(base.arch) is not ARCHITECTURES[arch]:
         raise UserError(f"its layers are those of {arch}, not of {base.arch}")
     if arch == "mlp":
-        return dataclasses.replace(base, model={**base.model, "dropout": described.dropout})
+        dropout = list(described.dropout)
+        while dropout and not dropout[-1]:
+            dropout.pop()
+        return dataclasses.replace(base, model={**base.model, "dropout": dropout})
     if described.length:
         base = dataclasses.replace(base, max_length=described.length)
     if ARCHITECTURES[arch] is CNN:

@@ -1,6 +1,7 @@
 """Small models with random parameters, for tests of what is made out of models."""
 
 import dataclasses
+import math
 
 import jax
 import numpy as np
@@ -41,6 +42,15 @@ def small_classifier(arch: str, **changes) -> Classifier:
     model = create_configured_model(config)
     ids = jax.ShapeDtypeStruct((1, config.max_length or 9), np.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
-    rng = np.random.default_rng(0)
-    params = jax.tree.map(lambda leaf: rng.normal(size=leaf.shape).astype("f"), shapes)
+    rng = np.random.default_rng(4)
+
+    def random(path, leaf) -> np.ndarray:
+        """Values that keep the size of what passes through, and biases that keep units alive."""
+        if len(leaf.shape) == 1:
+            return rng.uniform(0, 0.3, leaf.shape).astype("f")
+        looked_up = "embedding" in jax.tree_util.keystr(path)
+        fan_in = 4 if looked_up else math.prod(leaf.shape[:-1])
+        return rng.normal(0, 1.5 / math.sqrt(fan_in), leaf.shape).astype("f")
+
+    params = jax.tree_util.tree_map_with_path(random, shapes)
     return Classifier(config, VOCABULARY, model, params)
