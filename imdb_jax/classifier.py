@@ -150,6 +150,8 @@ def fill_batch(ids: UInt[np.ndarray, "num_texts length"]) -> UInt[np.ndarray, "s
 def _chunks(texts: Iterable[Text]) -> Iterator[list[Text]]:
     chunk, characters = [], 0
     for text in texts:
+        if not isinstance(text, str | bytes):
+            raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
         chunk.append(text)
         characters += len(text)
         if len(chunk) == BATCH_SIZES[-1] or characters > _CHUNK_CHARACTERS:

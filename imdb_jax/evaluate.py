@@ -75,8 +75,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     classifier = load(options.run)
     dataset, own = find_reviews(classifier.config, options, report)
     # To hold reviews out of data that the model has not seen would only waste them.
-    wasteful = not own and dataset.fixed_split and options.test is None
-    split = options.split or ("all" if wasteful else "test")
+    split = options.split or ("all" if dataset.held_out and not own else "test")
     reviews = read_split(dataset, classifier.config if own else None, split)
     if not len(reviews.labels):
         raise UserError(f"{dataset.name} has no {split} reviews")

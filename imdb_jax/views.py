@@ -79,7 +79,7 @@ def coloured_words(explanation: Explanation) -> rich_text.Text:
 
 def explanations_html(title: str, explanations: Iterable[Explanation]) -> str:
     """A page that needs nothing else, with the words coloured as in the terminal."""
-    parts = [_HTML_HEAD.format(html.escape(title))]
+    parts = [_HTML_HEAD.format(html.escape(printable(title)))]
     for explanation in explanations:
         parts.append(f"<h2>{html.escape(prediction_line(explanation.prediction))}</h2>\n<p>")
         for word, share in _with_shares(explanation.words):

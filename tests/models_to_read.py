@@ -1,0 +1,45 @@
+"""Models for the tests that read text: as they are made, since training would change no rule."""
+
+import dataclasses
+import functools
+
+import jax
+import jax.numpy as jnp
+
+from imdb_jax.classifier import Classifier
+from imdb_jax.config import load_recipe
+from imdb_jax.encoding import Vocabulary
+from imdb_jax.experiment import create_configured_model
+
+ARCHITECTURES = ["mlp", "embedding_mlp", "cnn", "cnn_global", "pooled", "lstm"]
+SMALL_MODELS = {
+    "mlp": {"hidden": [4, 4], "dropout": [0.3]},
+    "embedding_mlp": {"embedding_dim": 2, "hidden": 4},
+    "cnn": {"embedding_dim": 2, "filters": 3, "hidden": 4},
+    "cnn_global": {"embedding_dim": 2, "filters": 3, "hidden": 4},
+    "pooled": {"embedding_dim": 4, "hidden": 4},
+    "lstm": {"embedding_dim": 2, "units": 3},
+}
+# From the most frequent to the least; of twelve words a model of num_words=12 tells eight apart.
+WORDS = ["the", "film", "is", "good", "bad", "and", "very", "it's", "not", "caf�", "é", "rare"]
+
+
+@functools.cache
+def small(arch: str = "pooled", *, linear: bool = False, max_length: int = 8) -> Classifier:
+    """A small model with parameters so large that every word matters."""
+    recipe = load_recipe(arch)
+    fields = recipe.model | SMALL_MODELS[arch]
+    if linear:
+        fields = {
+            **fields,
+            "hidden": [] if arch == "mlp" else 0,
+            **({"dropout": []} if arch == "mlp" else {}),
+        }
+    length = 0 if arch == "mlp" else max_length
+    config = dataclasses.replace(recipe, num_words=12, max_length=length, model=fields)
+    model = create_configured_model(config)
+    ids = jnp.zeros((1, length or 256), jnp.uint8)
+    params = jax.jit(model.init)(jax.random.key(3), ids)["params"]
+    factor = 1 if arch == "mlp" else 3  # its first layer's inputs are ones, the others' are small
+    params = jax.tree.map(lambda leaf: factor * leaf + 0.1, params)
+    return Classifier(config, Vocabulary(WORDS), model, params)

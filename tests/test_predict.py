@@ -1,0 +1,204 @@
+"""The command that predicts: what it reads, what it prints, what it refuses."""
+
+import csv
+import io
+import json
+import re
+import subprocess
+import sys
+
+import pytest
+from models_to_read import small
+
+from imdb_jax import classifier, predict
+
+TEXTS = ["the film is good", "", "bad \x1b[31m 😀 heard", "it's very bad"]
+
+
+@pytest.fixture(autouse=True)
+def _no_run_needed(monkeypatch):
+    monkeypatch.setattr(classifier, "load", lambda path: small())
+
+
+def command(capsys, *arguments, stdin=None, terminal=False):
+    """What the command prints, on standard output and standard error."""
+    with pytest.MonkeyPatch.context() as patch:
+        if stdin is not None:
+            stream = io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii")
+            stream.isatty = lambda: terminal
+            patch.setattr(sys, "stdin", stream)
+        predict.predict(["run", *map(str, arguments)])
+    return capsys.readouterr()
+
+
+def expected():
+    return list(small().stream(TEXTS))
+
+
+def as_lines(texts):
+    return "".join(f"{text}\n" for text in texts).encode()
+
+
+def test_jsonl_has_an_object_per_text_in_order(capsys):
+    for given in ({"stdin": as_lines(TEXTS)}, {}):
+        arguments = () if given else TEXTS
+        out, errors = command(capsys, "--format", "jsonl", "--", *arguments, **given)
+        assert [json.loads(line) for line in out.splitlines()] == [
+            prediction._asdict() for prediction in expected()
+        ]
+        assert errors == ""
+
+
+def test_csv_has_a_header_and_a_row_per_text(capsys):
+    out, _ = command(capsys, "--format", "csv", stdin=as_lines(TEXTS))
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert [float(row["probability"]) for row in rows] == [p.probability for p in expected()]
+    assert [row["label"] for row in rows] == [p.label for p in expected()]
+    assert [float(row["unknown_share"]) for row in rows] == [p.unknown_share for p in expected()]
+
+
+def test_table_shows_the_beginning_of_each_text(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "60")
+    out, _ = command(capsys, *TEXTS, "good " * 50)
+    lines = out.splitlines()
+    assert len(lines) == 5
+    assert lines[0].startswith(f"{expected()[0].probability:.4f}  ")
+    assert lines[0].endswith("0% unknown  the film is good")
+    assert lines[2].endswith(" 80% unknown  bad  [31m 😀 heard")
+    assert lines[4].endswith("good good g…")
+    assert all(len(line) < 60 for line in lines)
+
+
+@pytest.mark.parametrize(
+    ("data", "number"), [(b"", 0), (b"\n", 1), (b"a", 1), (b"a\r\nb\x00\rc\n\n", 3), (b"\xff", 1)]
+)
+def test_every_line_is_a_text(capsys, data, number):
+    texts = list(predict.read_lines(io.BytesIO(data)))
+    assert len(texts) == number
+    assert b"\n".join([*texts, b""]).replace(b"\n", b"") == re.sub(rb"\r?\n", b"", data)
+    out, _ = command(capsys, "--format", "jsonl", stdin=data)
+    assert len(out.splitlines()) == number
+
+
+def test_files(capsys, tmp_path):
+    plain = tmp_path / "reviews.txt"
+    plain.write_bytes(as_lines(TEXTS) + b"\xe9\x00\n")
+    table = tmp_path / "reviews.tsv"
+    table.write_text("stars\tcomment\n5\tthe film is good\n3\tbad\n")
+    rows = tmp_path / "reviews.jsonl"
+    rows.write_text('{"text": "the film is good"}\n')
+    first = json.dumps(expected()[0]._asdict())
+    for file, number in (
+        ([plain], 5),
+        ([table, "--column", "comment"], 2),
+        ([table, "--text-column", "comment"], 2),
+        ([rows], 1),
+    ):
+        out, _ = command(capsys, "--format", "jsonl", "--file", *file)
+        assert out.splitlines()[0] == first
+        assert len(out.splitlines()) == number
+
+
+def test_terminal_is_answered_line_by_line(capsys):
+    """Each answer is out before the next line is asked for."""
+    answers = []
+
+    class Typing(io.BytesIO):
+        def readline(self, *arguments):
+            answers.append(sys.stdout.getvalue().count("unknown"))
+            return super().readline(*arguments)
+
+        __next__ = None
+
+        def __iter__(self):
+            return iter(self.readline, b"")
+
+    class Terminal(io.TextIOWrapper):
+        def isatty(self):
+            return True
+
+    for quiet in ([], ["--quiet"]):
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(sys, "stdin", Terminal(Typing(b"good\nbad\n")))
+            out, errors = io.StringIO(), io.StringIO()
+            patch.setattr(sys, "stdout", out)
+            patch.setattr(sys, "stderr", errors)
+            predict.predict(["run", *quiet])
+        assert answers == [0, 1, 2]
+        assert ("Ctrl-D" in errors.getvalue()) is not bool(quiet)
+        answers.clear()
+
+
+def test_explanations(capsys, tmp_path, monkeypatch):
+    page = tmp_path / "page.html"
+    out, _ = command(capsys, "--format", "jsonl", "--html", page, stdin=as_lines(TEXTS))
+    lines = [json.loads(line) for line in out.splitlines()]
+    assert [line["probability"] for line in lines] == [p.probability for p in expected()]
+    assert [word for word, _ in lines[3]["words"]] == ["it's", "very", "bad"]
+    assert lines[1]["words"] == lines[1]["unread"] == []
+    assert lines[2]["unread"] == [1, 2, 3, 4]
+    assert all(
+        (weight == 0) == (i in lines[2]["unread"])
+        for i, (_, weight) in enumerate(lines[2]["words"])
+    )
+    assert page.read_text(encoding="utf-8").count("<h2>") == 4
+
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
+    out, _ = command(capsys, "--explain", "good heard")
+    assert "\x1b" not in out
+    assert "not read: heard" in out
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.delenv("NO_COLOR", raising=False)
+    out, _ = command(capsys, "--explain", "good heard")
+    assert "\x1b[" in out
+    monkeypatch.setenv("NO_COLOR", "1")
+    out, _ = command(capsys, "--explain", "good heard")
+    assert "\x1b" not in out
+
+
+def mistake(capsys, monkeypatch, *arguments):
+    """The one line that the command prints before it exits with status 2."""
+    monkeypatch.setattr(sys, "argv", ["imdb-jax-predict", *map(str, arguments)])
+    with pytest.raises(SystemExit) as stop:
+        predict.main()
+    assert stop.value.code == 2
+    out, errors = capsys.readouterr()
+    assert out == ""
+    assert re.fullmatch(r"error: .+\n", errors)
+    return errors
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ("", "PATH"),
+        ("run --formt csv", "--format"),
+        ("run --format xml", "xml"),
+        ("run good --file reviews.csv", "exclude each other"),
+        ("run --column text", "--file"),
+        ("run good --format csv --explain", "--format table or jsonl"),
+        ("run --file absent.csv", "absent.csv"),
+        ("run --file absent", "absent"),
+        ("run --file absent.txt --column text", "no columns"),
+    ],
+)
+def test_mistakes_take_one_line(capsys, monkeypatch, arguments, message):
+    assert message in mistake(capsys, monkeypatch, *arguments.split())
+
+
+def test_run_that_is_not_there(capsys, monkeypatch, tmp_path):
+    monkeypatch.undo()
+    assert "not a run directory" in mistake(capsys, monkeypatch, tmp_path, "good")
+    monkeypatch.setattr(sys, "stdin", None)
+    assert "no standard input" in mistake(capsys, monkeypatch, tmp_path)
+
+
+def test_mistakes_and_help_do_not_wait_for_jax():
+    program = (
+        "import sys; from imdb_jax import evaluate, predict; "
+        "predict.parse_arguments(['run']); evaluate.parse_arguments(['run']); "
+        "sys.exit(bool({'jax', 'flax', 'rich', 'matplotlib'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
+    assert done.returncode == 0
