@@ -53,7 +53,7 @@ class DataOptions:
     'good', else the second of the two."""
 
     test: Path | None = None
-    """File with the test reviews, for a data set that is a file."""
+    """File with the test reviews, for a data set that is a file; test_share then has no effect."""
 
     test_share: float = 0.0
     """Merge the train and test reviews and test on this share of them, the first; 0 keeps the data
@@ -176,9 +176,8 @@ def _check_share(name: str, share: float) -> None:
 
 
 # 0 to 3 mark padding, start and unknown words, so that 5 is the least with a word in it.
-_AT_LEAST = {"num_words": 5, "max_length": 0, "epochs": 1, "batch_size": 1, "seed": 0} | {
-    name: 0 for name in ("patience", "checkpoint_every", "keep")
-}
+_AT_LEAST = {"num_words": 5, "max_length": 0, "epochs": 1, "batch_size": 1, "seed": 0}
+_AT_LEAST |= {"patience": 0, "checkpoint_every": 0, "keep": 0}
 _TYPES = typing.get_type_hints(Config)
 
 
@@ -242,20 +241,23 @@ def dump_config(config: Config) -> str:
 FORMAT = 1
 
 # These say what to do with a directory or the terminal, and are no part of what a run is.
-_NOT_SAVED = ("workdir", "overwrite", "resume", "checkpoint_every", "keep", "tensorboard", "quiet")
-_NOT_SAVED += ("archive", "allow_unverified")
+_NOT_SAVED = {"workdir", "overwrite", "resume", "checkpoint_every", "keep", "tensorboard", "quiet"}
+_NOT_SAVED |= {"archive", "allow_unverified"}
 _SAVED = [name for name in _TYPES if name not in _NOT_SAVED]
 
 
-def differences(config: Config, other: Config) -> list[str]:
-    """Names of the options in which two runs differ, those of the model after 'model.'."""
-    names = [name for name in _SAVED if getattr(config, name) != getattr(other, name)]
-    if "model" not in names:
-        return names
-    names.remove("model")
-    models = [{key: _to_toml(v) for key, v in c.model.items()} for c in (config, other)]
-    keys = sorted(models[0].keys() | models[1].keys())
-    return names + [f"model.{key}" for key in keys if models[0].get(key) != models[1].get(key)]
+def differences(config: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """The options in which two runs differ, those of the model after 'model.', with both values."""
+    options, others = _options(config), _options(other)
+    pairs = {name: (options.get(name), others.get(name)) for name in options | others}
+    return {name: (value, other) for name, (value, other) in pairs.items() if value != other}
+
+
+def _options(config: Config) -> dict[str, Any]:
+    options = {name: getattr(config, name) for name in _SAVED if name != "model"}
+    # TOML has no tuples.
+    model = {k: list(v) if isinstance(v, tuple) else v for k, v in config.model.items()}
+    return options | {f"model.{name}": value for name, value in model.items()}
 
 
 def _check_format(number: Any) -> None:

@@ -1,6 +1,6 @@
 """What people see of a run: progress on the terminal, metrics files, figures.
 
-The only module that knows rich and matplotlib.
+The only module that knows rich, matplotlib and TensorBoard.
 """
 
 from __future__ import annotations
@@ -11,8 +11,9 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+from imdb_jax.extras import require
 from imdb_jax.files import write_atomically
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ def format_epoch(row: Epoch, epochs: int) -> str:
 
 @contextmanager
 def epoch_bar(
-    title: str, steps: int, running: Callable[[], Metrics], visible: bool
+    title: str, steps: int, running: Callable[[], Metrics], visible: bool, done: int = 0
 ) -> Iterator[Callable[[], None]]:
     """Shows a progress bar while an epoch runs, if standard error is a terminal.
 
@@ -62,6 +63,7 @@ def epoch_bar(
       running: gives the mean loss and accuracy so far. It waits for the device, so it is asked a
         few times a second only.
       visible: whether to show it at all.
+      done: number of steps that were taken before.
 
     Yields:
       A function to call after each step.
@@ -81,7 +83,7 @@ def epoch_bar(
         TextColumn("{task.fields[metrics]}"),
     )
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=steps, metrics="")
+        task = progress.add_task(title, total=steps, completed=done, metrics="")
         shown_at = progress.get_time()
 
         def advance() -> None:
@@ -102,6 +104,44 @@ def write_metrics(path: Path, rows: Sequence[Epoch]) -> None:
     writer.writerow(Epoch._fields)
     writer.writerows(rows)
     write_atomically(path, text.getvalue().encode())
+
+
+def summary_writer_class() -> Any:
+    """TensorBoard's `SummaryWriter`. Raises `UserError` if tensorboardX is not installed."""
+    return require("tensorboardX", "tensorboard").SummaryWriter
+
+
+@contextmanager
+def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Epoch], None]]:
+    """Logs the figures of epochs where TensorBoard finds them.
+
+    Args:
+      directory: for the event files; None logs nothing.
+      first: number of the first epoch to come; what an interrupted run logged of it is void.
+
+    Yields:
+      A function to call after each epoch.
+
+    Raises:
+      UserError: tensorboardX is not installed.
+    """
+    if directory is None:
+        yield lambda row: None
+        return
+
+    def log(row: Epoch) -> None:
+        for metric in ("loss", "accuracy"):
+            writer.add_scalar(f"{metric}/training", getattr(row, metric), row.epoch)
+            writer.add_scalar(f"{metric}/validation", getattr(row, f"val_{metric}"), row.epoch)
+        writer.add_scalar("seconds", row.seconds, row.epoch)
+        writer.flush()
+
+    # By default a file is named after the second in which it is made.
+    writer = summary_writer_class()(str(directory), purge_step=first, filename_suffix=f".{first}")
+    try:
+        yield log
+    finally:
+        writer.close()
 
 
 def plot_history(path: Path, rows: Sequence[Epoch], title: str, validated_on: str) -> None:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import argparse
+import signal
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -35,12 +37,21 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Parses the arguments, trains, and prints the result."""
+    """Parses the arguments, trains, and prints the result.
+
+    Exit status 143, as of a process that SIGTERM ended, if it came while the model was in training:
+    after a checkpoint was written, and a line that says how to continue.
+    """
     options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax.experiment import run
+    from imdb_jax.stopping import Terminated
 
-    run(options)
+    try:
+        run(options)
+    except Terminated as end:
+        print(end, file=sys.stderr)
+        sys.exit(128 + signal.SIGTERM)
 
 
 def main() -> None:

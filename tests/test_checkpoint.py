@@ -3,13 +3,14 @@
 import os
 import subprocess
 import sys
+import threading
 from pathlib import Path
 
 import jax
 import numpy as np
 import pytest
 
-from imdb_jax.checkpoint import load_params, save_params
+from imdb_jax.checkpoint import Checkpoints, Position, load_params, load_with_notes, save_params
 from imdb_jax.errors import UserError
 from imdb_jax.pipeline import data_mesh, replicated
 
@@ -162,3 +163,113 @@ def test_nothing_is_pickled(saved):
     for file in saved.rglob("*"):
         # Protocols 2 and up begin with these, and all end with a full stop.
         assert not (file.is_file() and file.read_bytes().startswith(b"\x80"))
+
+
+# The checkpoints of a run
+
+
+NOTES = {"pi": 0.1 + 0.2, "tiny": 5e-324, "whole": 3, "list": [[1.5, -0.0]], "text": "\u00e9"}
+
+
+def test_notes_are_kept_to_the_last_bit(tmp_path):
+    save_params(tmp_path / "params", PARAMS, NOTES)
+    arrays, notes = load_with_notes(tmp_path / "params", LIKE)
+    assert repr(notes) == repr(NOTES)
+    jax.tree.map(np.testing.assert_array_equal, arrays, PARAMS)
+
+
+def write_all(directory, keep, positions, best=None):
+    with Checkpoints(directory, keep) as checkpoints:
+        for number, position in enumerate(positions):
+            checkpoints.save(Position(*position), {"x": np.float32(number)}, {}, best)
+    return checkpoints
+
+
+TINY = {"x": np.float32(0)}
+
+
+@pytest.mark.parametrize(
+    ("keep", "best", "kept"),
+    [
+        (1, None, [(10, 0)]),
+        (2, None, [(9, 3), (10, 0)]),
+        (2, (2, 0), [(2, 0), (9, 3), (10, 0)]),
+        (2, (10, 0), [(9, 3), (10, 0)]),
+        (9, None, [(1, 0), (2, 0), (9, 3), (10, 0)]),
+    ],
+)
+def test_latest_and_best_are_kept(tmp_path, keep, best, kept):
+    """In the order of their numbers, which is not that of their names."""
+    written = write_all(tmp_path / "all", keep, [(1, 0), (2, 0), (9, 3), (10, 0)], best)
+    assert written.positions() == kept
+    assert {path.name for path in (tmp_path / "all").iterdir()} == {f"{e}-{s}" for e, s in kept}
+    arrays, _ = Checkpoints(tmp_path / "all", keep).latest(TINY, pytest.fail)
+    assert arrays["x"] == 3
+
+
+def test_unfinished_checkpoints_are_never_taken(tmp_path):
+    checkpoints = write_all(tmp_path, 5, [(1, 0), (1, 2), (2, 0)])
+    (tmp_path / "2-0" / "checksums.json").unlink()
+    (tmp_path / "1-2").rename(tmp_path / "1-2.orbax-checkpoint-tmp-7")
+    reports = []
+    arrays, _ = checkpoints.latest(TINY, reports.append)
+    assert arrays["x"] == 0
+    assert [path.name for path in tmp_path.iterdir()] == ["1-0"]
+    (report,) = reports
+    assert "2-0 is incomplete" in report
+
+
+def test_no_checkpoint_at_all(tmp_path):
+    assert Checkpoints(tmp_path / "none", 2).latest(TINY, pytest.fail) is None
+
+
+def test_checkpoints_of_another_model_are_not_discarded(tmp_path):
+    checkpoints = write_all(tmp_path, 2, [(1, 0)])
+    with pytest.raises(UserError, match="of another model"):
+        checkpoints.latest({"y": TINY["x"]}, pytest.fail)
+    assert checkpoints.positions() == [(1, 0)]
+
+
+def test_writing_goes_on_in_the_background(tmp_path, monkeypatch):
+    """And nothing is taken for finished before it is."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    def write(*arguments):
+        begun.set()
+        assert go_on.wait(60)
+        save_params(*arguments)
+
+    monkeypatch.setattr("imdb_jax.checkpoint.save_params", write)
+    with Checkpoints(tmp_path, 2) as checkpoints:
+        checkpoints.save(Position(1, 0), TINY, {}, None)
+        assert begun.wait(60)
+        assert checkpoints.positions() == []
+        go_on.set()
+        checkpoints.wait()
+        assert checkpoints.positions() == [(1, 0)]
+
+
+def test_failure_in_the_background_is_told(tmp_path, monkeypatch):
+    def fail(*_):
+        raise UserError("the disk is full")
+
+    monkeypatch.setattr("imdb_jax.checkpoint.save_params", fail)
+    with (
+        pytest.raises(UserError, match="the disk is full"),
+        Checkpoints(tmp_path, 2) as checkpoints,
+    ):
+        checkpoints.save(Position(1, 0), TINY, {}, None)
+
+
+def test_failure_in_the_background_hides_no_other(tmp_path, monkeypatch):
+    def fail(*_):
+        raise UserError("the disk is full")
+
+    def work():
+        with Checkpoints(tmp_path, 2) as checkpoints:
+            checkpoints.save(Position(1, 0), TINY, {}, None)
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr("imdb_jax.checkpoint.save_params", fail)
+    with pytest.raises(KeyboardInterrupt):
+        work()

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from imdb_jax.config import (
     Config,
+    differences,
     dump_config,
     load_config,
     load_recipe,
@@ -134,6 +135,8 @@ shares = st.floats(0, 1, exclude_max=True)
             "learning_rate": st.floats(0, exclude_min=True, allow_infinity=False),
             "loss": st.sampled_from(["binary_crossentropy", "mse"]),
             "seed": st.integers(0, 2**40),
+            "schedule": st.sampled_from(["constant", "linear", "cosine"]),
+            "warmup": shares,
         },
     ),
 )
@@ -145,7 +148,8 @@ def test_dump_and_load(tmp_path_factory, arch, changes):
 
 
 def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
-    passing = {"overwrite": True, "quiet": True, "allow_unverified": True}
+    passing = {"overwrite": True, "quiet": True, "allow_unverified": True, "tensorboard": True}
+    passing |= {"checkpoint_every": 7, "keep": 1}
     paths = {"workdir": Path("runs/x"), "archive": Path("a.tar.gz")}
     config = dataclasses.replace(load_recipe("cnn"), **passing, **paths)
     assert load(dump_config(config)) == load_recipe("cnn")
@@ -186,6 +190,19 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
         ('truncating = "left"', "unknown truncating 'left'; there are: post, pre"),
         ('loss = "mae"', "unknown loss 'mae' (did you mean 'mse'?)"),
         ("model.filters = -1", "model.filters must not be negative, not -1"),
+        ("warmup = 1", "warmup must be a share, from 0 to below 1, not 1"),
+        ('schedule = "cosin"', "unknown schedule 'cosin' (did you mean 'cosine'?)"),
+        ("keep = -1", "keep must be at least 0, not -1"),
+        ("checkpoint_every = -1", "checkpoint_every must be at least 0, not -1"),
+        ("patience = -1", "patience must be at least 0, not -1"),
+        ("patience = 3", "patience needs a validation loss; hold reviews out by validation"),
+        ("patience = 3\nvalidation = 0.1\nkeep = 0", "patience needs checkpoints to return to"),
+        ("resume = true\noverwrite = true", "resume continues a run and overwrite replaces it"),
+        (
+            "format = 2",
+            "this was written by a newer version of imdb_jax, in format 2; the installed",
+        ),
+        ('format = "b"', "this was written by a newer version of imdb_jax, in format b; the"),
     ],
 )
 def test_mistakes_are_named(refusal, line, message):
@@ -233,6 +250,22 @@ def test_files_that_cannot_be_read_are_refused(tmp_path):
     (tmp_path / "latin.toml").write_bytes('arch = "cnn"  # réseau'.encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.toml is not valid TOML: 'utf-8' codec"):
         load_config(tmp_path / "latin.toml")
+
+
+def test_earlier_formats_are_read(load):
+    assert load('format = 1\narch = "cnn"') == load('arch = "cnn"') == load_recipe("cnn")
+
+
+def test_differences_are_named_and_valued():
+    mine = Config(epochs=3, quiet=True, model={"hidden": (8, 4), "dropout": [0.5]})
+    other = Config(epochs=4, seed=1, model={"hidden": [8, 4], "dropout": [0.5, 0.1], "more": 1})
+    assert differences(mine, other) == {
+        "epochs": (3, 4),
+        "seed": (0, 1),
+        "model.dropout": ([0.5], [0.5, 0.1]),
+        "model.more": (None, 1),
+    }
+    assert differences(mine, mine) == {}
 
 
 def test_a_model_is_made_of_numbers():

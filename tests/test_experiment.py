@@ -10,6 +10,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from small_runs import share_compilation
 
 from imdb_jax import experiment, reporting
 from imdb_jax.checkpoint import load_params
@@ -20,6 +21,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.experiment import create_configured_model, run
 
 FILES = {"config.toml", "vocabulary.txt", "metrics.csv", "history.png", "params", "result.json"}
+FILES |= {"checkpoints"}
 TIMES = {"train_seconds", "epoch_seconds", "compile_seconds", "peak_rss_mb"}
 SMALL_MODELS = {
     "mlp": {"hidden": [4, 4], "dropout": [0.3]},
@@ -43,6 +45,7 @@ def tiny(arch="pooled", **changes):
 def _few_reviews(small_synthetic):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "find_dataset", lambda *_: small_synthetic)
+        share_compilation(patch)
         yield
 
 
@@ -113,6 +116,7 @@ def test_result_says_what_was_run_where_and_how_well(finished):
         "num_params": 200 * 4 + (4 * 4 + 4) + (4 + 1),
         "seed": 3,
         "epochs": 2,
+        "best_epoch": None,
         "batch_size": 10,
         "jax": jax.__version__,
         "device_kind": "cpu",

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 
 from imdb_jax import reporting
+from imdb_jax.errors import UserError
 from imdb_jax.reporting import Epoch
 from imdb_jax.training import Metrics
 
@@ -83,6 +84,48 @@ def test_plot_shows_title_curves_and_what_was_validated_on(tmp_path, monkeypatch
             "training": [[row.epoch, getattr(row, metric)] for row in ROWS],
             "test reviews": [[row.epoch, getattr(row, f"val_{metric}")] for row in ROWS],
         }
+
+
+def events(directory):
+    """Tag and step of each scalar in the event files, with its value."""
+    from tensorboardX.proto.event_pb2 import Event
+
+    found = {}
+    for file in sorted(directory.iterdir()):
+        data = file.read_bytes()
+        while data:  # length, its checksum, an event, its checksum
+            (length,) = struct.unpack("<Q", data[:8])
+            event = Event.FromString(data[12 : 12 + length])
+            data = data[16 + length :]
+            for value in event.summary.value:
+                found[value.tag, event.step] = value.simple_value
+    return found
+
+
+def test_tensorboard_gets_every_figure(tmp_path):
+    pytest.importorskip("tensorboardX")
+    for row in ROWS:  # the second as by a run that was resumed
+        with reporting.tensorboard_log(tmp_path / "tensorboard", row.epoch) as log:
+            log(row)
+    assert events(tmp_path / "tensorboard") == {
+        (tag, row.epoch): pytest.approx(value)
+        for row in ROWS
+        for tag, value in {
+            "loss/training": row.loss,
+            "loss/validation": row.val_loss,
+            "accuracy/training": row.accuracy,
+            "accuracy/validation": row.val_accuracy,
+            "seconds": row.seconds,
+        }.items()
+    }
+
+
+def test_tensorboard_is_not_needed_where_it_is_not_asked_for(tmp_path, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    with reporting.tensorboard_log(None, 1) as log:
+        log(ROWS[0])
+    with pytest.raises(UserError, match=r"tensorboardX is not installed; .*imdb_jax\[tensorboard"):
+        reporting.summary_writer_class()
 
 
 def test_note_goes_to_standard_error(capsys):

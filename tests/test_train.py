@@ -122,6 +122,7 @@ def mistake(capsys, monkeypatch, *arguments, run=pytest.fail):
         ("--learning-rate nan", "learning_rate must be positive"),
         ("--loss hinge", "loss"),
         ("--validation 1", "validation must be a share"),
+        ("--resume --overwrite", "resume continues a run and overwrite replaces it"),
         ("--model.filter 3", "--model.filters"),
         ("--model.hidden -3", "hidden"),
         ("--config absent.toml", "absent.toml"),
@@ -181,7 +182,7 @@ def test_command_trains(capsys, monkeypatch, tmp_path, small_synthetic):
         f"--arch pooled --dataset synthetic --data-dir there --num-words 50 --max-length 8 "
         f"--epochs 1 --quiet --workdir {tmp_path}/run".split()
     )
-    assert asked[0][:2] == ("synthetic", Path("there"))
+    assert asked[0][:2] == ("synthetic", Path("there").absolute())
     out, errors = capsys.readouterr()
     assert re.fullmatch(r"test accuracy 0\.\d{4} \(synthetic corpus\)\n", out)
     assert errors == ""

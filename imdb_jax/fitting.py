@@ -1,0 +1,120 @@
+"""Training a model to the end, however often that is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+from imdb_jax import reporting
+from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax.errors import UserError
+from imdb_jax.run_directory import METRICS, TENSORBOARD
+from imdb_jax.stopping import Terminated, best_epoch, out_of_patience, sigterm_noted
+from imdb_jax.trainer import Progress, Trainer
+
+
+def restore_latest(
+    trainer: Trainer, checkpoints: Checkpoints, fingerprint: str, say: Callable[[str], None]
+) -> None:
+    """Puts a trainer where the latest whole checkpoint was taken, if there is any.
+
+    Args:
+      trainer: a new one, of the same configuration.
+      checkpoints: those of the run.
+      fingerprint: of the data set.
+      say: receives a line that says where training goes on.
+
+    Raises:
+      UserError: the run began with other reviews.
+    """
+    found = checkpoints.latest(trainer.arrays(), reporting.note)
+    if found is None:
+        say("there is no checkpoint to resume from; starting from the beginning")
+        return
+    arrays, notes = found
+    if notes["data"] != fingerprint:
+        raise UserError(
+            f"the reviews are not those that the checkpoints in {checkpoints.directory} were "
+            f"trained on; choose another --workdir, or replace the run by --overwrite"
+        )
+    trainer.restore(arrays)
+    trainer.progress = Progress.from_notes(notes)
+    epochs, steps = trainer.progress.position
+    say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
+
+
+def fit(
+    trainer: Trainer,
+    checkpoints: Checkpoints,
+    fingerprint: str,
+    workdir: Path,
+    say: Callable[[str], None],
+) -> int | None:
+    """Trains to the end, writing metrics and checkpoints on the way.
+
+    Args:
+      trainer: the model, as it was initialised or restored.
+      checkpoints: where to keep the way back.
+      fingerprint: of the data set.
+      workdir: the run directory.
+      say: receives a line for each epoch.
+
+    Returns:
+      With patience, the number of the best epoch, whose parameters the trainer then has; else None.
+
+    Raises:
+      UserError: the loss diverges, or a checkpoint cannot be written or read.
+      Terminated: SIGTERM came, and a checkpoint was written.
+    """
+    config = trainer.config
+
+    def save() -> None:
+        if not config.keep:
+            return
+        progress = trainer.progress
+        best = None
+        if trainer.held_out and progress.history:
+            best = Position(best_epoch(progress.history), 0)
+        notes = progress.to_notes() | {"data": fingerprint}
+        checkpoints.save(progress.position, trainer.arrays(), notes, best)
+
+    def leave() -> None:
+        checkpoints.wait()
+        epochs, steps = trainer.progress.position
+        how = "continue by the same command with --resume" if config.keep else "nothing was kept"
+        raise Terminated(f"terminated after {epochs} epochs and {steps} steps; {how}")
+
+    def tick() -> None:
+        epochs, steps = trainer.progress.position
+        taken = epochs * trainer.steps + steps
+        # After an epoch's last step comes its validation, and then a checkpoint in any case.
+        due = config.checkpoint_every and taken % config.checkpoint_every == 0
+        asked_to_leave = terminated()
+        if asked_to_leave or (due and steps < trainer.steps):
+            save()
+        if asked_to_leave:
+            leave()
+
+    log_directory = workdir / TENSORBOARD if config.tensorboard else None
+    next_epoch = len(trainer.progress.history) + 1
+    with sigterm_noted() as terminated, reporting.tensorboard_log(log_directory, next_epoch) as log:
+        reporting.write_metrics(workdir / METRICS, trainer.progress.history)
+        while len(history := trainer.progress.history) < config.epochs:
+            if out_of_patience(history, config.patience):
+                say(f"no lower validation loss for {config.patience} epochs")
+                break
+            row = trainer.train_epoch(tick)
+            reporting.write_metrics(workdir / METRICS, trainer.progress.history)
+            log(row)
+            say(reporting.format_epoch(row, config.epochs))
+            save()
+            if terminated():
+                leave()
+    checkpoints.wait()
+    if not config.patience:
+        return None
+    best = best_epoch(history)
+    if best < len(history):
+        trainer.restore(checkpoints.load(Position(best, 0), trainer.arrays())[0])
+        say(f"back to the parameters of epoch {best}, whose validation loss is the lowest")
+    return best

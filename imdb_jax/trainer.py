@@ -1,0 +1,197 @@
+"""A model in training: its compiled steps, where it stands, and what a checkpoint of it holds."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import numpy as np
+from flax import linen as nn
+
+from imdb_jax import reporting
+from imdb_jax.checkpoint import Position
+from imdb_jax.config import Config
+from imdb_jax.errors import UserError
+from imdb_jax.evaluation import EVAL_BATCH_SIZE, evaluate, pace
+from imdb_jax.pipeline import (
+    Examples,
+    Splits,
+    batches,
+    data_mesh,
+    epoch_order,
+    num_batches,
+    replicated,
+)
+from imdb_jax.reporting import Epoch
+from imdb_jax.schedules import learning_rate_schedule
+from imdb_jax.training import (
+    Batch,
+    Metrics,
+    Sums,
+    TrainState,
+    create_train_state,
+    eval_step,
+    keras_adam,
+    mean_metrics,
+    train_step,
+)
+
+Tick = Callable[[], None]
+
+
+@dataclass
+class Progress:
+    """What a run has to show so far, apart from the state of the model.
+
+    Attributes:
+      history: the epochs that are over.
+      sums: those of each step of the next epoch so far.
+      seconds: how long these steps took.
+    """
+
+    history: list[Epoch] = field(default_factory=list)
+    sums: list[Sums] = field(default_factory=list)
+    seconds: float = 0.0
+
+    @property
+    def position(self) -> Position:
+        """Where training stands."""
+        return Position(len(self.history), len(self.sums))
+
+    def to_notes(self) -> dict[str, Any]:
+        """The same as JSON knows it. Waits for the device."""
+        self.sums = jax.device_get(self.sums)
+        sums = [[float(value) for value in step] for step in self.sums]
+        return {"history": [list(row) for row in self.history], "sums": sums} | {
+            "seconds": self.seconds
+        }
+
+    @classmethod
+    def from_notes(cls, notes: dict[str, Any]) -> Progress:
+        """Reads what `to_notes` gave, exactly."""
+        history = [Epoch(*row) for row in notes["history"]]
+        return cls(history, [Sums(*step) for step in notes["sums"]], notes["seconds"])
+
+
+class Trainer:
+    """A model in training, with its steps compiled for the batches it will see.
+
+    Attributes:
+      state: the model and its optimiser.
+      progress: the figures so far.
+      steps: number of steps in an epoch.
+      held_out: whether it is validated on reviews held out for that, rather than on the test's.
+      compile_seconds: how long compiling both steps took.
+    """
+
+    def __init__(self, config: Config, model: nn.Module, splits: Splits) -> None:
+        """Initialises the model on all devices and compiles its steps."""
+        self.config = config
+        self.progress = Progress()
+        self.steps = num_batches(len(splits.train), config.batch_size)
+        self._mesh = data_mesh()
+        self._train = splits.train
+        self.held_out = splits.validation is not None
+        self._validation = splits.test if splits.validation is None else splits.validation
+        first = next(batches(splits.train, config.batch_size, self._mesh))
+        learning_rate = learning_rate_schedule(
+            config.schedule, config.learning_rate, config.epochs * self.steps, config.warmup
+        )
+        state = create_train_state(
+            model, first.ids, config.seed, keras_adam(learning_rate), config.loss
+        )
+        self.state: TrainState = jax.device_put(state, replicated(self._mesh))
+        started = time.perf_counter()
+        self._train_step = train_step.lower(self.state, first).compile()
+        evaluated = next(batches(splits.test, EVAL_BATCH_SIZE, self._mesh))
+        self._eval_step = eval_step.lower(self.state, evaluated).compile()
+        self.compile_seconds = time.perf_counter() - started
+
+    def train_epoch(self, tick: Tick = lambda: None) -> Epoch:
+        """Takes the steps that the epoch lacks, validates, and adds its figures to the history.
+
+        Args:
+          tick: called after each step and before each batch of the validation. It may raise; what
+            `arrays` and `progress` then say suffices to do the rest another time.
+
+        Raises:
+          UserError: the loss is no longer a finite number.
+        """
+        config, progress = self.config, self.progress
+        epoch, done = len(progress.history) + 1, len(progress.sums)
+        order = epoch_order(len(self._train), config.seed, epoch)
+        rest = itertools.islice(
+            batches(self._train, config.batch_size, self._mesh, order), done, None
+        )
+        started = time.perf_counter() - progress.seconds
+        with reporting.epoch_bar(
+            f"epoch {epoch}/{config.epochs}",
+            self.steps,
+            lambda: mean_metrics(progress.sums),
+            not config.quiet,
+            done,
+        ) as advance:
+            for batch in rest:
+                # Only enqueued: the device works while the host cuts the next batch.
+                self.state, step_sums = self._train_step(self.state, batch)
+                progress.sums.append(pace(step_sums, self._mesh))
+                progress.seconds = time.perf_counter() - started
+                advance()
+                tick()
+            metrics = mean_metrics(progress.sums)
+            progress.seconds = time.perf_counter() - started
+        _refuse_divergence(metrics, config, f"in epoch {epoch}")
+        row = Epoch(epoch, *metrics, *self.evaluate(self._validation, tick), progress.seconds)
+        self.progress = Progress([*progress.history, row])
+        return row
+
+    def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> Metrics:
+        """Mean metrics over examples, each counted exactly once.
+
+        Args:
+          examples: the reviews.
+          tick: called before each batch; it may raise.
+
+        Raises:
+          UserError: the loss is no longer a finite number.
+        """
+
+        def step(state: TrainState, batch: Batch) -> Any:
+            tick()
+            return self._eval_step(state, batch)
+
+        metrics = evaluate(self.state, examples, self._mesh, step)[0]
+        # The effect of an epoch's last step shows in no training loss.
+        _refuse_divergence(metrics, self.config, "in evaluation")
+        return metrics
+
+    def arrays(self) -> dict[str, np.ndarray]:
+        """Copies all that a step reads and changes to the host, by its place in the state."""
+        # Copies, not views: the next step writes to the same memory.
+        return {name: np.array(leaf) for name, leaf in _named_leaves(self.state).items()}
+
+    def restore(self, arrays: dict[str, np.ndarray]) -> None:
+        """Puts the state back to where `arrays` copied it."""
+        leaves = [arrays[name] for name in _named_leaves(self.state)]
+        state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
+        state = state.replace(dropout_key=jax.random.wrap_key_data(state.dropout_key))
+        self.state = jax.device_put(state, replicated(self._mesh))
+
+
+def _named_leaves(state: TrainState) -> dict[str, Any]:
+    state = state.replace(dropout_key=jax.random.key_data(state.dropout_key))
+    leaves = jax.tree_util.tree_leaves_with_path(state)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
+
+
+def _refuse_divergence(metrics: Metrics, config: Config, where: str) -> None:
+    if not math.isfinite(metrics.loss):
+        raise UserError(
+            f"the loss became {metrics.loss} {where}; "
+            f"try a learning rate below {config.learning_rate:g}"
+        )

@@ -1,0 +1,88 @@
+"""Runs that are over in no time, for tests of many of them."""
+
+import dataclasses
+import json
+
+import jax
+import jax.numpy as jnp
+
+from imdb_jax import experiment, reporting, trainer
+from imdb_jax.checkpoint import load_params
+from imdb_jax.config import load_recipe
+from imdb_jax.datasets import synthetic_dataset
+from imdb_jax.training import create_train_state, keras_adam
+
+# Four steps an epoch, with a checkpoint after the second, too.
+SMALL = {"num_words": 100, "max_length": 8, "epochs": 3, "batch_size": 10, "validation": 1 / 3}
+SMALL |= {"checkpoint_every": 2, "quiet": True, "model": {"embedding_dim": 2, "hidden": 3}}
+
+
+def small_dataset():
+    """Invented reviews, held in memory."""
+    dataset = synthetic_dataset(num_train=60, num_test=30)
+    # Written once only, as inventing the reviews takes longer than all that is done with them.
+    reviews = {split: dataset.read(split) for split in ("train", "test")}
+    return dataclasses.replace(dataset, read=reviews.__getitem__)
+
+
+def small(workdir, **changes):
+    """The configuration of a small run."""
+    return dataclasses.replace(load_recipe("pooled"), **SMALL | {"workdir": workdir} | changes)
+
+
+def share_compilation(patch):
+    """Lets runs of the same model share what is compiled for them."""
+    made = {}
+
+    def once(make, key, *arguments):
+        if (make, key) not in made:
+            made[make, key] = make(*arguments)
+        return made[make, key]
+
+    make_model = experiment.create_configured_model
+
+    def model(config):
+        return once(make_model, (config.arch, config.num_words, repr(config.model)), config)
+
+    def initial_state(*arguments):
+        model, ids, seed, optimizer, loss = arguments
+        state = once(
+            create_train_state, (repr(model), ids.shape, seed, optimizer, loss), *arguments
+        )
+        # Copied, as training reuses the memory of the state that it starts from.
+        return jax.tree.map(jnp.copy, state)
+
+    patch.setattr(experiment, "create_configured_model", model)
+    patch.setattr(trainer, "keras_adam", lambda rate: once(keras_adam, rate, rate))
+    patch.setattr(trainer, "create_train_state", initial_state)
+
+
+def hasten(patch, dataset):
+    """Lets small runs do without what takes long and shows in no figure."""
+    share_compilation(patch)
+    patch.setattr(experiment, "find_dataset", lambda *_: dataset)
+    patch.setattr(experiment, "layer_table", lambda *_: "")
+    patch.setattr(reporting, "plot_history", lambda path, *_: path.write_bytes(b"a plot"))
+
+
+def outcome(workdir):
+    """All that a run leaves but for times: parameters and metrics to the last bit."""
+    result = json.loads((workdir / "result.json").read_text())
+    metrics = (workdir / "metrics.csv").read_text().splitlines()
+    times = ("seconds", "peak_rss_mb")
+    return {
+        "names": {path.name for path in workdir.iterdir()},
+        "checkpoints": {path.name for path in workdir.glob("checkpoints/*")},
+        "result": {key: value for key, value in result.items() if not key.endswith(times)},
+        "metrics": [line.rpartition(",")[0] for line in metrics],
+        "config": (workdir / "config.toml").read_text(),
+        "vocabulary": (workdir / "vocabulary.txt").read_text(),
+        "params": [array.tobytes() for array in jax.tree.leaves(params_of(workdir))],
+    }
+
+
+def params_of(workdir):
+    """The parameters that a small run ended with."""
+    model = experiment.create_configured_model(small(workdir))
+    like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8), int))["params"]
+    return load_params(workdir / "params", like)
