@@ -239,8 +239,8 @@ def load_keras_weights(
 ) -> tuple[Config, dict[str, Any]]:
     """Reads a model of one of our architectures that Keras 3 saved. Needs h5py, but not Keras.
 
-        config, params = load_keras_weights("cnn.keras")
-        model = create_model(config.arch, config.num_words, config.model)
+        config, params = imdb_jax.load_keras_weights("cnn.keras")
+        model = imdb_jax.CNN(config.num_words, **config.model)
         logits = model.apply({"params": params}, ids)
 
     Nothing in the file is executed or written to disk.
@@ -279,11 +279,12 @@ def load_keras_weights(
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     # What zipfile and h5py raise depends on which byte of a file is wrong.
-    except (OSError, KeyError, ValueError, RuntimeError, zipfile.BadZipFile, zlib.error) as error:
-        reason = (
-            error.strerror if isinstance(error, FileNotFoundError) else "damaged or not Keras 3's"
-        )
+    except (*_DAMAGE, zipfile.BadZipFile, zlib.error) as error:
+        reason = getattr(error, "strerror", None) or "damaged or not Keras 3's"
         raise UserError(f"cannot read {path}: {reason}") from error
+
+
+_DAMAGE = (OSError, KeyError, ValueError, RuntimeError, TypeError, AttributeError)
 
 
 def _member(archive: zipfile.ZipFile, name: str, limit: int) -> bytes:
@@ -420,6 +421,8 @@ def _described_config(described: _Described, recipe: str | Config | None) -> Con
         base = dataclasses.replace(base, max_length=described.length)
     if ARCHITECTURES[arch] is CNN:
         size = 0 if arch == "cnn_global" else described.layers[2].options.get("pool_size")
+        if not isinstance(size, int):
+            raise UserError(f"its pool_size is {size!r}, not a number of positions")
         base = dataclasses.replace(base, model={**base.model, "pool_size": size})
     return base
 
@@ -449,7 +452,7 @@ def _check_description(described: _Described, config: Config) -> None:
 def _with_sizes(base: Config, weights: Weights) -> Config:
     """The configuration with the sizes that the weights have."""
     try:
-        dense = [weights[group] for group in _groups(["Dense"] * 100) if group in weights]
+        dense = [weights[group] for group in _groups(["Dense"] * len(weights)) if group in weights]
         widths = [kernel.shape[1] for kernel, _ in dense[:-1]]
         fields: dict[str, Any] = {}
         if base.arch == "mlp":
