@@ -338,6 +338,15 @@ def test_failing_to_save_leaves_the_old_file(tmp_path, monkeypatch):
     assert list(tmp_path.iterdir()) == [path]
 
 
+def test_ranks_of_more_texts_than_are_looked_up_at_a_time():
+    vocabulary = Vocabulary(["good", "a"])
+    texts = ["a good film " * (i % 5) for i in range(20_000)]
+    ranks = vocabulary.rank_or_zero(iter(texts))
+    assert ranks.values.dtype == np.int32
+    assert ranks.lengths.tolist() == [3 * (i % 5) for i in range(20_000)]
+    assert ranks.values.reshape(-1, 3).tolist() == [[2, 1, 0]] * (len(ranks.values) // 3)
+
+
 # pad_sequences
 
 
@@ -369,6 +378,14 @@ def test_pad_sequences_agrees_with_a_naive_one(lists, dtype, **options):
         assert padded.dtype == dtype
         assert padded.shape == (len(lists), len(expected[0]) if lists else options["maxlen"] or 0)
         assert padded.tolist() == expected
+
+
+@pytest.mark.parametrize("side", ["pre", "post"])
+def test_pad_sequences_of_many_sequences(side):
+    """More than are padded at a time."""
+    lists = [list(range(i % 7)) for i in range(3000)]
+    padded = pad_sequences(sequences_of(lists), 4, padding=side, truncating=side)
+    assert padded.tolist() == naive_pad(lists, 4, side, side, 0)
 
 
 def test_pad_sequences_defaults_are_those_of_keras():
