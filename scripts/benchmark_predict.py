@@ -23,7 +23,7 @@ from typing import Any
 import tyro
 
 import imdb_jax
-from imdb_jax import tokenize
+from imdb_jax import cli, tokenize
 from imdb_jax.datasets import Reviews, find_dataset
 
 
@@ -60,9 +60,9 @@ def measure(predict: Callable[[], object]) -> tuple[float, float]:
     return time.perf_counter() - wall, time.process_time() - processors
 
 
-def main() -> None:
+def benchmark(arguments: list[str]) -> None:
     """Prints a JSON object with both rates and their ratio."""
-    options = tyro.cli(Options, description=__doc__)
+    options = cli.parse("benchmark_predict", Options(tyro.MISSING), __doc__ or "", arguments)
     classifier = imdb_jax.load(options.run)
     dataset = find_dataset(classifier.config.dataset, classifier.config.data_dir)
     test = dataset.read("test")
@@ -103,4 +103,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    cli.run_command(benchmark)
