@@ -10,6 +10,7 @@ from imdb_jax import experiment, reporting, trainer
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import load_recipe
 from imdb_jax.datasets import synthetic_dataset
+from imdb_jax.schedules import learning_rate_schedule
 from imdb_jax.training import create_train_state, keras_adam
 
 # Four steps an epoch, with a checkpoint after the second, too.
@@ -53,6 +54,11 @@ def share_compilation(patch):
         return jax.tree.map(jnp.copy, state)
 
     patch.setattr(experiment, "create_configured_model", model)
+
+    def schedule(*arguments):
+        return once(learning_rate_schedule, arguments, *arguments)
+
+    patch.setattr(trainer, "learning_rate_schedule", schedule)
     patch.setattr(trainer, "keras_adam", lambda rate: once(keras_adam, rate, rate))
     patch.setattr(trainer, "create_train_state", initial_state)
 
@@ -68,17 +74,22 @@ def hasten(patch, dataset):
 def outcome(workdir):
     """All that a run leaves but for times: parameters and metrics to the last bit."""
     result = json.loads((workdir / "result.json").read_text())
-    metrics = (workdir / "metrics.csv").read_text().splitlines()
     times = ("seconds", "peak_rss_mb")
     return {
         "names": {path.name for path in workdir.iterdir()},
         "checkpoints": {path.name for path in workdir.glob("checkpoints/*")},
         "result": {key: value for key, value in result.items() if not key.endswith(times)},
-        "metrics": [line.rpartition(",")[0] for line in metrics],
+        "metrics": metrics_of(workdir),
         "config": (workdir / "config.toml").read_text(),
         "vocabulary": (workdir / "vocabulary.txt").read_text(),
         "params": [array.tobytes() for array in jax.tree.leaves(params_of(workdir))],
     }
+
+
+def metrics_of(workdir):
+    """The lines of `metrics.csv` without the last column, the seconds."""
+    lines = (workdir / "metrics.csv").read_text().splitlines()
+    return [line.rpartition(",")[0] for line in lines]
 
 
 def params_of(workdir):

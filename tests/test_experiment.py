@@ -6,6 +6,7 @@ import dataclasses
 import io
 import json
 import shutil
+import sys
 
 import jax
 import numpy as np
@@ -313,6 +314,17 @@ def test_file_in_the_place_of_the_directory(tmp_path, overwrite):
 )
 def test_failure_before_training_leaves_the_earlier_run(earlier, changes, match):
     refuse(dataclasses.replace(tiny(workdir=earlier, overwrite=True), **changes), match)
+
+
+def test_absent_tensorboard_leaves_the_earlier_run(earlier, monkeypatch):
+    monkeypatch.setitem(sys.modules, "tensorboardX", None)
+    refuse(tiny(workdir=earlier, overwrite=True, tensorboard=True), "tensorboardX is not installed")
+
+
+def test_tensorboard_if_asked_for(earlier):
+    pytest.importorskip("tensorboardX")
+    finish(tiny(workdir=earlier, overwrite=True, tensorboard=True))
+    assert {path.name for path in earlier.iterdir()} == FILES | {"tensorboard"}
 
 
 def test_absent_data_leaves_the_earlier_run(earlier, monkeypatch):
