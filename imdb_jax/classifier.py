@@ -97,10 +97,11 @@ class Classifier:
 
     def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
         """Padded word ids of texts whose words have these ranks (from 1)."""
-        ids = configured_input_format(self.config).ids(ranks)
-        if self.config.max_length:
+        input_format = configured_input_format(self.config)
+        ids = input_format.ids(ranks)
+        if not input_format.distinct:
             return ids
-        # A model of any length: rounded up, so that it is compiled for a few lengths only.
+        # A set may be of any size: rounded up, so that the model is compiled for a few sizes only.
         length = 1 << max(8, (ids.shape[1] - 1).bit_length())
         return np.pad(ids, ((0, 0), (0, length - ids.shape[1])))
 

@@ -85,6 +85,8 @@ def load_data_for(config: Config, report: Report = reporting.note) -> Experiment
             raise UserError(
                 f"{dataset.name} has no reviews left to {part} on; change test_share or validation"
             )
+    if config.validation and splits.validation is None:
+        raise UserError(f"validation {config.validation:g} holds out no review; raise it")
     return ExperimentData(dataset.name, dataset.fingerprint, corpus.vocabulary, splits)
 
 
@@ -108,6 +110,7 @@ def run(config: Config) -> dict[str, Any]:
         # What could be had then decides, not what can be had now.
         config = dataclasses.replace(config, dataset=earlier.dataset)
 
+    model = create_configured_model(config)
     say(_versions())
     data = load_data_for(config)
     config = _completed(config, data, workdir)
@@ -120,7 +123,6 @@ def run(config: Config) -> dict[str, Any]:
             return result
     validated_on = "validation (test reviews)" if data.splits.validation is None else "validation"
     say(_sizes(data))
-    model = create_configured_model(config)
     try:
         trainer = Trainer(config, model, data.splits)
     except ValueError as error:
@@ -135,7 +137,10 @@ def run(config: Config) -> dict[str, Any]:
     with checkpoints:
         best = fit(trainer, checkpoints, data.fingerprint, workdir, say)
     history = trainer.progress.history
-    test = trainer.evaluate(data.splits.test)
+    if trainer.held_out:
+        test = trainer.evaluate(data.splits.test)
+    else:  # the last validation was on these reviews
+        test = Metrics(history[-1].val_loss, history[-1].val_accuracy)
 
     save_params(workdir / run_directory.PARAMS, trainer.state.params)
     title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"

@@ -474,3 +474,19 @@ def test_lstm_forgets_the_beginning_if_its_gate_is_shut():
     other[:, -1] = one[:, -1]
     np.testing.assert_array_equal(apply(forgetful, one), apply(forgetful, other))
     assert np.all(apply(params, one) != apply(params, other))
+
+
+@pytest.mark.parametrize(
+    ("arch", "fields"),
+    [
+        ("cnn", {"filters": 0}),
+        ("cnn", {"kernel_size": 0}),
+        ("lstm", {"units": 0}),
+        ("pooled", {"embedding_dim": 0}),
+        ("mlp", {"hidden": [50, 0]}),
+        ("mlp", {"dropout": [1.0]}),
+    ],
+)
+def test_sizes_that_no_layer_has_are_refused(arch, fields):
+    with pytest.raises(UserError, match=rf"model\.{next(iter(fields))} must be"):
+        create_model(arch, 100, fields)

@@ -35,7 +35,8 @@ def create_model(arch: str, num_words: int, fields: Mapping[str, Any]) -> nn.Mod
       fields: hyper-parameters, by the names of the module's attributes.
 
     Raises:
-      UserError: an unknown architecture, or a field that the architecture does not have.
+      UserError: an unknown architecture, a field that the architecture does not have, or a value
+        out of range.
     """
     if arch not in ARCHITECTURES:
         raise UserError(unknown_name("architecture", arch, ARCHITECTURES))
@@ -44,4 +45,17 @@ def create_model(arch: str, num_words: int, fields: Mapping[str, Any]) -> nn.Mod
     for name in fields:
         if name not in known:
             raise UserError(unknown_name(f"{arch} field", name, known))
+        _check_range(name, fields[name])
     return module(num_words=num_words, **fields)
+
+
+def _check_range(name: str, value: Any) -> None:
+    """Raises `UserError` for a size or a share of dropout that no layer can have."""
+    several = isinstance(value, list | tuple)
+    # A 0 of their own: no hidden layer, and a pool as long as the review.
+    lowest = 0 if name in ("hidden", "pool_size") and not several else 1
+    for number in value if several else [value]:
+        if name == "dropout" and not 0 <= number < 1:
+            raise UserError(f"model.dropout must be shares from 0 to below 1, not {value}")
+        if name != "dropout" and number < lowest:
+            raise UserError(f"model.{name} must be at least {lowest}, not {value}")
