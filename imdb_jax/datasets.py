@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import numpy as np
 from jaxtyping import Bool, Int8
 
-from imdb_jax import labelled, preparation, synthetic, tables, tfds_sets
+from imdb_jax import labelled, preparation, prepared_reviews, synthetic, tables, tfds_sets
+from imdb_jax.download import DownloadUnreachable
 from imdb_jax.encoding import Text, Ties
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
@@ -132,16 +133,16 @@ def find_dataset(
         layout.refuse(("text_column", "label_column", "positive", "test"), name)
     if name == "synthetic":
         return synthetic_dataset()
-    data_dir = data_dir or preparation.default_data_dir()
+    data_dir = data_dir or prepared_reviews.default_data_dir()
     if name not in BUILT_IN:
         prepared = tfds_sets.find(name, data_dir)
         if prepared is None:
             raise UserError(_not_found(name, data_dir))
         return tfds_dataset(prepared, layout, report)
     try:
-        if archive is not None or not preparation.is_prepared(data_dir):
+        if archive is not None or not prepared_reviews.is_prepared(data_dir):
             preparation.prepare(data_dir, archive, verify=not allow_unverified, report=report)
-    except preparation.DownloadUnreachable as error:
+    except DownloadUnreachable as error:
         if name == "imdb_reviews":
             raise
         report(f"The IMDb reviews are not in {data_dir}, and {error}")
@@ -168,11 +169,11 @@ def imdb_reviews(data_dir: Path) -> Dataset:
     If the directory keeps the reviews' file names, as one prepared by this package does, they are
     read in the order in which `keras.datasets.imdb` was made; else in TFDS' order.
     """
-    keras_order = preparation.read_file_names(data_dir, "train") is not None
+    keras_order = prepared_reviews.read_file_names(data_dir, "train") is not None
 
     def read(split: str) -> Reviews:
-        texts, labels = preparation.read_split(data_dir, split)
-        names = preparation.read_file_names(data_dir, split) if keras_order else None
+        texts, labels = prepared_reviews.read_split(data_dir, split)
+        names = prepared_reviews.read_file_names(data_dir, split) if keras_order else None
         if names is None:
             return Reviews(texts, labels)
         # All positive reviews, then all negative ones, each by file name as a string.
@@ -181,7 +182,7 @@ def imdb_reviews(data_dir: Path) -> Dataset:
 
     return Dataset(
         name="imdb_reviews",
-        fingerprint=preparation.fingerprint(data_dir),
+        fingerprint=prepared_reviews.fingerprint(data_dir),
         ties="keras" if keras_order else "alphabetical",
         read=read,
     )

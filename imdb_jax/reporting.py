@@ -1,6 +1,6 @@
 """What people see of a run: progress on the terminal, metrics files, figures.
 
-The only module that knows rich, matplotlib and TensorBoard.
+The only module that knows TensorBoard.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from imdb_jax.extras import require
 from imdb_jax.files import write_atomically
+from imdb_jax.progress import bar, now_and_then
 
 if TYPE_CHECKING:
     from imdb_jax.training import Metrics
@@ -72,8 +73,7 @@ def epoch_bar(
         yield lambda: None
         return
 
-    from rich.console import Console
-    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
 
     columns = (
         TextColumn("{task.description}"),
@@ -82,17 +82,17 @@ def epoch_bar(
         TimeElapsedColumn(),
         TextColumn("{task.fields[metrics]}"),
     )
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(title, total=steps, completed=done, metrics="")
-        shown_at = progress.get_time()
+    with bar(*columns, title=title, total=steps, done=done, metrics="") as update:
+
+        def show_metrics() -> None:
+            loss, accuracy = running()
+            update(metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}")
+
+        refresh = now_and_then(0.25, show_metrics)
 
         def advance() -> None:
-            nonlocal shown_at
-            if progress.get_time() - shown_at > 0.25:
-                loss, accuracy = running()
-                progress.update(task, metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}")
-                shown_at = progress.get_time()
-            progress.advance(task)
+            refresh()
+            update(advance=1)
 
         yield advance
 

@@ -25,7 +25,8 @@ import numpy as np
 import tyro
 from numpy.typing import NDArray
 
-from imdb_jax import cli, preparation
+from imdb_jax import cli
+from imdb_jax.archive import read_archive
 from imdb_jax.corpus import object_array
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
@@ -68,9 +69,7 @@ def make_files(arguments: Sequence[str]) -> None:
     say: Callable[[str], None] = (lambda text: None) if options.quiet else print
 
     started = time.perf_counter()
-    reviews = preparation.read_archive(
-        options.archive, verify=not options.allow_unverified, report=say
-    )
+    reviews = read_archive(options.archive, verify=not options.allow_unverified, report=say)
     arrays, vocabulary = make_arrays(reviews)
     say(f"{len(vocabulary):,} words; made in {time.perf_counter() - started:.1f} s")
     word_index = json.dumps(published_word_index(vocabulary)).encode()
@@ -93,7 +92,7 @@ def make_arrays(
     """Makes the arrays of `imdb.npz`.
 
     Args:
-      reviews: what `preparation.read_archive` gives.
+      reviews: what `archive.read_archive` gives.
 
     Returns:
       The arrays by name: `x_train` and `x_test`, object arrays `[num_reviews]` of lists of ranks

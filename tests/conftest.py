@@ -8,8 +8,8 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from imdb_jax import preparation
 from imdb_jax.datasets import Dataset, synthetic_dataset
+from imdb_jax.prepared_reviews import is_prepared
 
 # Several devices throughout, so that a sharding bug cannot hide. JAX, which nothing above imports,
 # reads these variables when it starts; programs that tests start inherit them.
@@ -55,7 +55,7 @@ def real_data_dir() -> Path:
     """The prepared IMDb reviews; skips the test where there are none. For tests of `real_data`."""
     if not _REAL_DATA_DIR:
         pytest.skip("TFDS_DATA_DIR is not set, so there are no IMDb reviews to test with")
-    if not preparation.is_prepared(Path(_REAL_DATA_DIR)):
+    if not is_prepared(Path(_REAL_DATA_DIR)):
         pytest.skip(f"TFDS_DATA_DIR={_REAL_DATA_DIR} holds no prepared IMDb reviews")
     return Path(_REAL_DATA_DIR)
 

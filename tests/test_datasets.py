@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tfds_writer import prepare_tfds
 
-from imdb_jax import preparation
+from imdb_jax import preparation, prepared_reviews
 from imdb_jax.config import DataOptions
 from imdb_jax.corpus import load_corpus
 from imdb_jax.datasets import (
@@ -17,9 +17,9 @@ from imdb_jax.datasets import (
     imdb_reviews,
     synthetic_dataset,
 )
+from imdb_jax.download import DownloadUnreachable
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
-from imdb_jax.preparation import DownloadUnreachable
 
 SPLITS = ("train", "test")
 NAMES = {
@@ -40,12 +40,13 @@ def prepared(monkeypatch):
         texts = [f"{split}/{name}".encode() for name in NAMES[split]]
         return texts, np.array([name.startswith("pos") for name in NAMES[split]], np.int8)
 
-    monkeypatch.setattr(preparation, "is_prepared", lambda data_dir: True)
+    monkeypatch.setattr(prepared_reviews, "is_prepared", lambda data_dir: True)
     monkeypatch.setattr(preparation, "prepare", never)
-    monkeypatch.setattr(preparation, "read_split", read_split)
-    monkeypatch.setattr(preparation, "read_file_names", lambda data_dir, split: NAMES[split])
-    monkeypatch.setattr(preparation, "fingerprint", lambda data_dir: f"fingerprint of {data_dir}")
-    return preparation
+    monkeypatch.setattr(prepared_reviews, "read_split", read_split)
+    monkeypatch.setattr(prepared_reviews, "read_file_names", lambda data_dir, split: NAMES[split])
+    monkeypatch.setattr(
+        prepared_reviews, "fingerprint", lambda data_dir: f"fingerprint of {data_dir}"
+    )
 
 
 def test_reviews_with_file_names_come_in_the_order_of_keras(prepared, tmp_path):
@@ -60,7 +61,7 @@ def test_reviews_with_file_names_come_in_the_order_of_keras(prepared, tmp_path):
 
 
 def test_reviews_without_file_names_come_as_they_stand(prepared, tmp_path, monkeypatch):
-    monkeypatch.setattr(preparation, "read_file_names", lambda data_dir, split: None)
+    monkeypatch.setattr(prepared_reviews, "read_file_names", lambda data_dir, split: None)
     dataset = imdb_reviews(tmp_path)
     assert dataset.ties == "alphabetical"
     train = dataset.read("train")
@@ -88,7 +89,7 @@ def test_what_is_not_prepared_is_prepared_first(prepared, tmp_path, monkeypatch)
         calls.append((data_dir, archive, verify))
         report("prepared")
 
-    monkeypatch.setattr(preparation, "is_prepared", lambda data_dir: False)
+    monkeypatch.setattr(prepared_reviews, "is_prepared", lambda data_dir: False)
     monkeypatch.setattr(preparation, "prepare", prepare)
     lines = []
     archive = tmp_path / "archive"
@@ -150,7 +151,7 @@ def test_names_like_none_are_refused_without_a_guess(name):
 
 
 def test_synthetic_reads_neither_disk_nor_network(monkeypatch):
-    monkeypatch.setattr(preparation, "is_prepared", never)
+    monkeypatch.setattr(prepared_reviews, "is_prepared", never)
     monkeypatch.setattr(preparation, "prepare", never)
     assert find_dataset("synthetic", report=never).name == "synthetic"
 

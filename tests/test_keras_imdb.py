@@ -3,23 +3,24 @@ one; and what asks for Keras' very ids."""
 
 import dataclasses
 import hashlib
-import io
 import json
 import os
 import re
 import sys
-import tarfile
 from collections import Counter
 from pathlib import Path
 
 import numpy as np
 import pytest
+from fake_archives import tar_bytes
 
-from imdb_jax import corpus, get_word_index, load_data, preparation
+from imdb_jax import corpus, get_word_index, load_data, published
+from imdb_jax.archive import read_archive
 from imdb_jax.corpus import load_corpus
 from imdb_jax.datasets import imdb_reviews
 from imdb_jax.encoding import Vocabulary, tokenize
 from imdb_jax.errors import UserError
+from imdb_jax.preparation import prepare
 from imdb_jax.python2_dict import python2_dict_order
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
@@ -45,18 +46,14 @@ def review_files() -> dict[str, bytes]:
 @pytest.fixture(scope="module", autouse=True)
 def _small_data():
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(preparation, "_EXPECTED_COUNTS", COUNTS)
+        patch.setattr(published, "COUNTS", COUNTS)
         yield
 
 
 @pytest.fixture(scope="module")
 def archive(tmp_path_factory) -> Path:
     file = tmp_path_factory.mktemp("archive") / "aclImdb.tar"
-    with tarfile.open(file, "w") as tar:
-        for name, content in review_files().items():
-            member = tarfile.TarInfo(name)
-            member.size = len(content)
-            tar.addfile(member, io.BytesIO(content))
+    file.write_bytes(tar_bytes(review_files()))
     return file
 
 
@@ -73,7 +70,7 @@ def made(archive, tmp_path_factory) -> Path:
 def data_dir(archive, tmp_path_factory) -> Path:
     """The same reviews, prepared."""
     directory = tmp_path_factory.mktemp("data")
-    preparation.prepare(directory, archive, verify=False, report=lambda line: None)
+    prepare(directory, archive, verify=False, report=lambda line: None)
     return directory
 
 
@@ -98,7 +95,7 @@ def test_the_word_index_ranks_the_words(made):
 
 
 def test_the_arrays_hold_the_reviews(made, archive):
-    reviews = preparation.read_archive(archive, verify=False, report=lambda line: None)
+    reviews = read_archive(archive, verify=False, report=lambda line: None)
     arrays, vocabulary = keras_imdb.make_arrays(reviews)
     assert list(vocabulary.words) == expected_words()
     rank = {word: i for i, word in enumerate(vocabulary.words, start=1)}

@@ -1,6 +1,6 @@
 """Prepares tiny data sets as TFDS does, for the tests."""
 
-from imdb_jax.preparation import _no_logs_or_bars
+from imdb_jax.preparation import no_logs_or_bars
 
 
 def prepare_tfds(data_dir, name, config, splits, text, features=None, version="2.0.0"):
@@ -43,5 +43,5 @@ def prepare_tfds(data_dir, name, config, splits, text, features=None, version="2
             _log_download_done = _log_download_bytes
 
     TextBuilder.name = name
-    with _no_logs_or_bars():
+    with no_logs_or_bars():
         TextBuilder(data_dir=str(data_dir)).download_and_prepare(file_format="array_record")

@@ -1,0 +1,59 @@
+"""Archives of a few reviews that stand in for the published one, for the tests."""
+
+import hashlib
+import io
+import tarfile
+
+import pytest
+
+from imdb_jax import published
+from imdb_jax.preparation import prepare
+
+COUNTS = {"train": 6, "test": 4, "unsupervised": 5}
+
+
+def review_files() -> dict[str, bytes]:
+    """Path -> content; two reviews are the same text, one has white space around it."""
+    files = {}
+    for folder, count in (("train/pos", 3), ("train/neg", 3), ("test/pos", 2), ("test/neg", 2)):
+        for i in range(count):
+            files[f"aclImdb/{folder}/{i}_{9 if 'pos' in folder else 2}.txt"] = (
+                f"  {folder} número {i}<br />\n".encode()
+            )
+    files |= {f"aclImdb/train/unsup/{i}_0.txt": f"no label {i}".encode() for i in range(5)}
+    files["aclImdb/train/pos/1_9.txt"] = files["aclImdb/train/pos/0_9.txt"]
+    return files
+
+
+def tar_bytes(files: dict[str, bytes], *extra: tarfile.TarInfo) -> bytes:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w") as tar:
+        tar.addfile(tarfile.TarInfo("aclImdb/README"), None)
+        for name, content in files.items():
+            member = tarfile.TarInfo(name)
+            member.size = len(content)
+            tar.addfile(member, io.BytesIO(content))
+        for member in extra:
+            tar.addfile(member, io.BytesIO(b"x" * member.size))
+    return buffer.getvalue()
+
+
+def publish(monkeypatch, content, url="unused"):
+    """Makes `content` the archive that TFDS knows about."""
+    sha256 = hashlib.sha256(content).hexdigest()
+    official = published.Archive(url, len(content), sha256, "aclImdb_v1.tar.gz")
+    monkeypatch.setattr(published, "archive", lambda: official)
+
+
+def prepare_fake(directory):
+    """Prepares the reviews below `directory`; gives the data directory."""
+    archive, data_dir = directory / "reviews.tar", directory / "data"
+    archive.write_bytes(tar_bytes(review_files()))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(published, "COUNTS", COUNTS)
+        prepare(data_dir, archive, verify=False, report=ignore)
+    return data_dir
+
+
+def ignore(line):
+    """Reports to nobody."""
