@@ -131,7 +131,7 @@ def test_all_epochs_are_trained_where_patience_lasts(tmp_path, validation_losses
 
 
 def test_patience_needs_a_review_to_validate_on(tmp_path):
-    with pytest.raises(UserError, match="validation holds out no review"):
+    with pytest.raises(UserError, match=r"validation .* holds out no review"):
         experiment.run(small(tmp_path / "run", patience=1, validation=1e-6))
     assert not (tmp_path / "run").exists()
 
