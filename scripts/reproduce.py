@@ -75,7 +75,7 @@ def reproduce(arguments: Sequence[str]) -> None:
     for arch in recipes:
         ours = [train_ours(arch, seed, options) for seed in range(options.seeds)]
         keras = train_keras(arch, options)
-        rows.append(table_row(arch, ours, keras))
+        rows.append(table_row(arch, ours, keras, options.seeds))
     table = "\n".join([*_HEADER, *rows, "", footnote(ours[0], keras, options)])
     print(table)
     if options.readme:
@@ -114,30 +114,33 @@ def _python(arguments: list[str], **environment: str) -> None:
 
 
 _HEADER = [
-    "| recipe | source | published | ours | Keras 3 | parameters | seconds, ours | Keras |",
-    "|---|---|---|---|---|---|---|---|",
+    "| recipe | source | published | ours | Keras 3 | parameters | seconds |",
+    "|---|---|---|---|---|---|---|",
 ]
 
 
-def table_row(arch: str, ours: list[dict[str, Any]], keras: list[dict[str, Any]]) -> str:
+def table_row(
+    arch: str, ours: list[dict[str, Any]], keras: list[dict[str, Any]], seeds: int
+) -> str:
     """One line of the table: accuracies as mean and standard deviation, seconds as the median."""
-    cells = [f"`{arch}`", *_SOURCES[arch], accuracies(ours), accuracies(keras)]
-    cells += [f"{ours[0]['num_params']:,}", seconds(ours), seconds(keras)]
+    cells = [f"`{arch}`", *_SOURCES[arch], accuracies(ours, seeds), accuracies(keras, seeds)]
+    cells += [f"{ours[0]['num_params']:,}", seconds(ours)]
     return f"| {' | '.join(cells)} |"
 
 
-def accuracies(results: list[dict[str, Any]]) -> str:
-    """Mean and standard deviation of the test accuracies of several runs."""
+def accuracies(results: list[dict[str, Any]], seeds: int) -> str:
+    """Mean and standard deviation of the test accuracies of several runs, and what is missing."""
     values = [result["test_accuracy"] for result in results]
-    if len(values) < 2:
-        return f"{values[0]:.4f}" if values else "not run"
-    return f"{statistics.mean(values):.4f} ± {statistics.stdev(values):.4f}"
+    if not values:
+        return "not run"
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    missing = f" ({len(values)} of {seeds} seeds)" if len(values) < seeds else ""
+    return f"{statistics.mean(values):.4f}{deviation}{missing}"
 
 
 def seconds(results: list[dict[str, Any]]) -> str:
     """Median seconds that the training of a run took, without start-up, compiling, evaluation."""
-    times = [result["train_seconds"] for result in results]
-    return f"{statistics.median(times):.1f}" if times else "not run"
+    return f"{statistics.median(result['train_seconds'] for result in results):.1f}"
 
 
 def footnote(ours: dict[str, Any], keras: list[dict[str, Any]], options: Options) -> str:
@@ -145,7 +148,7 @@ def footnote(ours: dict[str, Any], keras: list[dict[str, Any]], options: Options
     with_keras = f", Keras {keras[0]['keras']} on {keras[0]['backend']}" if keras else ""
     return (
         f"Test accuracy, mean ± standard deviation over {options.seeds} seeds; median seconds of "
-        f"training alone, on {os.cpu_count()} CPU cores. jax {ours['jax']}, flax {ours['flax']}, "
+        f"our training alone, on {os.cpu_count()} CPU cores. jax {ours['jax']}, flax {ours['flax']}, "
         f"Python {ours['python']}{with_keras}."
     )
 
