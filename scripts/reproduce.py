@@ -148,8 +148,8 @@ def footnote(ours: dict[str, Any], keras: list[dict[str, Any]], options: Options
     with_keras = f", Keras {keras[0]['keras']} on {keras[0]['backend']}" if keras else ""
     return (
         f"Test accuracy, mean ± standard deviation over {options.seeds} seeds; median seconds of "
-        f"our training alone, on {os.cpu_count()} CPU cores. jax {ours['jax']}, flax {ours['flax']}, "
-        f"Python {ours['python']}{with_keras}."
+        f"our training alone, on {os.cpu_count()} CPU cores. "
+        f"jax {ours['jax']}, flax {ours['flax']}, Python {ours['python']}{with_keras}."
     )
 
 
