@@ -51,6 +51,9 @@ class Options(DataOptions):
     json: bool = False
     """Print JSON."""
 
+    quiet: bool = False
+    """Print the result only."""
+
     def __post_init__(self) -> None:
         """Raises `UserError`, naming the option, if a value is out of range."""
         super().__post_init__()
@@ -71,15 +74,16 @@ def explore(arguments: Sequence[str]) -> None:
     from imdb_jax.corpus import load_corpus
     from imdb_jax.datasets import Layout, find_dataset
 
+    report = (lambda text: None) if options.quiet else reporting.note
     dataset = find_dataset(
         options.dataset,
         options.data_dir,
         options.archive,
         options.allow_unverified,
-        reporting.note,
+        report,
         Layout.of(options),
     )
-    corpus = load_corpus(dataset, reporting.note)
+    corpus = load_corpus(dataset, report)
     if options.plot:
         title = f"{len(corpus.train.labels) + len(corpus.test.labels):,} reviews, {_title(corpus)}"
         plot_lengths(options.plot, exploration.review_lengths(corpus), title, options.max_length)

@@ -309,3 +309,13 @@ def test_the_figures_of_the_tutorials(real_data_dir, capsys):
     assert found["mean_length"] == pytest.approx(234.75892, abs=1e-9)
     assert found["std_length"] == pytest.approx(172.911495, abs=1e-6)
     assert figures(capsys, *arguments, "--num-words", "10000")["distinct_words"] == 9_998
+
+
+def test_quiet_leaves_the_remarks_out(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    rows = "".join(f"joy {i},good\ndull {i},bad\n" for i in range(20))
+    path.write_text(f"text,label\n{rows}nothing said of it,\n")
+    for quiet in ([], ["--quiet"]):
+        explore.explore(["--dataset", str(path), "--json", *quiet])
+        remarks = capsys.readouterr().err
+        assert bool(remarks) != bool(quiet)
