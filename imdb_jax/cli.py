@@ -12,7 +12,6 @@ from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
 from imdb_jax.errors import UserError
-from imdb_jax.host_memory import keep_freed_memory
 
 T = TypeVar("T")
 
@@ -61,7 +60,6 @@ def run_command(command: Callable[[list[str]], Any]) -> None:
 
     Exit status: 0, 2 for an error, 130 for Ctrl-C; a reader that closes the pipe ends it silently.
     """
-    keep_freed_memory()
     try:
         command(sys.argv[1:])
         sys.stdout.flush()

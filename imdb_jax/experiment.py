@@ -28,6 +28,7 @@ from imdb_jax.datasets import Layout, Report, absolute_paths, find_dataset
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.fitting import fit, restore_latest
+from imdb_jax.host_memory import keep_freed_memory
 from imdb_jax.models import create_model
 from imdb_jax.pipeline import Examples, InputFormat, Splits, make_splits
 from imdb_jax.trainer import Trainer
@@ -123,6 +124,7 @@ def run(config: Config) -> dict[str, Any]:
             return result
     validated_on = "validation (test reviews)" if data.splits.validation is None else "validation"
     say(_sizes(data))
+    keep_freed_memory()  # from here on: what reading the reviews took goes back to the system
     try:
         trainer = Trainer(config, model, data.splits)
     except ValueError as error:

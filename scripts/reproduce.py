@@ -71,12 +71,13 @@ def reproduce(arguments: Sequence[str]) -> None:
     """Parses the arguments, trains what is missing, prints the table, and writes it if asked."""
     options = cli.parse("reproduce", Options(), __doc__ or "", arguments)
     recipes = [arch for arch in _SOURCES if arch in (options.arch or recipe_names())]
-    rows = []
+    rows, twins = [], []
     for arch in recipes:
         ours = [train_ours(arch, seed, options) for seed in range(options.seeds)]
         keras = train_keras(arch, options)
         rows.append(table_row(arch, ours, keras, options.seeds))
-    table = "\n".join([*_HEADER, *rows, "", footnote(ours[0], keras, options)])
+        twins += keras
+    table = "\n".join([*_HEADER, *rows, "", footnote(ours[0], twins, options)])
     print(table)
     if options.readme:
         replace_table(options.readme, table)
