@@ -18,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from jaxtyping import Int8
+from jaxtyping import Int8, Int64
 from numpy.typing import NDArray
 
 from imdb_jax import encoding, python2_dict, word_table
-from imdb_jax.datasets import Dataset, Report, find_dataset
+from imdb_jax.datasets import Dataset, find_dataset
 from imdb_jax.encoding import (
     INDEX_FROM,
     START_ID,
@@ -34,6 +34,7 @@ from imdb_jax.encoding import (
 )
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
+from imdb_jax.progress import Report
 
 _SPLITS = ("train", "test")
 _ARRAYS = ("ranks", "offsets", "labels")
@@ -173,15 +174,21 @@ def _read_entry(entry: Path, identity: dict[str, Any]) -> Corpus:
     return Corpus(identity["dataset"], vocabulary, **splits)
 
 
+def keras_orders(
+    num_train: int, num_test: int, seed: int = 113
+) -> tuple[Int64[np.ndarray, " num_train"], Int64[np.ndarray, " num_test"]]:
+    """The orders in which `keras.datasets.imdb.load_data` gives train and test reviews."""
+    generator = np.random.RandomState(seed)
+    train, test = np.arange(num_train), np.arange(num_test)
+    generator.shuffle(train)
+    generator.shuffle(test)
+    return train, test
+
+
 def keras_shuffle(corpus: Corpus, seed: int = 113) -> tuple[EncodedReviews, EncodedReviews]:
     """Train and test reviews in the order in which `keras.datasets.imdb.load_data` gives them."""
-    generator = np.random.RandomState(seed)
-    shuffled = []
-    for reviews in (corpus.train, corpus.test):
-        order = np.arange(len(reviews.labels))
-        generator.shuffle(order)
-        shuffled.append(reviews[order])
-    return shuffled[0], shuffled[1]
+    train, test = keras_orders(len(corpus.train.labels), len(corpus.test.labels), seed)
+    return corpus.train[train], corpus.test[test]
 
 
 Arrays = tuple[NDArray[np.object_], NDArray[np.int64]]

@@ -20,13 +20,13 @@ from imdb_jax.encoding import Text, Ties
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
 from imdb_jax.labelled import Source, Summary
+from imdb_jax.progress import Report
 from imdb_jax.suggestions import unknown_name
 
 if TYPE_CHECKING:
     from imdb_jax.config import DataOptions
 
     Options = TypeVar("Options", bound=DataOptions)
-Report = Callable[[str], None]
 
 BUILT_IN = ("auto", "imdb_reviews", "synthetic")
 _TEST_SHARE = 0.2  # held out of data that has no test split and no share of its own choice

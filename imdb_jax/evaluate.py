@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 import tyro
-from jaxtyping import Float32, Int
+from jaxtyping import Float32
 
 from imdb_jax import cli
 from imdb_jax.config import Config, DataOptions
@@ -18,7 +18,8 @@ from imdb_jax.errors import UserError
 
 if TYPE_CHECKING:
     from imdb_jax.classifier import Classifier
-    from imdb_jax.datasets import Dataset, Report, Reviews
+    from imdb_jax.datasets import Dataset, Reviews
+    from imdb_jax.progress import Report
 
 _TEXT_WIDTH = 300
 _FIGURES = (".png", ".svg", ".pdf")
@@ -126,6 +127,7 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
       UserError: there is no such split.
     """
     from imdb_jax.datasets import Reviews
+    from imdb_jax.pipeline import split_rows
 
     if own is None and split == "validation":
         raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
@@ -135,36 +137,12 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     texts, labels = [*train.texts, *test.texts], np.concatenate([train.labels, test.labels])
     if own is not None and split != "all":
         test_share = 0.0 if dataset.fixed_split else own.test_share
-        rows = _rows_of_split(
-            split, len(train.labels), len(test.labels), test_share, own.validation
-        )
+        sizes = len(train.labels), len(test.labels)
+        rows = getattr(split_rows(*sizes, test_share, own.validation), split)
+        if split == "validation" and not len(rows):
+            raise UserError("the run held out no reviews for validation; there is no such split")
         texts, labels = [texts[row] for row in rows], labels[rows]
     return Reviews(texts, labels)
-
-
-def _rows_of_split(
-    split: str, num_train: int, num_test: int, test_share: float, validation: float
-) -> Int[np.ndarray, " num_rows"]:
-    """Which of the train and test reviews, joined, training takes for a split, and in what order.
-
-    Their numbers take the way that the reviews take there: each is a review of a single word.
-    """
-    from imdb_jax.corpus import Corpus, EncodedReviews
-    from imdb_jax.encoding import INDEX_FROM, Sequences, Vocabulary
-    from imdb_jax.pipeline import InputFormat, make_splits
-
-    def numbered(start: int, stop: int) -> EncodedReviews:
-        ones = np.ones(stop - start, np.int64)
-        ranks = Sequences.from_lengths(np.arange(start + 1, stop + 1), ones)
-        return EncodedReviews(ranks, ones.astype(np.int8))
-
-    total = num_train + num_test
-    corpus = Corpus("", Vocabulary([]), numbered(0, num_train), numbered(num_train, total))
-    input_format = InputFormat(num_words=total + INDEX_FROM + 1, max_length=1)
-    examples = getattr(make_splits(corpus, input_format, test_share, validation), split)
-    if examples is None:
-        raise UserError("the run held out no reviews for validation; there is no such split")
-    return examples.ids[:, 0].astype(np.int64) - INDEX_FROM - 1
 
 
 def measure(

@@ -24,13 +24,14 @@ from imdb_jax import reporting, run_directory
 from imdb_jax.checkpoint import Checkpoints, save_params
 from imdb_jax.config import Config
 from imdb_jax.corpus import load_corpus
-from imdb_jax.datasets import Layout, Report, absolute_paths, find_dataset
+from imdb_jax.datasets import Layout, absolute_paths, find_dataset
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.fitting import fit, restore_latest
 from imdb_jax.host_memory import keep_freed_memory
 from imdb_jax.models import create_model
 from imdb_jax.pipeline import Examples, InputFormat, Splits, make_splits
+from imdb_jax.progress import Report
 from imdb_jax.trainer import Trainer
 from imdb_jax.training import Metrics
 

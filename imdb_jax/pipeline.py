@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Int, UInt
+from jaxtyping import Float, Int, Int64, UInt
 
-from imdb_jax.corpus import Corpus, keras_shuffle
+from imdb_jax.corpus import Corpus, keras_orders
 from imdb_jax.encoding import (
     Sequences,
     Side,
@@ -39,8 +40,8 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: slice) -> Examples:
-        """The examples of some rows, as a view."""
+    def __getitem__(self, rows: Int[np.ndarray, " num_rows"]) -> Examples:
+        """The examples of these rows, in this order."""
         return Examples(self.ids[rows], self.labels[rows])
 
 
@@ -108,30 +109,46 @@ class Splits:
     test: Examples
 
 
-def make_splits(
-    corpus: Corpus, input_format: InputFormat, test_share: float = 0, validation: float = 0
-) -> Splits:
-    """Pads the reviews of a corpus and splits them, in the order of `keras_shuffle`.
+class SplitRows(NamedTuple):
+    """Which reviews make the three parts: rows of the train and test reviews joined, in order."""
+
+    train: Int64[np.ndarray, " num_train"]
+    validation: Int64[np.ndarray, " num_validation"]
+    test: Int64[np.ndarray, " num_test"]
+
+
+def split_rows(
+    num_train: int, num_test: int, test_share: float = 0, validation: float = 0
+) -> SplitRows:
+    """Splits reviews, in the order of `keras_orders`.
 
     Args:
-      corpus: encoded reviews.
-      input_format: how the model reads a review.
+      num_train: number of train reviews at the source.
+      num_test: number of test reviews there.
       test_share: if not 0, train and test reviews are joined, in this order, and the first
         `test_share` of them are the test set.
       validation: share of the training reviews, the first of them, to validate on.
     """
-    train, test = keras_shuffle(corpus)
+    training, testing = keras_orders(num_train, num_test)
+    testing += num_train
+    if test_share:
+        rows = np.concatenate([training, testing])
+        testing, training = np.split(rows, [round(test_share * len(rows))])
+    held_out, training = np.split(training, [round(validation * len(training))])
+    return SplitRows(training, held_out, testing)
+
+
+def make_splits(
+    corpus: Corpus, input_format: InputFormat, test_share: float = 0, validation: float = 0
+) -> Splits:
+    """Pads the reviews of a corpus and splits them as `split_rows` says."""
+    train, test = corpus.train, corpus.test
     labels = np.concatenate([train.labels, test.labels]).astype(np.float32)
     # Padded all at once, so that reviews of every split are equally long.
     examples = Examples(input_format.ids(Sequences.join(train.ranks, test.ranks)), labels)
-    if test_share:
-        num_test = round(test_share * len(examples))
-        testing, training = examples[:num_test], examples[num_test:]
-    else:
-        training, testing = examples[: len(train.labels)], examples[len(train.labels) :]
-    num_validation = round(validation * len(training))
-    held_out = training[:num_validation] if num_validation else None
-    return Splits(training[num_validation:], held_out, testing)
+    rows = split_rows(len(train.labels), len(test.labels), test_share, validation)
+    held_out = examples[rows.validation] if len(rows.validation) else None
+    return Splits(examples[rows.train], held_out, examples[rows.test])
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " num_examples"]:

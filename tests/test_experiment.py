@@ -11,6 +11,7 @@ import sys
 import jax
 import numpy as np
 import pytest
+from models_to_read import SMALL_MODELS
 from small_runs import share_compilation
 
 from imdb_jax import experiment, reporting
@@ -24,14 +25,6 @@ from imdb_jax.experiment import create_configured_model, run
 FILES = {"config.toml", "vocabulary.txt", "metrics.csv", "history.png", "params", "result.json"}
 FILES |= {"checkpoints"}
 TIMES = {"train_seconds", "epoch_seconds", "compile_seconds", "peak_rss_mb"}
-SMALL_MODELS = {
-    "mlp": {"hidden": [4, 4], "dropout": [0.3]},
-    "embedding_mlp": {"embedding_dim": 2, "hidden": 4},
-    "cnn": {"embedding_dim": 2, "filters": 3, "hidden": 4},
-    "cnn_global": {"embedding_dim": 2, "filters": 3, "hidden": 4},
-    "pooled": {"embedding_dim": 4, "hidden": 4},
-    "lstm": {"embedding_dim": 2, "units": 3},
-}
 
 
 def tiny(arch="pooled", **changes):
