@@ -6,6 +6,7 @@ the environment variable KERAS_BACKEND names.
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from typing import Any
 
 import keras
@@ -13,9 +14,10 @@ import numpy as np
 from jaxtyping import Float32, Int32, UInt
 from numpy.typing import NDArray
 
-from imdb_jax import keras_weights
 from imdb_jax.config import Config
-from imdb_jax.models import create_model
+
+# Our models, hence JAX and Flax, are imported where they are asked what they are in Keras:
+# `assemble` and `inputs` need neither, so that a process that measures Keras need not hold them.
 
 
 def build(config: Config, length: int) -> keras.Model:
@@ -31,13 +33,27 @@ def build(config: Config, length: int) -> keras.Model:
     Raises:
       UserError: an unknown architecture, or a field that the architecture does not have.
     """
+    from imdb_jax import keras_weights
+    from imdb_jax.models import create_model
+
     module = create_model(config.arch, config.num_words, config.model)
+    layers = keras_weights.keras_layers(module, length)
+    return assemble(config, length, ((layer.kind, layer.options) for layer in layers))
+
+
+def assemble(
+    config: Config, length: int, layers: Iterable[tuple[str, dict[str, Any]]]
+) -> keras.Model:
+    """Puts the layers of a model after its input, as `build` does.
+
+    Args:
+      config: as in `build`; only `arch` and `num_words` count.
+      length: as in `build`.
+      layers: class in `keras.layers` and its arguments, of each layer in order.
+    """
     width = config.num_words if config.arch == "mlp" else length
-    layers = [
-        getattr(keras.layers, layer.kind)(**layer.options)
-        for layer in keras_weights.keras_layers(module, length)
-    ]
-    return keras.Sequential([keras.Input((width,)), *layers])
+    made = [getattr(keras.layers, kind)(**options) for kind, options in layers]
+    return keras.Sequential([keras.Input((width,)), *made])
 
 
 def inputs(
@@ -68,5 +84,8 @@ def to_flax_params(config: Config, weights: list[NDArray[np.float32]]) -> dict[s
     Returns:
       The tree that our model's `init` gives under 'params', with these weights.
     """
+    from imdb_jax import keras_weights
+    from imdb_jax.models import create_model
+
     module = create_model(config.arch, config.num_words, config.model)
     return keras_weights.to_flax_params(module, weights)

@@ -1,0 +1,212 @@
+"""Measures training against Keras 3.
+
+    python scripts/benchmark.py --arch cnn --against tensorflow,jax,torch --json out.json
+
+Every measurement is a process of its own, and ours and Keras' take turns. All get the same encoded
+reviews, in float32, in batches of the same size; the number of the repeat is the seed. Medians are
+compared, with the fastest backend of each figure; the spread is shown beside them. Needs the extra
+`bench`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import importlib.metadata
+import importlib.util
+import json
+import os
+import platform
+import shlex
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from imdb_jax import cli, reporting
+from imdb_jax.config import Config, load_recipe
+from imdb_jax.errors import UserError
+from imdb_jax.files import write_atomically
+from imdb_jax.suggestions import unknown_name
+
+if TYPE_CHECKING:
+    from benchmark_children import Bench
+
+BACKENDS = ("tensorflow", "jax", "torch")
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure, and how often."""
+
+    arch: str = "cnn"
+    """Recipe."""
+
+    against: str = "tensorflow,jax,torch"
+    """Keras backends, with commas between them."""
+
+    repeats: int = 3
+    """Measurements of each contestant."""
+
+    epochs: int = 0
+    """Epochs of each training, at least 2, as the first one includes compiling; 0: the recipe's."""
+
+    steps: int = 0
+    """Steps in an epoch, for recipes that would take hours in Keras; 0: all."""
+
+    device: Literal["cpu", "gpu"] = "cpu"
+    """gpu: a single one, without Keras on tensorflow."""
+
+    json: Path | None = None
+    """Write all figures to this file."""
+
+    dataset: Literal["imdb_reviews", "synthetic"] = "imdb_reviews"
+    """Data set. There is no 'auto': a benchmark on other data than meant is worse than none."""
+
+    data_dir: Path | None = None
+    """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+
+
+def benchmark(arguments: Sequence[str]) -> None:
+    """Parses the arguments, measures, prints tables and writes the JSON file.
+
+    Raises:
+      UserError: a bad option, no Keras or a backend of it missing, no GPU, no data, or a
+        measurement that failed. What can be known beforehand is said before anything is measured.
+    """
+    options = cli.parse("benchmark", Options(), __doc__ or "", arguments)
+    config = configure(options)
+    backends = parse_backends(options.against, options.device)
+    require_installed(backends)
+    if options.json and not options.json.absolute().parent.is_dir():
+        raise UserError(f"there is no directory {options.json.absolute().parent}")
+    # Imported here so that --help and mistaken options need not wait for JAX.
+    from benchmark_children import Bench, child_environment
+
+    environment = child_environment(options.device)
+    device = gpu_name(environment, backends) if options.device == "gpu" else cpu_name()
+    with tempfile.TemporaryDirectory(prefix="imdb_jax_benchmark_") as directory:
+        bench = Bench.prepare(config, Path(directory), environment)
+        result = describe(config, bench.dataset, device) | compare(bench, backends, options)
+    if options.json:
+        text = json.dumps(result, indent=2) + "\n"
+        write_atomically(options.json, text.encode())
+
+
+def compare(bench: Bench, backends: Sequence[str], options: Options) -> dict[str, Any]:
+    """Compares training, and prints the table."""
+    import benchmark_training
+
+    compared = benchmark_training.compare(
+        bench, backends, options.repeats, options.steps, reporting.note
+    )
+    show(benchmark_training.table(heading(bench), compared))
+    print(*benchmark_training.verdict(compared), sep="\n")
+    return compared | {"versions": versions() | compared["versions"]}
+
+
+def heading(bench: Bench) -> str:
+    """What stands above every table."""
+    dataset = "the synthetic corpus" if bench.dataset == "synthetic" else bench.dataset
+    return f"{bench.config.arch} on {dataset}, batches of {bench.config.batch_size}"
+
+
+def show(table: Any) -> None:
+    """Prints a table, in full width where standard output is no terminal."""
+    from rich.console import Console
+
+    Console(width=None if sys.stdout.isatty() else 120).print(table)
+
+
+def configure(options: Options) -> Config:
+    """The recipe to measure. Raises `UserError` for numbers out of range."""
+    if options.repeats < 1:
+        raise UserError(f"repeats must be at least 1, not {options.repeats}")
+    if options.steps < 0:
+        raise UserError(f"steps must be at least 0, not {options.steps}")
+    recipe = load_recipe(options.arch)
+    epochs = options.epochs or max(2, recipe.epochs)
+    if epochs < 2:
+        raise UserError("epochs must be at least 2, as the first one includes compiling")
+    return dataclasses.replace(
+        recipe, epochs=epochs, dataset=options.dataset, data_dir=options.data_dir
+    )
+
+
+def parse_backends(against: str, device: str) -> list[str]:
+    """The backends of Keras that were named. Raises `UserError` for one that cannot be had."""
+    names = [name.strip() for name in against.split(",") if name.strip()]
+    if not names:
+        raise UserError(f"against names no Keras backend; there are: {', '.join(BACKENDS)}")
+    for name in names:
+        if name not in BACKENDS:
+            raise UserError(unknown_name("Keras backend", name, BACKENDS))
+    if device == "gpu" and "tensorflow" in names:
+        raise UserError(
+            "on a GPU Keras is measured on jax and torch only, as tensorflow-cpu, which the extra "
+            "'bench' installs, knows no GPU: --against jax,torch"
+        )
+    return list(dict.fromkeys(names))
+
+
+def require_installed(backends: Sequence[str]) -> None:
+    """Raises `UserError` unless Keras and all these backends can be imported."""
+    for module in ("keras", *backends):
+        if importlib.util.find_spec(module) is None:
+            raise UserError(f"{module} is not installed; pip install 'imdb_jax[bench]'")
+
+
+_GPU_PROBES = {
+    "jax": "import jax; print(jax.devices('gpu')[0].device_kind)",
+    "torch": "import torch; print(torch.cuda.get_device_name())",
+}
+
+
+def gpu_name(environment: Mapping[str, str], backends: Sequence[str]) -> str:
+    """Name of the GPU. Raises `UserError` unless JAX, ours, and all these backends find one."""
+    name = ""
+    for module in dict.fromkeys(["jax", *backends]):
+        command = [sys.executable, "-c", _GPU_PROBES[module]]
+        found = subprocess.run(command, env=dict(environment), capture_output=True, text=True)
+        if found.returncode:
+            raise UserError(
+                f"{module} finds no GPU here; leave out --device gpu, or install {module} with CUDA"
+            )
+        name = name or found.stdout.strip()
+    return name
+
+
+def cpu_name() -> str:
+    """The processor's name, as far as the system tells it."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
+    except OSError:
+        return platform.processor() or platform.machine()
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def describe(config: Config, dataset: str, device: str) -> dict[str, Any]:
+    """What the figures were taken of, and on what."""
+    available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
+    return {
+        "arch": config.arch,
+        "dataset": dataset,
+        "batch_size": config.batch_size,
+        "device": device,
+        "cores": len(available),
+        "command": shlex.join(["python", *sys.argv]),
+        "versions": versions(),
+    }
+
+
+def versions() -> dict[str, str]:
+    """Of Python and of what ours rests on."""
+    packages = {name: importlib.metadata.version(name) for name in ("jax", "flax", "numpy")}
+    return {"python": platform.python_version(), **packages}
+
+
+if __name__ == "__main__":
+    cli.run_command(benchmark)
