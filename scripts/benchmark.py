@@ -6,6 +6,10 @@ Every measurement is a process of its own, and ours and Keras' take turns. All g
 reviews, in float32, in batches of the same size; the number of the repeat is the seed. Medians are
 compared, with the fastest backend of each figure; the spread is shown beside them. Needs the extra
 `bench`.
+
+In place of this comparison, `--parts` takes our step apart and relates it to the best that the
+machine could do, `--growth` trains on more and more reviews, and `--text` measures encoding and
+predicting.
 """
 
 from __future__ import annotations
@@ -59,6 +63,18 @@ class Options:
     device: Literal["cpu", "gpu"] = "cpu"
     """gpu: a single one, without Keras on tensorflow."""
 
+    parts: bool = False
+    """Time each part of our training step, and relate the step to the machine's peaks."""
+
+    growth: str = ""
+    """Numbers of training reviews, with commas between them: time an epoch on each."""
+
+    text: bool = False
+    """Time encoding, against Keras' TextVectorization, and predicting, against fastText."""
+
+    scratch: Path | None = None
+    """Directory for the reviews of --growth, 1 kB each; by default the system's."""
+
     json: Path | None = None
     """Write all figures to this file."""
 
@@ -78,8 +94,10 @@ def benchmark(arguments: Sequence[str]) -> None:
     """
     options = cli.parse("benchmark", Options(), __doc__ or "", arguments)
     config = configure(options)
-    backends = parse_backends(options.against, options.device)
-    require_installed(backends)
+    sizes = parse_sizes(options.growth)
+    backends = needed_backends(options)
+    if backends:
+        require_installed(backends)
     if options.json and not options.json.absolute().parent.is_dir():
         raise UserError(f"there is no directory {options.json.absolute().parent}")
     # Imported here so that --help and mistaken options need not wait for JAX.
@@ -89,7 +107,15 @@ def benchmark(arguments: Sequence[str]) -> None:
     device = gpu_name(environment, backends) if options.device == "gpu" else cpu_name()
     with tempfile.TemporaryDirectory(prefix="imdb_jax_benchmark_") as directory:
         bench = Bench.prepare(config, Path(directory), environment)
-        result = describe(config, bench.dataset, device) | compare(bench, backends, options)
+        result = describe(config, bench.dataset, device)
+        if options.parts:
+            result |= take_apart(bench)
+        if sizes:
+            result |= grow(bench, sizes, options.scratch)
+        if options.text:
+            result |= read_texts(bench, options.repeats)
+        if not (options.parts or sizes or options.text):
+            result |= compare(bench, backends, options)
     if options.json:
         text = json.dumps(result, indent=2) + "\n"
         write_atomically(options.json, text.encode())
@@ -107,10 +133,46 @@ def compare(bench: Bench, backends: Sequence[str], options: Options) -> dict[str
     return compared | {"versions": versions() | compared["versions"]}
 
 
+def take_apart(bench: Bench) -> dict[str, Any]:
+    """Times the parts of our step, and prints the table."""
+    import benchmark_parts
+
+    repetitions = 8 if bench.config.arch == "lstm" else 50
+    reporting.note("taking a training step apart")
+    measured = bench.measure("parts", {"repetitions": repetitions})
+    show(benchmark_parts.table(heading(bench), measured))
+    print(benchmark_parts.verdict(measured["roofline"]))
+    return {name: measured[name] for name in ("parts_ms", "layers_ms", "roofline")}
+
+
+def grow(bench: Bench, sizes: Sequence[int], scratch: Path | None) -> dict[str, Any]:
+    """Trains on more and more reviews, and prints the table."""
+    import benchmark_growth
+
+    measured = benchmark_growth.measure_growth(bench, sizes, scratch, reporting.note)
+    show(benchmark_growth.table(heading(bench), measured))
+    print("note:", benchmark_growth.NOTE)
+    return measured
+
+
+def read_texts(bench: Bench, repeats: int) -> dict[str, Any]:
+    """Measures encoding and predicting, and prints the table."""
+    import benchmark_text
+
+    measured = benchmark_text.measure_text(bench, repeats, reporting.note)
+    show(benchmark_text.table(f"raw texts of {dataset_title(bench)}", measured))
+    print(*benchmark_text.verdict(measured), sep="\n")
+    return measured
+
+
 def heading(bench: Bench) -> str:
-    """What stands above every table."""
-    dataset = "the synthetic corpus" if bench.dataset == "synthetic" else bench.dataset
-    return f"{bench.config.arch} on {dataset}, batches of {bench.config.batch_size}"
+    """What stands above a table about a recipe."""
+    return f"{bench.config.arch} on {dataset_title(bench)}, batches of {bench.config.batch_size}"
+
+
+def dataset_title(bench: Bench) -> str:
+    """The data set's name, so that nobody takes the synthetic corpus for IMDb."""
+    return "the synthetic corpus" if bench.dataset == "synthetic" else bench.dataset
 
 
 def show(table: Any) -> None:
@@ -133,6 +195,26 @@ def configure(options: Options) -> Config:
     return dataclasses.replace(
         recipe, epochs=epochs, dataset=options.dataset, data_dir=options.data_dir
     )
+
+
+def parse_sizes(growth: str) -> list[int]:
+    """The numbers of training reviews. Raises `UserError` for what is no number of reviews."""
+    names = [name.strip().replace("_", "") for name in growth.split(",") if name.strip()]
+    for name in names:
+        if not name.isdecimal() or int(name) < 1:
+            raise UserError(f"growth must be numbers of reviews, with commas, not {name!r}")
+    return [int(name) for name in names]
+
+
+def needed_backends(options: Options) -> list[str]:
+    """The backends of Keras without which the measurements cannot be made."""
+    if options.text:
+        if options.device == "gpu":
+            raise UserError("text is measured on a CPU; leave out --device gpu")
+        return ["tensorflow"]  # TextVectorization is TensorFlow's
+    if options.parts or options.growth:
+        return []
+    return parse_backends(options.against, options.device)
 
 
 def parse_backends(against: str, device: str) -> list[str]:

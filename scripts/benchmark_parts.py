@@ -42,7 +42,7 @@ def measure_parts(
     """Times the parts of a training step on the first batch, each alone, and the roofline.
 
     Returns:
-      `parts` and `layers`: name -> median milliseconds; and `roofline`.
+      `parts_ms` and `layers_ms`, name -> median milliseconds; and `roofline`.
     """
     keep_freed_memory()  # as training does
     state = initial_state(config, ids)
@@ -60,7 +60,7 @@ def measure_parts(
         repetitions,
     )
     limits = roofline(step_floats, step_bytes, parts["whole step"] / 1000, **machine_peaks())
-    return {"parts": parts, "layers": layers, "roofline": limits}
+    return {"parts_ms": parts, "layers_ms": layers, "roofline": limits}
 
 
 def initial_state(config: Config, ids: UInt[np.ndarray, "num_reviews length"]) -> TrainState:
@@ -158,23 +158,23 @@ def layer_functions(
       input_has_gradient: whether that of the first dense layer's input is part of a step.
     """
     functions: dict[str, Callable[[], Any]] = {}
-    embedding = next(
-        (layer["embedding"] for layer in params.values() if "embedding" in layer), None
-    )
-    if embedding is not None and "Conv_0" in params:
-        # It makes no use of the look-up: it looks up products of the embedding.
-        kernel = params["Conv_0"]["kernel"]
-        convolve = WordConv(kernel.shape[2], kernel.shape[0])
-        functions |= _both_ways(
-            "Conv_0",
-            lambda p: convolve.apply({"params": p[0]}, p[1], ids),
-            (params["Conv_0"], embedding),
-        )
-    elif embedding is not None:
-        embed = Embed(*embedding.shape)
-        functions |= _both_ways(
-            "Embed_0", lambda p: embed.apply({"params": {"embedding": p}}, ids), embedding
-        )
+    if "Conv_0" in params:
+        # It takes the place of the embedding's look-up: it looks up products of the embedding.
+        size, _, filters = params["Conv_0"]["kernel"].shape
+        conv = WordConv(filters, size)
+
+        def convolve(params: Any, ids: jax.Array) -> Any:
+            return conv.apply({"params": params["Conv_0"]}, params["Embed_0"]["embedding"], ids)
+
+        read = {name: params[name] for name in ("Conv_0", "Embed_0")}
+        functions |= _both_ways("Conv_0", convolve, read, ids)
+    elif "Embed_0" in params:
+        embed = Embed(*params["Embed_0"]["embedding"].shape)
+
+        def look_up(params: Any, ids: jax.Array) -> Any:
+            return embed.apply({"params": params}, ids)
+
+        functions |= _both_ways("Embed_0", look_up, params["Embed_0"], ids)
     if "recurrent_kernel" in params:
         kernel = jnp.concatenate([params["kernel"], params["recurrent_kernel"]])
         functions |= _products("gates of one word", kernel, len(ids), True)
@@ -185,15 +185,21 @@ def layer_functions(
     return functions
 
 
-def _both_ways(name: str, apply: Callable[[Any], Any], params: Any) -> dict[str, Callable[[], Any]]:
+def _both_ways(
+    name: str, apply: Callable[[Any, jax.Array], Any], params: Any, ids: jax.Array
+) -> dict[str, Callable[[], Any]]:
     """A layer, and the gradient of its parameters for a random gradient of its output."""
     forward = jax.jit(apply)
-    cotangent = _random(jax.eval_shape(forward, params).shape)
-    # The layers are linear, so that the forward pass is no part of the compiled gradient.
-    gradient = jax.jit(lambda params, cotangent: jax.vjp(apply, params)[1](cotangent))
+    g = _random(jax.eval_shape(forward, params, ids).shape)
+
+    # What of the forward pass the gradient does not need (all, in a linear layer) XLA leaves out.
+    @jax.jit
+    def gradient(params: Any, ids: jax.Array, g: jax.Array) -> Any:
+        return jax.vjp(lambda params: apply(params, ids), params)[1](g)
+
     return {
-        f"{name}, forward": lambda: forward(params),
-        f"{name}, gradient": lambda: gradient(params, cotangent),
+        f"{name}, forward": lambda: forward(params, ids),
+        f"{name}, gradient": lambda: gradient(params, ids, g),
     }
 
 
@@ -325,8 +331,8 @@ def table(title: str, measured: Mapping[str, Any]) -> Table:
     result.add_column("part of a training step, alone")
     result.add_column("ms", justify="right")
     result.add_column("of the step", justify="right")
-    whole = measured["parts"]["whole step"]
-    for kind in ("parts", "layers"):
+    whole = measured["parts_ms"]["whole step"]
+    for kind in ("parts_ms", "layers_ms"):
         for name, milliseconds in measured[kind].items():
             result.add_row(name, f"{milliseconds:.3f}", f"{milliseconds / whole:.0%}")
         result.add_section()
