@@ -228,7 +228,8 @@ def flops(jaxpr: Jaxpr) -> int:
     """Floating-point operations of all matrix products and convolutions of a program.
 
     An addition and a multiplication count as two. What a scan repeats counts as often as it does;
-    of the branches of a condition the most expensive one counts. All other operations are left out.
+    of the branches of a condition the most expensive one counts. What the program computes twice to
+    save memory counts twice. All other operations are left out.
 
     Raises:
       NotImplementedError: a while loop with products in it, whose number of rounds nobody knows.
@@ -295,7 +296,7 @@ def machine_peaks() -> dict[str, float]:
     }
 
 
-def _best(function: Callable[[], Any], times: int = 7) -> float:
+def _best(function: Callable[[], Any], times: int = 15) -> float:
     jax.block_until_ready(function())
     return min(_seconds(function) for _ in range(times))
 
