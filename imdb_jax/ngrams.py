@@ -22,6 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
@@ -189,11 +190,14 @@ class NgramVocabulary:
 
     def save(self, path: str | os.PathLike[str]) -> None:
         """Writes a NumPy archive (.npz) without pickles: the words as a text, and the keys."""
-        arrays = {f"keys_{length}": keys for length, keys in enumerate(self.keys, start=2)}
-        arrays["max_n"], arrays["format"] = np.array(self.max_n), np.array(_FORMAT)
-        arrays["words"] = np.frombuffer("\n".join(self.words).encode(), np.uint8)
+        arrays: dict[str, Any] = {
+            "format": np.array(_FORMAT),
+            "max_n": np.array(self.max_n),
+            "words": np.frombuffer("\n".join(self.words).encode(), np.uint8),
+            **{f"keys_{length}": keys for length, keys in enumerate(self.keys, start=2)},
+        }
         file = io.BytesIO()
-        np.savez(file, allow_pickle=False, **arrays)
+        np.savez(file, **arrays)
         write_atomically(Path(path), file.getvalue())
 
     @classmethod
