@@ -167,12 +167,15 @@ def test_no_ngram_reaches_from_one_review_into_the_next():
     assert names(NgramVocabulary.build(["a", "b", "a", "b"], max_n=2)) == ["a", "b"]
 
 
-def test_more_texts_than_are_processed_at_a_time_and_more_ids_than_32_bits_sort():
+def test_more_texts_than_are_processed_at_a_time(monkeypatch):
     many = [f"word{i // 2} of {i % 7} films" for i in range(1500)]
     grams = naive_vocabulary(many, 3, 2)
     vocabulary, encoded = NgramVocabulary.build_and_encode(many, 3, 2)
     assert names(vocabulary) == list(map(" ".join, grams))
     assert as_lists(encoded) == [naive_encode(text, grams, 3) for text in many]
+    assert as_lists(vocabulary.encode(many)) == as_lists(encoded)
+    # So many that a text and an id do not fit in 32 bits.
+    monkeypatch.setattr("imdb_jax.ngrams.TEXTS_AT_A_TIME", 1 << 30)
     assert as_lists(vocabulary.encode(many)) == as_lists(encoded)
 
 
