@@ -11,6 +11,7 @@ import sys
 from collections.abc import Callable, Sequence
 from typing import Any, TypeVar
 
+from imdb_jax.caches import keep_compiled_programs
 from imdb_jax.errors import UserError
 
 T = TypeVar("T")
@@ -60,6 +61,7 @@ def run_command(command: Callable[[list[str]], Any]) -> None:
 
     Exit status: 0, 2 for an error, 130 for Ctrl-C; a reader that closes the pipe ends it silently.
     """
+    keep_compiled_programs()
     try:
         command(sys.argv[1:])
         sys.stdout.flush()

@@ -8,6 +8,7 @@ manifest has the size and SHA-256 of each file. It is safe to delete at any time
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import hashlib
 import json
 import os
@@ -22,6 +23,7 @@ from jaxtyping import Int8, Int64
 from numpy.typing import NDArray
 
 from imdb_jax import encoding, python2_dict, word_table
+from imdb_jax.caches import cache_directory
 from imdb_jax.datasets import Dataset, find_dataset
 from imdb_jax.encoding import (
     INDEX_FROM,
@@ -68,19 +70,14 @@ class Corpus:
       vocabulary: the words of its training reviews.
       train: training reviews.
       test: test reviews.
+      directory: the entry of the cache that holds it; None where it is not cached.
     """
 
     name: str
     vocabulary: Vocabulary
     train: EncodedReviews
     test: EncodedReviews
-
-
-def cache_directory() -> Path:
-    """Where caches lie: IMDB_JAX_CACHE, else `imdb_jax` in XDG_CACHE_HOME or ~/.cache."""
-    if chosen := os.environ.get("IMDB_JAX_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "imdb_jax"
+    directory: Path | None = None
 
 
 def load_corpus(dataset: Dataset, report: Report = print) -> Corpus:
@@ -105,7 +102,8 @@ def load_corpus(dataset: Dataset, report: Report = print) -> Corpus:
     except OSError as error:
         reason = error.strerror or error  # NumPy's, for a full disk, has no strerror
         report(f"The encoded reviews cannot be cached in {entry.parent}: {reason}.")
-    return corpus
+        return corpus
+    return dataclasses.replace(corpus, directory=entry)
 
 
 def _remove(entry: Path) -> None:
@@ -171,7 +169,7 @@ def _read_entry(entry: Path, identity: dict[str, Any]) -> Corpus:
         )
         splits[split] = EncodedReviews(Sequences(ranks, np.array(offsets)), np.array(labels))
     vocabulary = Vocabulary.load(entry / "vocabulary.txt")
-    return Corpus(identity["dataset"], vocabulary, **splits)
+    return Corpus(identity["dataset"], vocabulary, **splits, directory=entry)
 
 
 def keras_orders(

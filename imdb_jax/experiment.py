@@ -28,9 +28,10 @@ from imdb_jax.datasets import Layout, absolute_paths, find_dataset
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.fitting import fit, restore_latest
-from imdb_jax.host_memory import keep_freed_memory
+from imdb_jax.host_memory import keep_freed_memory, share_one_heap
+from imdb_jax.input_format import InputFormat
 from imdb_jax.models import create_model
-from imdb_jax.pipeline import Examples, InputFormat, Splits, make_splits
+from imdb_jax.pipeline import Examples, Splits, make_splits
 from imdb_jax.progress import Report
 from imdb_jax.trainer import Trainer
 from imdb_jax.training import Metrics
@@ -102,6 +103,7 @@ def run(config: Config) -> dict[str, Any]:
       UserError: no data, a directory that is taken, a bad hyper-parameter, a diverging loss.
       Terminated: SIGTERM came; the run can be resumed.
     """
+    share_one_heap()
     workdir = config.workdir or Path("runs") / config.arch
     config = absolute_paths(config)
     say = (lambda text: None) if config.quiet else print

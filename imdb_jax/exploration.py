@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
@@ -190,7 +191,7 @@ def log_odds(
 def shuffled_rows(corpus: Corpus, split: str) -> Int[np.ndarray, " num_reviews"]:
     """Rows of a split in the order in which `load_data` gives its reviews."""
     # Reviews without words, whose labels are their row numbers, show how reviews are shuffled.
-    numbered = {
+    numbered: dict[str, Any] = {
         name: EncodedReviews(
             Sequences(np.zeros(0, np.int32), np.zeros(number + 1, np.int64)), np.arange(number)
         )

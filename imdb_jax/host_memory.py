@@ -3,7 +3,16 @@
 import ctypes
 
 # From glibc's malloc.h.
-_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX = -1, -2, -4
+_M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
+
+
+def share_one_heap() -> None:
+    """Makes all threads take memory from one heap, so that none returns what another will want.
+
+    Heaps of further threads hold 64 MB at most; what is larger glibc would fetch from the system
+    and return each time, whatever `keep_freed_memory` says. Call it before JAX starts its threads.
+    """
+    _set_malloc_options({_M_ARENA_MAX: 1})
 
 
 def keep_freed_memory() -> None:
@@ -13,10 +22,13 @@ def keep_freed_memory() -> None:
     system and return them each time, and the page faults of touching them take longer than much of
     the arithmetic. Changes nothing where there is no glibc.
     """
+    _set_malloc_options({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**28})
+
+
+def _set_malloc_options(options: dict[int, int]) -> None:
     try:
         mallopt = ctypes.CDLL(None).mallopt
     except (AttributeError, OSError, TypeError):
         return
-    mallopt(_M_MMAP_MAX, 0)
-    mallopt(_M_TRIM_THRESHOLD, 2**31 - 1)
-    mallopt(_M_TOP_PAD, 2**28)
+    for option, value in options.items():
+        mallopt(option, value)

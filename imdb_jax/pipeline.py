@@ -1,7 +1,8 @@
 """Encoded reviews to shuffled, batched, sharded, device-placed batches.
 
 The batch at any step is a pure function of the seed and the step: an epoch's order is a
-permutation drawn from (seed, epoch), and a batch is one gather from the padded reviews.
+permutation drawn from (seed, epoch), and a batch is one gather from the padded reviews, which are
+memory-mapped.
 """
 
 from __future__ import annotations
@@ -16,12 +17,8 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, Int64, UInt
 
 from imdb_jax.corpus import Corpus, keras_orders
-from imdb_jax.encoding import (
-    Sequences,
-    Side,
-    pad_sequences,
-    ranks_to_ids,
-)
+from imdb_jax.input_format import InputFormat
+from imdb_jax.padded import padded_reviews
 from imdb_jax.training import Batch
 
 
@@ -40,58 +37,9 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: Int[np.ndarray, " num_rows"]) -> Examples:
-        """The examples of these rows, in this order."""
+    def __getitem__(self, rows: slice) -> Examples:
+        """The examples of these rows, a view."""
         return Examples(self.ids[rows], self.labels[rows])
-
-
-@dataclass(frozen=True)
-class InputFormat:
-    """How a model reads a review.
-
-    Attributes:
-      num_words: ids from here on become 'unknown'.
-      max_length: ids read per review; 0 reads all and makes room for the longest.
-      padding: side on which short reviews are filled.
-      truncating: side on which long reviews are cut.
-      distinct: keep each id once, in ascending order: all that a bag of words can tell.
-    """
-
-    num_words: int
-    max_length: int = 0
-    padding: Side = "pre"
-    truncating: Side = "pre"
-    distinct: bool = False
-
-    def ids(self, ranks: Sequences) -> UInt[np.ndarray, "num_reviews length"]:
-        """Makes padded ids `[num_reviews, length]` out of the ranks of each review's words."""
-        sequences = ranks_to_ids(ranks, self.num_words)
-        length = self.max_length or None
-        if self.distinct:
-            sequences = distinct_ids(cut(sequences, length, self.truncating), self.num_words)
-            length = None
-        dtype = np.min_scalar_type(self.num_words - 1)
-        return pad_sequences(sequences, length, dtype, self.padding, self.truncating)
-
-
-def cut(sequences: Sequences, length: int | None, side: Side) -> Sequences:
-    """Leaves the first (side 'post') or last ('pre') `length` ids of each sequence; None, all."""
-    if length is None:
-        return sequences
-    first = np.repeat(sequences.offsets[:-1], sequences.lengths)
-    place = np.arange(len(sequences.values)) - first
-    if side == "pre":
-        place = np.repeat(sequences.lengths, sequences.lengths) - 1 - place
-    return sequences.select(place < length)
-
-
-def distinct_ids(sequences: Sequences, num_words: int) -> Sequences:
-    """Keeps each id of a sequence once, in ascending order."""
-    rows = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    # One sort of (row, id) pairs packed into single numbers, for all sequences at once.
-    pairs = np.unique(rows * num_words + sequences.values)
-    lengths = np.bincount(pairs // num_words, minlength=len(sequences))
-    return Sequences.from_lengths((pairs % num_words).astype(np.int32), lengths)
 
 
 @dataclass(frozen=True)
@@ -139,16 +87,19 @@ def split_rows(
 
 
 def make_splits(
-    corpus: Corpus, input_format: InputFormat, test_share: float = 0, validation: float = 0
+    corpus: Corpus, form: InputFormat, test_share: float = 0, validation: float = 0
 ) -> Splits:
     """Pads the reviews of a corpus and splits them as `split_rows` says."""
-    train, test = corpus.train, corpus.test
-    labels = np.concatenate([train.labels, test.labels]).astype(np.float32)
-    # Padded all at once, so that reviews of every split are equally long.
-    examples = Examples(input_format.ids(Sequences.join(train.ranks, test.ranks)), labels)
-    rows = split_rows(len(train.labels), len(test.labels), test_share, validation)
-    held_out = examples[rows.validation] if len(rows.validation) else None
-    return Splits(examples[rows.train], held_out, examples[rows.test])
+    rows = split_rows(len(corpus.train.labels), len(corpus.test.labels), test_share, validation)
+    labels = np.concatenate([corpus.train.labels, corpus.test.labels]).astype(np.float32)
+    # What is held out first, so that the order, for which the padded reviews are cached, is the
+    # same whatever share that is.
+    order = np.concatenate([rows.validation, rows.train, rows.test])
+    # Padded together, so that reviews of every split are equally long.
+    examples = Examples(padded_reviews(corpus, form, order), labels[order])
+    first, last = len(rows.validation), len(order) - len(rows.test)
+    held_out = examples[:first] if first else None
+    return Splits(examples[first:last], held_out, examples[last:])
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " num_examples"]:
@@ -192,8 +143,9 @@ def batches(
         weights = np.zeros(padded_size, np.float32)
         weights[: len(rows)] = 1
         rows = np.pad(rows, (0, padded_size - len(rows)), mode="edge")
-        host = (examples.ids[rows], examples.labels[rows], weights)
-        yield Batch(*jax.device_put(host, sharding))
+        batch = Batch(examples.ids[rows], examples.labels[rows], weights)
+        # To a single device the compiled step takes them in less time.
+        yield batch if num_devices == 1 else jax.device_put(batch, sharding)
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:

@@ -10,6 +10,7 @@ from typing import Any, Literal, NamedTuple
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 from flax import linen as nn
 from flax import struct
@@ -27,9 +28,9 @@ class Batch(NamedTuple):
       weights: 1 for a review that counts, 0 for one that only fills the batch, float32 `[batch]`.
     """
 
-    ids: Integer[Array, "batch length"]
-    labels: Float[Array, " batch"]
-    weights: Float[Array, " batch"]
+    ids: Integer[Array | np.ndarray, "batch length"]
+    labels: Float[Array | np.ndarray, " batch"]
+    weights: Float[Array | np.ndarray, " batch"]
 
 
 class Sums(NamedTuple):
@@ -102,7 +103,7 @@ def _scale_by_keras_adam() -> optax.GradientTransformation:
 
 def create_train_state(
     model: nn.Module,
-    ids: Integer[Array, "batch length"],
+    ids: Integer[Array | np.ndarray, "batch length"],
     seed: int = 0,
     optimizer: optax.GradientTransformation | None = None,
     loss: Loss = "binary_crossentropy",
@@ -132,7 +133,7 @@ def create_train_state(
 
 
 def example_losses(
-    logits: Float[Array, " batch"], labels: Float[Array, " batch"], loss: Loss
+    logits: Float[Array, " batch"], labels: Float[Array | np.ndarray, " batch"], loss: Loss
 ) -> Float[Array, " batch"]:
     """Loss of each review: cross-entropy, or squared error of the probability."""
     if loss == "mse":

@@ -15,10 +15,10 @@ import pytest
 
 from imdb_jax import corpus as corpus_module
 from imdb_jax import encoding, files, load_data
+from imdb_jax.caches import cache_directory
 from imdb_jax.corpus import (
     Corpus,
     EncodedReviews,
-    cache_directory,
     keras_shuffle,
     load_corpus,
 )

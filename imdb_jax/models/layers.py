@@ -16,8 +16,21 @@ def _uniform_embedding(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -
     return jax.random.uniform(key, shape, dtype, -0.05, 0.05)
 
 
-# Keras' Embedding starts uniform in +-0.05. Padding is a word like any other: it has a vector too.
-Embed = functools.partial(nn.Embed, embedding_init=_uniform_embedding)
+class Embed(nn.Embed):
+    """A vector per word id, Keras' Embedding: padding is a word like any other, it has one too."""
+
+    embedding_init: nn.initializers.Initializer = _uniform_embedding
+
+    def __call__(self, ids: Integer[Array, "batch length"]) -> Float[Array, "batch length dim"]:
+        """Looks up the vectors of words, `[batch, length, features]`."""
+        return look_up(self.embedding, ids.reshape(-1)).reshape(*ids.shape, self.features)
+
+
+def look_up(
+    table: Float[Array, "num_words dim"], ids: Integer[Array, " n"]
+) -> Float[Array, "n dim"]:
+    """Takes the rows of a table. Ids are in range where they come from: checking costs time."""
+    return jnp.asarray(table).at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
 class WordConv(nn.Module):
@@ -61,7 +74,7 @@ class WordConv(nn.Module):
         length = ids.shape[1]
         # All words of the batch in one row: XLA compiles the flat look-up to faster code.
         looked_up = [
-            (beyond @ kernel[position])[padded[:, position : position + length].reshape(-1)]
+            look_up(beyond @ kernel[position], padded[:, position : position + length].reshape(-1))
             for position in range(self.kernel_size)
         ]
         return (sum(looked_up) + bias[None]).reshape(*ids.shape, self.filters)

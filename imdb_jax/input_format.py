@@ -1,0 +1,78 @@
+"""How a model reads a review: which ids, how many, on which side cut and filled."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from jaxtyping import UInt
+
+from imdb_jax.encoding import Sequences, Side, pad_sequences, ranks_to_ids
+
+
+@dataclass(frozen=True)
+class InputFormat:
+    """How a model reads a review.
+
+    Attributes:
+      num_words: ids from here on become 'unknown'.
+      max_length: ids read per review; 0 reads all and makes room for the longest.
+      padding: side on which short reviews are filled.
+      truncating: side on which long reviews are cut.
+      distinct: keep each id once, in ascending order: all that a bag of words can tell.
+    """
+
+    num_words: int
+    max_length: int = 0
+    padding: Side = "pre"
+    truncating: Side = "pre"
+    distinct: bool = False
+
+    @property
+    def dtype(self) -> np.dtype[Any]:
+        """The smallest unsigned type that holds the ids."""
+        return np.min_scalar_type(self.num_words - 1)
+
+    def sequences(self, ranks: Sequences) -> Sequences:
+        """Makes ids out of the ranks of each review's words; cut and padded they are not yet."""
+        sequences = ranks_to_ids(ranks, self.num_words)
+        if not self.distinct:
+            return sequences
+        return distinct_ids(cut(sequences, self.max_length, self.truncating), self.num_words)
+
+    def ids(
+        self, ranks: Sequences, length: int | None = None
+    ) -> UInt[np.ndarray, "num_reviews length"]:
+        """Makes padded ids `[num_reviews, length]` out of the ranks of each review's words.
+
+        Args:
+          ranks: ranks of each review's words.
+          length: ids per review; if None, `max_length`, or as many as the longest of these reviews
+            has.
+        """
+        if length is None and not self.distinct:
+            length = self.max_length or None
+        sides = self.padding, self.truncating
+        return pad_sequences(self.sequences(ranks), length, self.dtype, *sides)
+
+
+def cut(sequences: Sequences, length: int, side: Side) -> Sequences:
+    """Leaves the first (side 'post') or last ('pre') `length` ids of each sequence; 0, all."""
+    if length == 0:
+        return sequences
+    first = np.repeat(sequences.offsets[:-1], sequences.lengths)
+    place = np.arange(len(sequences.values)) - first
+    if side == "pre":
+        place = np.repeat(sequences.lengths, sequences.lengths) - 1 - place
+    return sequences.select(place < length)
+
+
+def distinct_ids(sequences: Sequences, num_words: int) -> Sequences:
+    """Keeps each id of a sequence once, in ascending order."""
+    rows = np.repeat(np.arange(len(sequences)), sequences.lengths)
+    # One sort of (row, id) pairs packed into single numbers, for all sequences at once.
+    pairs = np.sort(rows * num_words + sequences.values)  # np.unique takes ten times as long
+    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
+    lengths = np.bincount(pairs // num_words, minlength=len(sequences))
+    return Sequences.from_lengths((pairs % num_words).astype(np.int32), lengths)

@@ -1,0 +1,113 @@
+"""Padded reviews: the same from the cache as from memory, whatever happens to the file."""
+
+import dataclasses
+import os
+
+import numpy as np
+import pytest
+
+from imdb_jax import padded
+from imdb_jax.caches import keep_compiled_programs
+from imdb_jax.corpus import load_corpus
+from imdb_jax.encoding import Sequences
+from imdb_jax.input_format import InputFormat
+from imdb_jax.padded import padded_reviews
+
+FORMS = {
+    "fixed length": InputFormat(500, max_length=40),
+    "the longest": InputFormat(300, padding="post"),
+    "distinct": InputFormat(200, max_length=60, truncating="post", distinct=True),
+}
+
+
+@pytest.fixture
+def corpus(small_synthetic, tmp_path, monkeypatch):
+    monkeypatch.setenv("IMDB_JAX_CACHE", str(tmp_path))
+    return load_corpus(small_synthetic)
+
+
+def files(corpus):
+    return sorted(path.name for path in corpus.directory.glob("*padded-*"))
+
+
+ROWS = np.random.default_rng(0).permutation(90)
+
+
+@pytest.mark.parametrize("form", FORMS.values(), ids=FORMS)
+def test_padded_in_blocks_from_disk_or_in_memory_they_are_the_same(corpus, form, monkeypatch):
+    expected = form.ids(Sequences.join(corpus.train.ranks, corpus.test.ranks))[ROWS]
+    monkeypatch.setattr(padded, "_BLOCK", 7)
+    written = padded_reviews(corpus, form, ROWS)
+    read = padded_reviews(corpus, form, ROWS)
+    in_memory = padded_reviews(dataclasses.replace(corpus, directory=None), form, ROWS)
+    assert isinstance(written, np.memmap)
+    assert isinstance(read, np.memmap)
+    assert not isinstance(in_memory, np.memmap)
+    for found in (written, read, in_memory):
+        np.testing.assert_array_equal(found, expected)
+        assert found.dtype == expected.dtype
+
+
+def test_made_once(corpus, monkeypatch):
+    form = FORMS["distinct"]
+    padded_reviews(corpus, form, ROWS)
+    monkeypatch.setattr(padded, "_pad", lambda *_: pytest.fail("padded again"))
+    padded_reviews(corpus, form, ROWS)
+
+
+def test_every_format_and_order_has_a_file_of_its_own(corpus):
+    for form in FORMS.values():
+        for rows in (ROWS, ROWS[:10]):
+            padded_reviews(corpus, form, rows)
+    assert len(files(corpus)) == 2 * 2 * len(FORMS)  # with a checksum each
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".sha256"])
+@pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty"])
+def test_a_damaged_file_is_made_anew(corpus, suffix, damage):
+    form = FORMS["fixed length"]
+    expected = np.array(padded_reviews(corpus, form, ROWS))
+    (path,) = corpus.directory.glob(f"padded-*{suffix}")
+    whole = path.read_bytes()
+    if damage == "gone":
+        path.unlink()
+    else:
+        changed = whole[:-1] + bytes([whole[-1] ^ 1])
+        path.write_bytes({"cut": whole[:-1], "changed": changed, "empty": b""}[damage])
+    np.testing.assert_array_equal(padded_reviews(corpus, form, ROWS), expected)
+    assert path.read_bytes() == whole
+
+
+def test_without_a_place_to_write_they_are_padded_in_memory(corpus, monkeypatch):
+    def full(*_args):
+        raise OSError(28, "No space left on device")
+
+    monkeypatch.setattr(padded, "_write", full)
+    found = padded_reviews(corpus, FORMS["fixed length"], ROWS)
+    assert not isinstance(found, np.memmap)
+    assert files(corpus) == []
+
+
+def test_a_failed_attempt_leaves_nothing(corpus, monkeypatch):
+    monkeypatch.setattr(padded, "file_digest", lambda path: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        padded._write(corpus.directory / "padded-x.npy", corpus, FORMS["fixed length"], ROWS)
+    assert not list(corpus.directory.glob(".*"))
+
+
+def test_compiled_programs_are_kept_with_the_other_caches(tmp_path, monkeypatch):
+    monkeypatch.setenv("IMDB_JAX_CACHE", str(tmp_path))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    keep_compiled_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
+    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
+    keep_compiled_programs()
+    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
+
+
+def test_an_impossible_cache_keeps_no_compiled_programs(tmp_path, monkeypatch):
+    (tmp_path / "file").write_text("")
+    monkeypatch.setenv("IMDB_JAX_CACHE", str(tmp_path / "file" / "below"))
+    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+    keep_compiled_programs()
+    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
