@@ -7,7 +7,9 @@ A run directory holds `config.toml`, `vocabulary.txt`, `metrics.csv` (a row per 
 
 from __future__ import annotations
 
+import contextlib
 import dataclasses
+import os
 import platform
 import sys
 from dataclasses import dataclass
@@ -35,6 +37,9 @@ from imdb_jax.pipeline import Examples, Splits, make_splits
 from imdb_jax.progress import Report
 from imdb_jax.trainer import Trainer
 from imdb_jax.training import Metrics
+
+# More devices than this would each get too little of a batch.
+_MOST_CORES = 8
 
 
 @dataclass(frozen=True)
@@ -115,6 +120,8 @@ def run(config: Config) -> dict[str, Any]:
         config = dataclasses.replace(config, dataset=earlier.dataset)
 
     model = create_configured_model(config)
+    if getattr(model, "one_core", False):
+        _make_cores_devices()
     say(_versions())
     data = load_data_for(config)
     config = _completed(config, data, workdir)
@@ -155,6 +162,18 @@ def run(config: Config) -> dict[str, Any]:
     say(f"written to {workdir}")
     _announce(result)
     return result
+
+
+def _make_cores_devices() -> None:
+    """Makes each core of a CPU a device, so that a batch is spread over the cores.
+
+    For models of which XLA computes most on a single core. Changes nothing for other kinds of
+    devices, where the number of CPU devices was chosen already, or once JAX has found its devices.
+    """
+    chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
+    if jax.config.values["jax_num_cpu_devices"] == -1 and not chosen:
+        with contextlib.suppress(RuntimeError):
+            jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, _MOST_CORES))
 
 
 def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
