@@ -135,17 +135,26 @@ def batches(
       order: the order to take the examples in; as they stand if None.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    order = np.arange(len(examples)) if order is None else order
-    num_devices = mesh.shape["data"]
-    padded_size = -(-batch_size // num_devices) * num_devices
-    for start in range(0, len(examples), batch_size):
-        rows = order[start : start + batch_size]
-        weights = np.zeros(padded_size, np.float32)
-        weights[: len(rows)] = 1
-        rows = np.pad(rows, (0, padded_size - len(rows)), mode="edge")
+    for rows, weights in zip(*batch_rows(len(examples), batch_size, mesh, order), strict=True):
         batch = Batch(examples.ids[rows], examples.labels[rows], weights)
         # To a single device the compiled step takes them in less time.
-        yield batch if num_devices == 1 else jax.device_put(batch, sharding)
+        yield batch if mesh.size == 1 else jax.device_put(batch, sharding)
+
+
+def batch_rows(
+    num_examples: int,
+    batch_size: int,
+    mesh: Mesh,
+    order: Int[np.ndarray, " num_examples"] | None = None,
+) -> tuple[Int[np.ndarray, "num_batches size"], Float[np.ndarray, "num_batches size"]]:
+    """Says which examples make each batch of `batches`, and with what weights, 1 or 0."""
+    order = np.arange(num_examples) if order is None else order
+    number, num_devices = num_batches(num_examples, batch_size), mesh.shape["data"]
+    missing = number * batch_size - num_examples
+    rows = np.pad(order, (0, missing), mode="edge").reshape(number, batch_size)
+    weights = (np.arange(rows.size) < num_examples).astype(np.float32).reshape(rows.shape)
+    filling = (0, 0), (0, -batch_size % num_devices)
+    return np.pad(rows, filling, mode="edge"), np.pad(weights, filling)
 
 
 def num_batches(num_examples: int, batch_size: int) -> int:

@@ -55,7 +55,7 @@ def format_epoch(row: Epoch, epochs: int) -> str:
 @contextmanager
 def epoch_bar(
     title: str, steps: int, running: Callable[[], Metrics], visible: bool, done: int = 0
-) -> Iterator[Callable[[], None]]:
+) -> Iterator[Callable[[int], None]]:
     """Shows a progress bar while an epoch runs, if standard error is a terminal.
 
     Args:
@@ -67,10 +67,10 @@ def epoch_bar(
       done: number of steps that were taken before.
 
     Yields:
-      A function to call after each step.
+      A function that is told how many more steps were taken.
     """
     if not visible or not sys.stderr.isatty():
-        yield lambda: None
+        yield lambda steps: None
         return
 
     from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
@@ -90,9 +90,9 @@ def epoch_bar(
 
         refresh = now_and_then(0.25, show_metrics)
 
-        def advance() -> None:
+        def advance(steps: int) -> None:
             refresh()
-            update(advance=1)
+            update(advance=steps)
 
         yield advance
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import itertools
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from typing import Any
 
 import jax
 import numpy as np
 from flax import linen as nn
+from jax.sharding import NamedSharding, PartitionSpec
+from numpy.typing import NDArray
 
 from imdb_jax import reporting
 from imdb_jax.checkpoint import Position
@@ -21,6 +23,7 @@ from imdb_jax.evaluation import EVAL_BATCH_SIZE, evaluate, pace
 from imdb_jax.pipeline import (
     Examples,
     Splits,
+    batch_rows,
     batches,
     data_mesh,
     epoch_order,
@@ -39,9 +42,13 @@ from imdb_jax.training import (
     keras_adam,
     mean_metrics,
     train_step,
+    train_steps,
 )
 
 Tick = Callable[[], None]
+
+# Training reviews of up to so many bytes are kept on an accelerator: a small part of any one.
+_RESIDENT_BYTES = 2 << 30
 
 
 @dataclass
@@ -89,13 +96,32 @@ class Trainer:
       compile_seconds: how long compiling both steps took.
     """
 
-    def __init__(self, config: Config, model: nn.Module, splits: Splits) -> None:
-        """Initialises the model on all devices and compiles its steps."""
+    def __init__(
+        self, config: Config, model: nn.Module, splits: Splits, resident: bool | None = None
+    ) -> None:
+        """Initialises the model on all devices and compiles its steps.
+
+        Args:
+          config: how to train.
+          model: what to train.
+          splits: what to train and validate on.
+          resident: keep the training reviews on the device and take an epoch's steps in one
+            program; by default so on accelerators, if the reviews are few enough.
+        """
         self.config = config
         self.progress = Progress()
         self.steps = num_batches(len(splits.train), config.batch_size)
         self._mesh = data_mesh()
         self._train = splits.train
+        self._on_device: tuple[jax.Array, jax.Array] | None = None
+        self._programs: dict[int, Any] = {}  # by the number of steps
+        if resident is None:
+            small = splits.train.ids.nbytes <= _RESIDENT_BYTES
+            resident = small and self._mesh.devices.flat[0].platform != "cpu"
+        if resident:
+            self._on_device = jax.device_put(
+                (np.asarray(splits.train.ids), splits.train.labels), replicated(self._mesh)
+            )
         self.held_out = splits.validation is not None
         self._validation = splits.test if splits.validation is None else splits.validation
         first = next(batches(splits.train, config.batch_size, self._mesh))
@@ -107,7 +133,12 @@ class Trainer:
         )
         self.state: TrainState = jax.device_put(state, replicated(self._mesh))
         started = time.perf_counter()
-        self._train_step = train_step.lower(self.state, first).compile()
+        if self._on_device is None:
+            self._train_step = train_step.lower(self.state, first).compile()
+        else:
+            rows, weights = batch_rows(len(splits.train), config.batch_size, self._mesh)
+            until = self._next_stop(0)
+            self._program(self._placed(rows[:until], weights[:until]))
         evaluated = next(batches(splits.test, EVAL_BATCH_SIZE, self._mesh))
         self._eval_step = eval_step.lower(self.state, evaluated).compile()
         self.compile_seconds = time.perf_counter() - started
@@ -125,9 +156,6 @@ class Trainer:
         config, progress = self.config, self.progress
         epoch, done = len(progress.history) + 1, len(progress.sums)
         order = epoch_order(len(self._train), config.seed, epoch)
-        rest = itertools.islice(
-            batches(self._train, config.batch_size, self._mesh, order), done, None
-        )
         started = time.perf_counter() - progress.seconds
         with reporting.epoch_bar(
             f"epoch {epoch}/{config.epochs}",
@@ -136,12 +164,10 @@ class Trainer:
             not config.quiet,
             done,
         ) as advance:
-            for batch in rest:
-                # Only enqueued: the device works while the host cuts the next batch.
-                self.state, step_sums = self._train_step(self.state, batch)
-                progress.sums.append(pace(step_sums, self._mesh))
+            for steps in self._resident_steps(order) if self._on_device else self._steps(order):
+                progress.sums.extend(steps)
                 progress.seconds = time.perf_counter() - started
-                advance()
+                advance(len(steps))
                 tick()
             metrics = mean_metrics(progress.sums)
             progress.seconds = time.perf_counter() - started
@@ -149,6 +175,46 @@ class Trainer:
         row = Epoch(epoch, *metrics, *self.evaluate(self._validation, tick), progress.seconds)
         self.progress = Progress([*progress.history, row])
         return row
+
+    def _steps(self, order: NDArray[np.int64]) -> Iterator[list[Sums]]:
+        """Takes the steps that an epoch lacks one by one; gives the sums of each."""
+        given = batches(self._train, self.config.batch_size, self._mesh, order)
+        for batch in itertools.islice(given, len(self.progress.sums), None):
+            # Only enqueued: the device works while the host cuts the next batch.
+            self.state, sums = self._train_step(self.state, batch)
+            yield [pace(sums, self._mesh)]
+
+    def _resident_steps(self, order: NDArray[np.int64]) -> Iterator[list[Sums]]:
+        """Takes the steps that an epoch lacks up to each checkpoint in one program."""
+        assert self._on_device is not None
+        rows, weights = batch_rows(len(order), self.config.batch_size, self._mesh, order)
+        while (done := len(self.progress.sums)) < self.steps:
+            until = self._next_stop(done)
+            given = self._placed(rows[done:until], weights[done:until])
+            self.state, sums = self._program(given)(self.state, *self._on_device, *given)
+            yield [Sums(*step) for step in zip(*jax.device_get(sums), strict=True)]
+
+    def _next_stop(self, done: int) -> int:
+        """The step of this epoch after which a checkpoint may be due, the last one else."""
+        every = self.config.checkpoint_every or self.steps
+        taken = len(self.progress.history) * self.steps + done
+        return min(self.steps, done + every - taken % every)
+
+    def _placed(
+        self, rows: NDArray[np.int64], weights: NDArray[np.float32]
+    ) -> tuple[jax.Array, jax.Array]:
+        """What `train_steps` is given for its steps, each batch spread over the devices."""
+        spread = NamedSharding(self._mesh, PartitionSpec(None, "data"))
+        return jax.device_put((rows.astype(np.int32), weights), spread)
+
+    def _program(self, given: tuple[jax.Array, jax.Array]) -> Any:
+        """`train_steps`, compiled when so many steps are first to be taken."""
+        assert self._on_device is not None
+        number = len(given[0])
+        if number not in self._programs:
+            lowered = train_steps.lower(self.state, *self._on_device, *given)
+            self._programs[number] = lowered.compile()
+        return self._programs[number]
 
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> Metrics:
         """Mean metrics over examples, each counted exactly once.

@@ -50,7 +50,9 @@ def measure_parts(
     batch: Batch = jax.device_put(host)
     step_floats = flops(jax.make_jaxpr(train_step)(state, batch).jaxpr)
     step_bytes = bytes_moved(state, batch)
-    layers = _time_all(layer_functions(state.params, batch.ids, _hidden_input(config)), repetitions)
+    layers = _time_all(
+        layer_functions(state.params, jnp.asarray(host.ids), _hidden_input(config)), repetitions
+    )
     parts = _time_all(
         {
             "batch on the host": lambda: _host_batch(ids, labels, config.batch_size, epoch=1),

@@ -138,7 +138,7 @@ def test_no_bar_unless_wanted_and_on_a_terminal(capsys, monkeypatch, terminal, v
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
     with reporting.epoch_bar("epoch 1/1", 3, pytest.fail, visible) as advance:
         for _ in range(3):
-            advance()
+            advance(1)
     assert capsys.readouterr() == ("", "")
 
 
@@ -153,10 +153,10 @@ def test_bar_on_a_terminal_shows_progress_and_the_metrics_so_far(monkeypatch):
     monkeypatch.setenv("COLUMNS", "120")
     running = iter([Metrics(0.4321, 0.75)])  # waiting for the device, it is rarely asked
     with reporting.epoch_bar("epoch 1/1", 3, lambda: next(running), True) as advance:
-        advance()
+        advance(1)
         time.sleep(0.3)
-        advance()
-        advance()
+        advance(1)
+        advance(1)
     shown = terminal.getvalue()
     assert "epoch 1/1" in shown
     assert "3/3" in shown
