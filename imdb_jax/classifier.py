@@ -17,9 +17,11 @@ from numpy.typing import NDArray
 
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import Config, load_config
-from imdb_jax.encoding import INDEX_FROM, Sequences, Text, Vocabulary
+from imdb_jax.encoding import INDEX_FROM, Sequences, Text, Vocabulary, pad_sequences
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import configured_input_format, create_configured_model
+from imdb_jax.models import Ngram
+from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.training import predict_step
 
 # Texts are predicted this many at a time, fewer only for the sake of short lists: their number is
@@ -115,9 +117,43 @@ class Classifier:
         recognised = ranks.select(self.told_apart(ranks.values)).lengths
         return _Enqueued(probabilities, (ranks.lengths - recognised) / np.maximum(ranks.lengths, 1))
 
+    def encode_each(
+        self, texts: Iterable[Text]
+    ) -> UInt[np.ndarray, "num_texts length"] | Sequences:
+        """The ids of any number of texts, to make `pipeline.Examples` of."""
+        return self.encode(texts)
+
     def _enqueue_ids(self, ids: UInt[np.ndarray, "num_texts length"]) -> jax.Array:
         """The probabilities, which are perhaps not computed yet; filled up to a batch size."""
         return predict_step(self.model.apply, self.params, fill_batch(ids))
+
+
+@dataclass(frozen=True)
+class NgramClassifier(Classifier):
+    """A trained model that reads the set of a text's n-grams.
+
+    Attributes:
+      vocabulary: its n-grams.
+    """
+
+    vocabulary: NgramVocabulary  # type: ignore[assignment]
+
+    def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
+        """Padded ids of the distinct n-grams of texts."""
+        return self.pad(self.vocabulary.encode(texts))
+
+    def encode_each(self, texts: Iterable[Text]) -> Sequences:
+        """The distinct n-grams of any number of texts, to make `pipeline.Examples` of."""
+        return self.vocabulary.encode(texts)
+
+    def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
+        """Padded ids of sets of n-grams."""
+        length = 1 << max(8, (int(ranks.lengths.max(initial=1)) - 1).bit_length())
+        return pad_sequences(ranks, length, np.uint32, padding="post")
+
+    def _enqueue(self, texts: list[Text]) -> _Enqueued:
+        sets, unknown_shares = self.vocabulary.encode_with_unknown(texts)
+        return _Enqueued(self._enqueue_ids(self.pad(sets)), unknown_shares)
 
 
 @dataclass(frozen=True)
@@ -180,6 +216,8 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
     if not (directory / "result.json").exists():
         raise UserError(f"the run in {directory} has not ended; its training was interrupted")
-    vocabulary = Vocabulary.load(directory / "vocabulary.txt")
+    kind: Any = NgramVocabulary if isinstance(model, Ngram) else Vocabulary
+    vocabulary = kind.load(directory / kind.FILE)
     params = jax.device_put(load_params(directory / "params", shapes))
-    return Classifier(config, vocabulary, model, params)
+    made: Any = NgramClassifier if isinstance(model, Ngram) else Classifier
+    return made(config, vocabulary, model, params)

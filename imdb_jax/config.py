@@ -69,10 +69,11 @@ class Config(DataOptions):
     """Everything that determines a run."""
 
     arch: str = "cnn"
-    """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled or lstm."""
+    """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled, lstm or ngram."""
 
     num_words: int = 10_000
-    """Word ids from here on become 'unknown'; the most frequent words have the lowest."""
+    """Word ids from here on become 'unknown'; the most frequent words have the lowest. Of an ngram
+    model it is the number of n-grams, which follows from the training reviews and model.min_df."""
 
     max_length: int = 0
     """Words read per review, the start mark included; 0 reads all."""
@@ -144,6 +145,8 @@ class Config(DataOptions):
         """Raises `UserError`, naming the option, if a value is out of range."""
         super().__post_init__()
         for name, low in _AT_LEAST.items():
+            if name == "num_words" and self.arch == "ngram":
+                low = 0
             if getattr(self, name) < low:
                 raise UserError(f"{name} must be at least {low}, not {getattr(self, name)}")
         _check_share("validation", self.validation)

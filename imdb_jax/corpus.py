@@ -14,15 +14,16 @@ import json
 import os
 import shutil
 import uuid
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 import numpy as np
 from jaxtyping import Int8, Int64
 from numpy.typing import NDArray
 
-from imdb_jax import encoding, python2_dict, word_table
+from imdb_jax import encoding, key_table, ngram_tokens, ngrams, python2_dict, word_table
 from imdb_jax.caches import cache_directory
 from imdb_jax.datasets import Dataset, find_dataset
 from imdb_jax.encoding import (
@@ -30,18 +31,23 @@ from imdb_jax.encoding import (
     START_ID,
     UNKNOWN_ID,
     Sequences,
+    Text,
     Vocabulary,
     limit_ids,
     ranks_to_ids,
 )
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
+from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.progress import Report
 
 _SPLITS = ("train", "test")
 _ARRAYS = ("ranks", "offsets", "labels")
 # The source that determines an entry: when it changes, so does the entry's name.
 _CODE = (__file__, encoding.__file__, word_table.__file__, python2_dict.__file__)
+_NGRAM_CODE = (__file__, ngrams.__file__, ngram_tokens.__file__, key_table.__file__, *_CODE[2:3])
+
+V = TypeVar("V", Vocabulary, NgramVocabulary)
 
 
 @dataclass(frozen=True)
@@ -50,6 +56,7 @@ class EncodedReviews:
 
     Attributes:
       ranks: rank (from 1) of every word of every review; words not in the vocabulary are left out.
+        In a corpus of n-grams, the distinct ids of every review's n-grams, ascending.
       labels: 1 for positive, 0 for negative, int8 `[num_reviews]`.
     """
 
@@ -62,41 +69,88 @@ class EncodedReviews:
 
 
 @dataclass(frozen=True)
-class Corpus:
+class Corpus(Generic[V]):
     """An encoded data set.
 
     Attributes:
       name: the data set's name.
-      vocabulary: the words of its training reviews.
+      vocabulary: the words, or the n-grams, of its training reviews.
       train: training reviews.
       test: test reviews.
       directory: the entry of the cache that holds it; None where it is not cached.
     """
 
     name: str
-    vocabulary: Vocabulary
+    vocabulary: V
     train: EncodedReviews
     test: EncodedReviews
     directory: Path | None = None
 
 
-def load_corpus(dataset: Dataset, report: Report = print) -> Corpus:
-    """Encodes a data set, or takes it from the cache if it is there and undamaged."""
-    identity = {
-        "code": [file_digest(Path(module)) for module in _CODE],
+def load_corpus(dataset: Dataset, report: Report = print) -> Corpus[Vocabulary]:
+    """Encodes a data set word by word, or takes it from the cache if it is there and undamaged."""
+
+    def build(texts: Sequence[Text]) -> tuple[Vocabulary, Sequences]:
+        return Vocabulary.build_and_rank(texts, dataset.ties)
+
+    identity = _identity(dataset, _CODE) | {"ties": dataset.ties}
+    return _load(dataset, report, identity, Vocabulary, build, Vocabulary.rank)
+
+
+def load_ngrams(
+    dataset: Dataset, max_n: int, min_df: int, report: Report = print
+) -> Corpus[NgramVocabulary]:
+    """Encodes a data set as sets of n-grams, or takes it from the cache.
+
+    Args:
+      dataset: the reviews.
+      max_n: words of the longest n-grams.
+      min_df: training reviews that an n-gram must occur in at least.
+      report: receives a line where a cached encoding turns out to be damaged.
+    """
+
+    def build(texts: Sequence[Text]) -> tuple[NgramVocabulary, Sequences]:
+        return NgramVocabulary.build_and_encode(texts, max_n, min_df)
+
+    identity = _identity(dataset, _NGRAM_CODE) | {"max_n": max_n, "min_df": min_df}
+    return _load(dataset, report, identity, NgramVocabulary, build, NgramVocabulary.encode)
+
+
+def _identity(dataset: Dataset, modules: Sequence[str]) -> dict[str, Any]:
+    return {
+        "code": [file_digest(Path(module)) for module in modules],
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
-        "ties": dataset.ties,
     }
+
+
+def _load(
+    dataset: Dataset,
+    report: Report,
+    identity: dict[str, Any],
+    kind: type[V],
+    build: Callable[[Sequence[Text]], tuple[V, Sequences]],
+    encode: Callable[[V, Sequence[Text]], Sequences],
+) -> Corpus[V]:
+    """Encodes a data set, or takes it from the cache if it is there and undamaged.
+
+    Args:
+      dataset: the reviews.
+      report: receives a line where what is cached is damaged, or nothing can be cached.
+      identity: all that the result depends on.
+      kind: class of the vocabulary.
+      build: makes the vocabulary of the training texts, and encodes them.
+      encode: encodes the test texts.
+    """
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     entry = cache_directory() / "encoded" / f"{dataset.name}-{key}"
     if os.path.exists(entry):  # unlike Path's, False for whatever cannot be looked at
         try:
-            return _read_entry(entry, identity)
+            return _read_entry(entry, identity, kind)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             report(f"The cached encoding {entry} is damaged ({error}); encoding again.")
             _remove(entry)
-    corpus = _encode(dataset)
+    corpus = _encode(dataset, build, encode)
     try:
         _write_entry(entry, identity, corpus)
     except OSError as error:
@@ -114,9 +168,13 @@ def _remove(entry: Path) -> None:
             entry.unlink()
 
 
-def _encode(dataset: Dataset) -> Corpus:
+def _encode(
+    dataset: Dataset,
+    build: Callable[[Sequence[Text]], tuple[V, Sequences]],
+    encode: Callable[[V, Sequence[Text]], Sequences],
+) -> Corpus[V]:
     train = dataset.read("train")
-    vocabulary, train_ranks = Vocabulary.build_and_rank(train.texts, dataset.ties)
+    vocabulary, train_ranks = build(train.texts)
     train_labels = train.labels
     del train  # the texts of one split at a time are enough in memory
     test = dataset.read("test")
@@ -124,17 +182,17 @@ def _encode(dataset: Dataset) -> Corpus:
         dataset.name,
         vocabulary,
         EncodedReviews(train_ranks, train_labels),
-        EncodedReviews(vocabulary.rank(test.texts), test.labels),
+        EncodedReviews(encode(vocabulary, test.texts), test.labels),
     )
 
 
-def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus) -> None:
+def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus[V]) -> None:
     """Writes an entry under a temporary name and renames it when it is complete."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     unfinished = entry.parent / f".{entry.name}.{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
-        corpus.vocabulary.save(unfinished / "vocabulary.txt")
+        corpus.vocabulary.save(unfinished / corpus.vocabulary.FILE)
         for split in _SPLITS:
             reviews: EncodedReviews = getattr(corpus, split)
             arrays = (reviews.ranks.values, reviews.ranks.offsets, reviews.labels)
@@ -153,7 +211,7 @@ def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _read_entry(entry: Path, identity: dict[str, Any]) -> Corpus:
+def _read_entry(entry: Path, identity: dict[str, Any], kind: type[V]) -> Corpus[V]:
     """Reads an entry. Raises one of several exceptions if anything about it is not as written."""
     manifest = json.loads((entry / "manifest.json").read_text())
     files = manifest.pop("files")
@@ -168,7 +226,7 @@ def _read_entry(entry: Path, identity: dict[str, Any]) -> Corpus:
             np.load(entry / f"{split}_{name}.npy", mmap_mode="r") for name in _ARRAYS
         )
         splits[split] = EncodedReviews(Sequences(ranks, np.array(offsets)), np.array(labels))
-    vocabulary = Vocabulary.load(entry / "vocabulary.txt")
+    vocabulary = kind.load(entry / kind.FILE)
     return Corpus(identity["dataset"], vocabulary, **splits, directory=entry)
 
 
@@ -183,7 +241,9 @@ def keras_orders(
     return train, test
 
 
-def keras_shuffle(corpus: Corpus, seed: int = 113) -> tuple[EncodedReviews, EncodedReviews]:
+def keras_shuffle(
+    corpus: Corpus[Vocabulary], seed: int = 113
+) -> tuple[EncodedReviews, EncodedReviews]:
     """Train and test reviews in the order in which `keras.datasets.imdb.load_data` gives them."""
     train, test = keras_orders(len(corpus.train.labels), len(corpus.test.labels), seed)
     return corpus.train[train], corpus.test[test]
@@ -267,7 +327,9 @@ def get_word_index(
     return {word: rank for rank, word in enumerate(words, start=1)}
 
 
-def _find_corpus(dataset: str, data_dir: str | os.PathLike[str] | None, exact: bool) -> Corpus:
+def _find_corpus(
+    dataset: str, data_dir: str | os.PathLike[str] | None, exact: bool
+) -> Corpus[Vocabulary]:
     found = find_dataset(dataset, Path(data_dir) if data_dir is not None else None)
     if exact and found.ties != "keras":
         raise UserError(

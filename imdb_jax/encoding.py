@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal, cast, get_args, overload
+from typing import Any, ClassVar, Literal, cast, get_args, overload
 
 import numpy as np
 from jaxtyping import Int, Num, UInt8
@@ -100,7 +100,11 @@ class Sequences:
     @overload
     def __getitem__(self, index: slice | NDArray[Any]) -> Sequences: ...
     def __getitem__(self, index: int | slice | NDArray[Any]) -> NDArray[Any] | Sequences:
-        """One sequence as an array (a view), or several as `Sequences` (a copy)."""
+        """One sequence as an array, or several as `Sequences`, neighbours as a view."""
+        if isinstance(index, slice) and index.step in (None, 1):
+            first, end, _ = index.indices(len(self))
+            offsets = self.offsets[first : max(first, end) + 1]
+            return Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
         if isinstance(index, slice) or (isinstance(index, np.ndarray) and index.ndim):
             rows = np.arange(len(self))[index]
             lengths = self.lengths[rows]
@@ -144,6 +148,8 @@ class Vocabulary:
         ranks a function of the counts alone; 'keras' makes them those of `keras.datasets.imdb`,
         provided that the texts were read in Keras' order.
     """
+
+    FILE: ClassVar[str] = "vocabulary.txt"  # what it is saved as
 
     def __init__(self, words: Iterable[str], ties: Ties = "alphabetical") -> None:
         """Takes distinct words in order of rank. Raises ValueError on a repeated word."""

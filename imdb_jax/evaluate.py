@@ -178,7 +178,7 @@ def measure(
         optimizer=keras_adam(),
         loss=classifier.config.loss,
     )
-    examples = Examples(classifier.encode(reviews.texts), reviews.labels.astype(np.float32))
+    examples = Examples(classifier.encode_each(reviews.texts), reviews.labels.astype(np.float32))
     means, logits = evaluate(jax.device_put(state, replicated(mesh)), examples, mesh)
     if not np.isfinite(logits).all():
         raise UserError("the model's output for some reviews is not a finite number")

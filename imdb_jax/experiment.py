@@ -18,6 +18,7 @@ from typing import Any
 
 import flax
 import jax
+import numpy as np
 import optax
 from flax import linen as nn
 from rich import box
@@ -25,14 +26,15 @@ from rich import box
 from imdb_jax import reporting, run_directory
 from imdb_jax.checkpoint import Checkpoints, save_params
 from imdb_jax.config import Config
-from imdb_jax.corpus import load_corpus
+from imdb_jax.corpus import Corpus, load_corpus, load_ngrams
 from imdb_jax.datasets import Layout, absolute_paths, find_dataset
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.fitting import fit, restore_latest
 from imdb_jax.host_memory import keep_freed_memory, share_one_heap
 from imdb_jax.input_format import InputFormat
-from imdb_jax.models import create_model
+from imdb_jax.models import Ngram, create_model
+from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.pipeline import Examples, Splits, make_splits
 from imdb_jax.progress import Report
 from imdb_jax.trainer import Trainer
@@ -49,13 +51,13 @@ class ExperimentData:
     Attributes:
       dataset: name of the data set that was found.
       fingerprint: changes whenever its reviews do.
-      vocabulary: its words.
-      splits: its reviews, padded.
+      vocabulary: its words, or its n-grams.
+      splits: its reviews, encoded.
     """
 
     dataset: str
     fingerprint: str
-    vocabulary: Vocabulary
+    vocabulary: Vocabulary | NgramVocabulary
     splits: Splits
 
 
@@ -85,9 +87,14 @@ def load_data_for(config: Config, report: Report = reporting.note) -> Experiment
         report,
         Layout.of(config),
     )
-    corpus = load_corpus(dataset, report)
     test_share = 0.0 if dataset.fixed_split else config.test_share
-    splits = make_splits(corpus, configured_input_format(config), test_share, config.validation)
+    corpus: Corpus[Any]
+    if isinstance(model := create_configured_model(config), Ngram):
+        corpus = load_ngrams(dataset, model.max_n, model.min_df, report)
+        splits = make_splits(corpus, None, test_share, config.validation)
+    else:
+        corpus = load_corpus(dataset, report)
+        splits = make_splits(corpus, configured_input_format(config), test_share, config.validation)
     for part, examples in (("train", splits.train), ("test", splits.test)):
         if not len(examples):
             raise UserError(
@@ -125,6 +132,7 @@ def run(config: Config) -> dict[str, Any]:
     say(_versions())
     data = load_data_for(config)
     config = _completed(config, data, workdir)
+    model = create_configured_model(config)
     if earlier:
         run_directory.refuse_other_run(workdir, config, earlier)
         result = run_directory.read_result(workdir)
@@ -181,9 +189,17 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
     config = dataclasses.replace(config, workdir=workdir)
     if config.dataset == "auto":
         config = dataclasses.replace(config, dataset=data.dataset)
+    if isinstance(data.vocabulary, NgramVocabulary):
+        if config.num_words not in (0, found := data.vocabulary.num_features):
+            raise UserError(
+                f"num_words does not choose n-grams, of which these reviews have {found}; choose "
+                "them by --model.min-df and --model.max-n"
+            )
+        return dataclasses.replace(config, num_words=found)
     if not configured_input_format(config).distinct:
         # Such a model reads as many words as it was trained on, whatever the data set.
-        config = dataclasses.replace(config, max_length=data.splits.train.ids.shape[1])
+        length = data.splits.train.padded(np.arange(0)).shape[1]
+        config = dataclasses.replace(config, max_length=length)
     return config
 
 
@@ -242,7 +258,7 @@ def layer_table(model: nn.Module, examples: Examples) -> str:
     """Table of a model's layers with their output shapes and parameters."""
     table: str = model.tabulate(
         jax.random.key(0),
-        examples.ids[:1],
+        examples.padded(np.arange(1)),
         console_kwargs={"width": 100, "force_terminal": False},
         table_kwargs={"box": box.SIMPLE},
     )
@@ -262,7 +278,12 @@ def _sizes(data: ExperimentData) -> str:
     splits = data.splits
     corpus = "the built-in synthetic corpus" if data.dataset == "synthetic" else data.dataset
     held_out = f"{len(splits.validation)} to validate, " if splits.validation is not None else ""
+    ids = splits.train.ids
+    if isinstance(ids, np.ndarray):
+        length = f"{ids.shape[1]} ids each"
+    else:
+        length = f"{ids.lengths.mean():.0f} n-grams each on average"
     return (
         f"data set: {corpus}; {len(splits.train)} reviews to train, {held_out}"
-        f"{len(splits.test)} to test, of {splits.train.ids.shape[1]} ids each"
+        f"{len(splits.test)} to test, of {length}"
     )

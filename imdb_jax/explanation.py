@@ -6,7 +6,8 @@ Jurafsky 2016, "Understanding neural networks through representation erasure". I
 itself, so it holds for every architecture. Without the word means:
 
 - to a model that reads words in order, with 'unknown' in the word's place;
-- to a bag of words, with the word gone, all its occurrences, each of which shows the word's weight.
+- to a bag of words, with the word gone, all its occurrences, each of which shows the word's weight;
+- to a bag of n-grams, with those gone that stand nowhere but over the word.
 
 Weights need not add up to the log-odds, since words act together.
 """
@@ -23,9 +24,17 @@ import numpy as np
 from jaxtyping import Array, Float32, Float64, Int, Integer, UInt
 from numpy.typing import NDArray
 
-from imdb_jax.classifier import BATCH_SIZES, Classifier, Prediction, fill_batch
+from imdb_jax import ngram_tokens
+from imdb_jax.classifier import (
+    BATCH_SIZES,
+    Classifier,
+    NgramClassifier,
+    Prediction,
+    fill_batch,
+)
 from imdb_jax.encoding import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences, Text, tokenize
 from imdb_jax.experiment import configured_input_format
+from imdb_jax.models.ngram import contributions
 
 # A text is read in as many variants as it has words, this many at a time less one.
 _BATCH_SIZE = BATCH_SIZES[-2]
@@ -60,6 +69,8 @@ class Explanation(NamedTuple):
 
 def explain(classifier: Classifier, text: Text) -> Explanation:
     """Predicts a text, and weighs its words."""
+    if isinstance(classifier, NgramClassifier):
+        return _explain_by_ngrams(classifier, text)
     (prediction,) = classifier.stream([text])
     ranks = classifier.vocabulary.rank_or_zero([text]).values
     ids = classifier.pad(Sequences(ranks[ranks > 0], np.array([0, (ranks > 0).sum()])))[0]
@@ -74,6 +85,24 @@ def explain(classifier: Classifier, text: Text) -> Explanation:
     weights = np.zeros(len(ranks))
     weights[read] = _falls(classifier, ids, removed, without)[which]
     words = zip(tokenize(text), weights.tolist(), read.tolist(), strict=True)
+    return Explanation(prediction, [Word(*word) for word in words])
+
+
+def _explain_by_ngrams(classifier: NgramClassifier, text: Text) -> Explanation:
+    """The same of a sum over n-grams: without a word, those are gone of which it was a part."""
+    (prediction,) = classifier.stream([text])
+    tokens = ngram_tokens.tokenize(text)
+    spans: dict[int, tuple[int, int]] = {}  # the places that all occurrences of an n-gram share
+    read = np.zeros(len(tokens), bool)
+    for ngram, place, length in classifier.vocabulary.occurrences(text):
+        first, last = spans.get(ngram, (place, place + length - 1))
+        spans[ngram] = max(first, place), min(last, place + length - 1)
+        read[place] = True
+    weights = np.zeros(len(tokens))
+    contribution = contributions(classifier.params)
+    for ngram, (first, last) in spans.items():
+        weights[first : last + 1] += contribution[ngram]
+    words = zip(tokens, weights.tolist(), read.tolist(), strict=True)
     return Explanation(prediction, [Word(*word) for word in words])
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
-from imdb_jax.encoding import INDEX_FROM, Sequences
+from imdb_jax.encoding import INDEX_FROM, Sequences, Vocabulary
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -75,7 +75,7 @@ class Exploration:
 
 
 def explore(
-    corpus: Corpus, num_words: int | None = None, max_length: int = 500, top: int = 20
+    corpus: Corpus[Vocabulary], num_words: int | None = None, max_length: int = 500, top: int = 20
 ) -> Exploration:
     """Computes the figures of a data set.
 
@@ -110,7 +110,7 @@ def class_counts(reviews: EncodedReviews) -> dict[str, int]:
     return {"positive": positive, "negative": len(reviews.labels) - positive}
 
 
-def review_lengths(corpus: Corpus) -> Int[np.ndarray, " num_reviews"]:
+def review_lengths(corpus: Corpus[Vocabulary]) -> Int[np.ndarray, " num_reviews"]:
     """Number of ids of each review, train then test, the start mark included."""
     return np.concatenate([corpus.train.ranks.lengths, corpus.test.ranks.lengths]) + 1
 
@@ -120,7 +120,7 @@ def word_counts(ranks: Sequences, num_words: int) -> Int[np.ndarray, " num_words
     return np.bincount(ranks.values, minlength=num_words + 1)[1:]
 
 
-def distinct_ids(corpus: Corpus, num_words: int | None = None) -> int:
+def distinct_ids(corpus: Corpus[Vocabulary], num_words: int | None = None) -> int:
     """Number of distinct ids that `load_data(num_words)` gives, marks included.
 
     As there, None cuts the one word with the highest id.
@@ -134,14 +134,14 @@ def distinct_ids(corpus: Corpus, num_words: int | None = None) -> int:
     return int(1 + kept + (kept < len(ids)))  # the start mark, the words, the unknown mark
 
 
-def frequent_words(corpus: Corpus, top: int) -> list[FrequentWord]:
+def frequent_words(corpus: Corpus[Vocabulary], top: int) -> list[FrequentWord]:
     """The most frequent words of the training reviews."""
     words = corpus.vocabulary.words
     counts = word_counts(corpus.train.ranks, len(words))[:top]
     return [FrequentWord(word, int(n)) for word, n in zip(words[:top], counts, strict=True)]
 
 
-def typical_words(corpus: Corpus, top: int) -> dict[str, list[TypicalWord]]:
+def typical_words(corpus: Corpus[Vocabulary], top: int) -> dict[str, list[TypicalWord]]:
     """The words of the training reviews most tied to each class, by `log_odds`."""
     train, words = corpus.train, corpus.vocabulary.words
     positive, negative = (
@@ -188,7 +188,7 @@ def log_odds(
     return np.log(odds[0] / odds[1]) / np.sqrt(1 / groups[0] + 1 / groups[1])
 
 
-def shuffled_rows(corpus: Corpus, split: str) -> Int[np.ndarray, " num_reviews"]:
+def shuffled_rows(corpus: Corpus[Vocabulary], split: str) -> Int[np.ndarray, " num_reviews"]:
     """Rows of a split in the order in which `load_data` gives its reviews."""
     # Reviews without words, whose labels are their row numbers, show how reviews are shuffled.
     numbered: dict[str, Any] = {

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
     from imdb_jax.corpus import Corpus
     from imdb_jax.datasets import Dataset
+    from imdb_jax.encoding import Vocabulary
     from imdb_jax.exploration import Exploration
 
 _PLOT_FORMATS = (".png", ".pdf", ".svg")
@@ -103,14 +104,14 @@ def explore(arguments: Sequence[str]) -> None:
         print_tables(_title(corpus), tables_of(figures))
 
 
-def _title(corpus: Corpus) -> str:
+def _title(corpus: Corpus[Vocabulary]) -> str:
     if corpus.name == "synthetic":
         return "synthetic corpus, whose figures are not IMDb's"
     return corpus.name
 
 
 def show_review(
-    dataset: Dataset, corpus: Corpus, number: int, split: str, num_words: int
+    dataset: Dataset, corpus: Corpus[Vocabulary], number: int, split: str, num_words: int
 ) -> dict[str, Any]:
     """A review as text, as ids and decoded back.
 

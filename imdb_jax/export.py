@@ -69,6 +69,10 @@ def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
       UserError: the model cannot be written so, or a package that this needs is not installed.
     """
     from imdb_jax.artefacts import FORMATS
+    from imdb_jax.classifier import NgramClassifier
+
+    if isinstance(classifier, NgramClassifier):
+        raise UserError("an ngram model cannot be exported; its run directory can be copied")
     from imdb_jax.usage import readme
 
     for name, content in FORMATS[to](classifier).items():

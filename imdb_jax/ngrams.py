@@ -22,7 +22,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
@@ -47,6 +47,8 @@ class NgramVocabulary:
       keys: for the bigrams, the trigrams and so on, the keys, sorted: the id of the prefix times
         `len(words) + 1`, plus the id of the last word.
     """
+
+    FILE: ClassVar[str] = "ngrams.npz"  # what it is saved as
 
     def __init__(
         self, words: Iterable[str], keys: Iterable[Int64[np.ndarray, " num_ngrams"]] = ()
@@ -149,12 +151,40 @@ class NgramVocabulary:
         nothing = Sequences(np.zeros(0, np.int32), np.zeros(1, np.int64))
         return Sequences.join(nothing, *map(self._encode_block, separated_blocks(texts)))
 
+    def encode_with_unknown(
+        self, texts: Iterable[Text]
+    ) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
+        """Gives what `encode` does, and the share of each text's words that are unknown."""
+        sets, shares = [], [np.zeros(0)]
+        for block in separated_blocks(texts):
+            places = self._places(block)
+            sets.append(places.sets(self.num_features))
+            shares.append(places.unknown_shares())
+        nothing = Sequences(np.zeros(0, np.int32), np.zeros(1, np.int64))
+        return Sequences.join(nothing, *sets), np.concatenate(shares)
+
+    def occurrences(self, text: Text) -> list[tuple[int, int, int]]:
+        """Where the n-grams of the vocabulary stand in a text.
+
+        Returns:
+          For each occurrence the id, the place of its first word, from 0, and its number of words.
+        """
+        grams = [grams for block in separated_blocks([text]) for grams in self._places(block).grams]
+        return [
+            (int(ids[place]), int(place), length)
+            for length, ids in enumerate(grams, start=1)
+            for place in np.flatnonzero(ids)
+        ]
+
     def _encode_block(self, texts: list[bytes]) -> Sequences:
+        return self._places(texts).sets(self.num_features)
+
+    def _places(self, texts: list[bytes]) -> _Places:
         places = _Places.of(Sequences.from_lengths(*self._word_table.look_up(texts)))
         for table in self._key_tables:
             candidates, keys = places.extend(self._base)
             places.add(candidates, table.look_up(keys))
-        return places.sets(self.num_features)
+        return places
 
     @cached_property
     def _word_table(self) -> WordTable:
@@ -341,6 +371,12 @@ class _Places:
         grams = np.zeros(len(self.rows), np.int32)
         grams[candidates] = ids
         self.grams.append(grams)
+
+    def unknown_shares(self) -> Float[np.ndarray, " num_texts"]:
+        """The share of each text's words that are not in the vocabulary; 0 for one without any."""
+        known = np.bincount(self.rows[self.grams[0] > 0], minlength=len(self.offsets) - 1)
+        numbers = np.diff(self.offsets) - 1  # each text is followed by a gap
+        return (numbers - known) / np.maximum(numbers, 1)
 
     def sets(self, num_features: int) -> Sequences:
         """The distinct ids, ascending, of each text."""

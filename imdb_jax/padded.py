@@ -33,7 +33,7 @@ _CODE = (__file__, encoding.__file__, input_format.__file__)
 
 
 def padded_reviews(
-    corpus: Corpus, form: InputFormat, rows: Int64[np.ndarray, " num_rows"]
+    corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " num_rows"]
 ) -> UInt[np.ndarray, "num_rows length"]:
     """Pads the reviews of a corpus, or takes them from the cache if they are there and undamaged.
 
@@ -79,7 +79,9 @@ def _read(path: Path) -> NDArray[Any] | None:
     return None
 
 
-def _write(path: Path, corpus: Corpus, form: InputFormat, rows: NDArray[np.int64]) -> NDArray[Any]:
+def _write(
+    path: Path, corpus: Corpus[Any], form: InputFormat, rows: NDArray[np.int64]
+) -> NDArray[Any]:
     """Writes the file under a temporary name, renames it when it is complete, and maps it."""
     unfinished = path.with_name(f".{uuid.uuid4().hex}.npy")
     try:
@@ -94,14 +96,14 @@ def _write(path: Path, corpus: Corpus, form: InputFormat, rows: NDArray[np.int64
 
 
 def _pad(
-    corpus: Corpus, form: InputFormat, rows: NDArray[np.int64], path: Path | None = None
+    corpus: Corpus[Any], form: InputFormat, rows: NDArray[np.int64], path: Path | None = None
 ) -> NDArray[Any]:
     """Pads the reviews block by block, into a file if a path is given, else in memory."""
-    blocks = [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+    blocks = _blocks(rows)
     # As long as the longest of all, be it in whichever block.
     length = form.max_length if form.max_length and not form.distinct else 0
     if not length:
-        longest = [form.sequences(_ranks(corpus, block)).lengths.max() for block in blocks]
+        longest = [form.sequences(_ragged(corpus, block)).lengths.max() for block in blocks]
         length = int(max(longest, default=0))
     shape = (len(rows), length)
     if path is None:
@@ -110,14 +112,22 @@ def _pad(
         padded = np.lib.format.open_memmap(path, "w+", form.dtype, shape)
     for place, block in enumerate(blocks):
         start = place * _BLOCK
-        padded[start : start + len(block)] = form.ids(_ranks(corpus, block), length)
+        padded[start : start + len(block)] = form.ids(_ragged(corpus, block), length)
     if isinstance(padded, np.memmap):
         padded.flush()
     return padded
 
 
-def _ranks(corpus: Corpus, rows: NDArray[np.int64]) -> Sequences:
-    """The ranks of these rows of train and test reviews joined, in the order of `rows`."""
+def ragged_reviews(corpus: Corpus[Any], rows: Int64[np.ndarray, " num_rows"]) -> Sequences:
+    """What a corpus holds of these rows of train and test reviews joined, in their order."""
+    return Sequences.join(*(_ragged(corpus, block) for block in _blocks(rows)))
+
+
+def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
+    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
+
+
+def _ragged(corpus: Corpus[Any], rows: NDArray[np.int64]) -> Sequences:
     num_train = len(corpus.train.labels)
     train = rows < num_train
     joined = Sequences.join(

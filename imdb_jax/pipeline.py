@@ -9,17 +9,20 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import jax
 import numpy as np
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
-from jaxtyping import Float, Int, Int64, UInt
+from jaxtyping import Float, Int, Int64, Integer, UInt
 
 from imdb_jax.corpus import Corpus, keras_orders
+from imdb_jax.encoding import Sequences, pad_sequences
 from imdb_jax.input_format import InputFormat
-from imdb_jax.padded import padded_reviews
+from imdb_jax.padded import padded_reviews, ragged_reviews
 from imdb_jax.training import Batch
+
+_LENGTH_STEP = 1024
 
 
 @dataclass(frozen=True)
@@ -27,12 +30,22 @@ class Examples:
     """Reviews ready to be batched.
 
     Attributes:
-      ids: padded word ids in the smallest dtype that holds them, `[num_reviews, length]`.
+      ids: padded word ids in the smallest dtype that holds them, `[num_reviews, length]`; or ids of
+        which each review has another number, which are padded batch by batch.
       labels: 1 for positive, 0 for negative, float32 `[num_reviews]`.
     """
 
-    ids: UInt[np.ndarray, "num_reviews length"]
+    ids: UInt[np.ndarray, "num_reviews length"] | Sequences
     labels: Float[np.ndarray, " num_reviews"]
+
+    def padded(self, rows: Int[np.ndarray, " num_rows"]) -> Integer[np.ndarray, "num_rows length"]:
+        """The ids of these rows, in this order, equally long."""
+        ids = self.ids[rows]
+        if isinstance(ids, np.ndarray):
+            return ids
+        # Rounded up, so that steps are compiled for a few lengths only.
+        length = -(-int(ids.lengths.max(initial=1)) // _LENGTH_STEP) * _LENGTH_STEP
+        return pad_sequences(ids, length, padding="post")
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -87,16 +100,24 @@ def split_rows(
 
 
 def make_splits(
-    corpus: Corpus, form: InputFormat, test_share: float = 0, validation: float = 0
+    corpus: Corpus[Any], form: InputFormat | None, test_share: float = 0, validation: float = 0
 ) -> Splits:
-    """Pads the reviews of a corpus and splits them as `split_rows` says."""
+    """Pads the reviews of a corpus and splits them as `split_rows` says.
+
+    Args:
+      corpus: the reviews.
+      form: how to pad them; None leaves them as they are, to be padded batch by batch.
+      test_share: see `split_rows`.
+      validation: see `split_rows`.
+    """
     rows = split_rows(len(corpus.train.labels), len(corpus.test.labels), test_share, validation)
     labels = np.concatenate([corpus.train.labels, corpus.test.labels]).astype(np.float32)
     # What is held out first, so that the order, for which the padded reviews are cached, is the
     # same whatever share that is.
     order = np.concatenate([rows.validation, rows.train, rows.test])
     # Padded together, so that reviews of every split are equally long.
-    examples = Examples(padded_reviews(corpus, form, order), labels[order])
+    ids = padded_reviews(corpus, form, order) if form else ragged_reviews(corpus, order)
+    examples = Examples(ids, labels[order])
     first, last = len(rows.validation), len(order) - len(rows.test)
     held_out = examples[:first] if first else None
     return Splits(examples[first:last], held_out, examples[last:])
@@ -136,7 +157,7 @@ def batches(
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     for rows, weights in zip(*batch_rows(len(examples), batch_size, mesh, order), strict=True):
-        batch = Batch(examples.ids[rows], examples.labels[rows], weights)
+        batch = Batch(examples.padded(rows), examples.labels[rows], weights)
         # To a single device the compiled step takes them in less time.
         yield batch if mesh.size == 1 else jax.device_put(batch, sharding)
 

@@ -12,9 +12,11 @@ from imdb_jax.config import Config, differences, dump_config, load_config
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
+from imdb_jax.ngrams import NgramVocabulary
 
-CONFIG, VOCABULARY, METRICS = "config.toml", "vocabulary.txt", "metrics.csv"
+CONFIG, METRICS = "config.toml", "metrics.csv"
 HISTORY, PARAMS, RESULT = "history.png", "params", "result.json"
+_FILES = (CONFIG, Vocabulary.FILE, NgramVocabulary.FILE, METRICS, HISTORY, RESULT)
 CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
 
 
@@ -79,7 +81,9 @@ def write_result(workdir: Path, result: dict[str, Any]) -> None:
     write_atomically(workdir / RESULT, (json.dumps(result, indent=2) + "\n").encode())
 
 
-def begin(workdir: Path, config: Config, vocabulary: Vocabulary, afresh: bool) -> None:
+def begin(
+    workdir: Path, config: Config, vocabulary: Vocabulary | NgramVocabulary, afresh: bool
+) -> None:
     """Makes the directory of a run that has not ended, and writes what is known.
 
     Whenever it is interrupted, what is there is recognised as a run, and not as one that ended.
@@ -87,7 +91,7 @@ def begin(workdir: Path, config: Config, vocabulary: Vocabulary, afresh: bool) -
     Args:
       workdir: the directory.
       config: what the run is.
-      vocabulary: the words of its data set.
+      vocabulary: the words, or n-grams, of its data set.
       afresh: whether to empty the directory, rather than continue the run that it holds.
 
     Raises:
@@ -104,13 +108,11 @@ def begin(workdir: Path, config: Config, vocabulary: Vocabulary, afresh: bool) -
                 else:
                     path.unlink()
         write_atomically(workdir / CONFIG, dump_config(config).encode())
-        vocabulary.save(workdir / VOCABULARY)
+        vocabulary.save(workdir / vocabulary.FILE)
     except OSError as error:
         raise UserError(f"cannot write the run to {workdir}: {error.strerror}") from error
 
 
 def _is_temporary(path: Path) -> bool:
     """Whether a run that was killed while it wrote a file left this."""
-    return path.name.startswith(
-        tuple(f".{name}." for name in (CONFIG, VOCABULARY, METRICS, HISTORY, RESULT))
-    )
+    return path.name.startswith(tuple(f".{name}." for name in _FILES))

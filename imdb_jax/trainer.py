@@ -18,8 +18,11 @@ from numpy.typing import NDArray
 from imdb_jax import reporting
 from imdb_jax.checkpoint import Position
 from imdb_jax.config import Config
+from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
 from imdb_jax.evaluation import EVAL_BATCH_SIZE, evaluate, pace
+from imdb_jax.models import Ngram
+from imdb_jax.ngrams import nb_log_ratios
 from imdb_jax.pipeline import (
     Examples,
     Splits,
@@ -114,9 +117,10 @@ class Trainer:
         self._mesh = data_mesh()
         self._train = splits.train
         self._on_device: tuple[jax.Array, jax.Array] | None = None
-        self._programs: dict[int, Any] = {}  # by the number of steps
+        self._programs: dict[Any, Any] = {}
         if resident is None:
-            small = splits.train.ids.nbytes <= _RESIDENT_BYTES
+            ids = splits.train.ids
+            small = isinstance(ids, np.ndarray) and ids.nbytes <= _RESIDENT_BYTES
             resident = small and self._mesh.devices.flat[0].platform != "cpu"
         if resident:
             self._on_device = jax.device_put(
@@ -131,16 +135,19 @@ class Trainer:
         state = create_train_state(
             model, first.ids, config.seed, keras_adam(learning_rate), config.loss
         )
+        if isinstance(model, Ngram):
+            assert isinstance(splits.train.ids, Sequences)
+            ratios = nb_log_ratios(splits.train.ids, splits.train.labels, model.num_words)
+            state = state.replace(params={**state.params, "log_ratio": ratios})
         self.state: TrainState = jax.device_put(state, replicated(self._mesh))
         started = time.perf_counter()
         if self._on_device is None:
-            self._train_step = train_step.lower(self.state, first).compile()
+            self._compiled(train_step, first)
         else:
             rows, weights = batch_rows(len(splits.train), config.batch_size, self._mesh)
             until = self._next_stop(0)
             self._program(self._placed(rows[:until], weights[:until]))
-        evaluated = next(batches(splits.test, EVAL_BATCH_SIZE, self._mesh))
-        self._eval_step = eval_step.lower(self.state, evaluated).compile()
+        self._compiled(eval_step, next(batches(splits.test, EVAL_BATCH_SIZE, self._mesh)))
         self.compile_seconds = time.perf_counter() - started
 
     def train_epoch(self, tick: Tick = lambda: None) -> Epoch:
@@ -181,7 +188,7 @@ class Trainer:
         given = batches(self._train, self.config.batch_size, self._mesh, order)
         for batch in itertools.islice(given, len(self.progress.sums), None):
             # Only enqueued: the device works while the host cuts the next batch.
-            self.state, sums = self._train_step(self.state, batch)
+            self.state, sums = self._compiled(train_step, batch)(self.state, batch)
             yield [pace(sums, self._mesh)]
 
     def _resident_steps(self, order: NDArray[np.int64]) -> Iterator[list[Sums]]:
@@ -216,6 +223,13 @@ class Trainer:
             self._programs[number] = lowered.compile()
         return self._programs[number]
 
+    def _compiled(self, step: Any, batch: Batch) -> Any:
+        """A step, compiled when a batch of this shape first comes."""
+        key = step, batch.ids.shape
+        if key not in self._programs:
+            self._programs[key] = step.lower(self.state, batch).compile()
+        return self._programs[key]
+
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> Metrics:
         """Mean metrics over examples, each counted exactly once.
 
@@ -229,7 +243,7 @@ class Trainer:
 
         def step(state: TrainState, batch: Batch) -> Any:
             tick()
-            return self._eval_step(state, batch)
+            return self._compiled(eval_step, batch)(state, batch)
 
         metrics = evaluate(self.state, examples, self._mesh, step)[0]
         # The effect of an epoch's last step shows in no training loss.

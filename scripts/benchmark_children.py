@@ -122,7 +122,10 @@ class Bench:
             np.save(directory / f"{split}_ids.npy", examples.ids)
             np.save(directory / f"{split}_labels.npy", examples.labels)
         (directory / "config.toml").write_text(dump_config(config), encoding="utf-8")
-        length = data.splits.train.ids.shape[1]
+        ids = data.splits.train.ids
+        if not isinstance(ids, np.ndarray):
+            raise UserError(f"{config.arch} has no Keras twin to be compared with")
+        length = ids.shape[1]
         return cls(config, data.dataset, directory, environment, length, itertools.count())
 
     def measure(

@@ -51,7 +51,7 @@ def measure_parts(
     step_floats = flops(jax.make_jaxpr(train_step)(state, batch).jaxpr)
     step_bytes = bytes_moved(state, batch)
     layers = _time_all(
-        layer_functions(state.params, jnp.asarray(host.ids), _hidden_input(config)), repetitions
+        layer_functions(state.params, jnp.asarray(host[0]), _hidden_input(config)), repetitions
     )
     parts = _time_all(
         {

@@ -53,8 +53,9 @@ def variant(arch: str, num_words: int = 200, **fields) -> Config:
     return dataclasses.replace(recipe, num_words=num_words, model={**recipe.model, **fields})
 
 
+RECIPES = [arch for arch in recipe_names() if arch != "ngram"]  # which has no Keras twin
 VARIANTS = {
-    **{arch: variant(arch) for arch in recipe_names()},
+    **{arch: variant(arch) for arch in RECIPES},
     "mlp, no hidden layer": variant("mlp", hidden=[], dropout=[]),
     "mlp, dropout after every layer": variant("mlp", hidden=[9, 5], dropout=[0.5, 0.5]),
     "embedding_mlp, no hidden layer": variant("embedding_mlp", hidden=0),
@@ -73,7 +74,7 @@ VARIANTS = {
     "lstm, other sizes": variant("lstm", embedding_dim=11, units=7),
 }
 all_variants = pytest.mark.parametrize("config", VARIANTS.values(), ids=VARIANTS)
-all_recipes = pytest.mark.parametrize("arch", recipe_names())
+all_recipes = pytest.mark.parametrize("arch", RECIPES)
 
 
 def random_ids(config: Config, num_reviews: int, seed: int = 0) -> np.ndarray:
@@ -170,7 +171,7 @@ def without_dropout(config: Config) -> Config:
 
 @pytest.mark.parametrize(
     ("arch", "loss", "num_reviews"),
-    [*((arch, "binary_crossentropy", 160) for arch in recipe_names()), ("pooled", "mse", 138)],
+    [*((arch, "binary_crossentropy", 160) for arch in RECIPES), ("pooled", "mse", 138)],
 )
 def test_training(arch, loss, num_reviews):
     """Two passes over the same batches, the last of which may be smaller, lose the same."""

@@ -11,10 +11,11 @@ from imdb_jax.models.cnn import CNN
 from imdb_jax.models.embedding_mlp import EmbeddingMLP
 from imdb_jax.models.lstm import LSTM
 from imdb_jax.models.mlp import MLP
+from imdb_jax.models.ngram import Ngram
 from imdb_jax.models.pooled import Pooled
 from imdb_jax.suggestions import unknown_name
 
-__all__ = ["ARCHITECTURES", "CNN", "LSTM", "MLP", "EmbeddingMLP", "Pooled", "create_model"]
+__all__ = ["ARCHITECTURES", "CNN", "LSTM", "MLP", "EmbeddingMLP", "Ngram", "Pooled", "create_model"]
 
 ARCHITECTURES: dict[str, type[nn.Module]] = {
     "mlp": MLP,
@@ -23,6 +24,7 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
     "cnn_global": CNN,
     "pooled": Pooled,
     "lstm": LSTM,
+    "ngram": Ngram,
 }
 
 
