@@ -15,7 +15,7 @@ from imdb_jax.experiment import count_params, create_configured_model
 from imdb_jax.models import ARCHITECTURES, create_model
 from imdb_jax.models.layers import max_pool
 from imdb_jax.models.lstm import last_state
-from imdb_jax.models.mlp import multi_hot
+from imdb_jax.models.mlp import constant_product, multi_hot
 
 NUM_WORDS, LENGTH, BATCH = 60, 12, 6
 SMALL = {
@@ -531,3 +531,22 @@ def test_the_derivative_of_the_lstm_is_the_plain_one(length, batch, units):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), found, expected
     )
+
+
+# The bag of words' own product
+
+
+@pytest.mark.parametrize(("batch", "num_words", "width"), [(1, 1, 1), (3, 40, 5), (7, 20, 16)])
+def test_the_product_and_its_derivative_are_the_plain_ones(batch, num_words, width):
+    keys = jax.random.split(jax.random.key(width), 3)
+    x = jax.random.normal(keys[0], (batch, num_words))
+    kernel = jax.random.normal(keys[1], (num_words, width))
+    weights = jax.random.normal(keys[2], (batch, width))
+    found, expected = (
+        jax.value_and_grad(lambda kernel, product=product: (product(x, kernel) * weights).sum())(
+            kernel
+        )
+        for product in (constant_product, jnp.matmul)
+    )
+    for one, other in zip(found, expected, strict=True):
+        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

@@ -1,8 +1,9 @@
 """Bag of words into dense layers: Donges, "How to build a neural network with Keras"."""
 
 from collections.abc import Sequence
-from typing import ClassVar
+from typing import Any, ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from jaxtyping import Array, Float, Integer
@@ -27,6 +28,43 @@ def multi_hot(
     # JAX adds the size of the axis to negative indices, and it need not fit the dtype of the ids.
     hot = jnp.zeros((ids.shape[0], num_words)).at[rows, ids.astype(jnp.int32)].set(1.0)
     return hot.at[:, 0].set(0.0)
+
+
+# Numbers in a vector register, at least those of AVX-512.
+_LANES = 16
+
+
+def _fill_columns(matrix: Float[Array, "rows columns"]) -> Float[Array, "rows filled"]:
+    """Adds columns of zeros until vector registers are full."""
+    return jnp.pad(matrix, ((0, 0), (0, -matrix.shape[1] % _LANES)))
+
+
+@jax.custom_vjp
+def constant_product(
+    x: Float[Array, "batch num_words"], kernel: Float[Array, "num_words width"]
+) -> Float[Array, "batch width"]:
+    """`x @ kernel`, of which only the kernel has a gradient.
+
+    On a CPU, XLA takes a fifth longer for the product with 50 columns than with 64, and a quarter
+    longer for the kernel's gradient as JAX would write it. A test compares the two.
+    """
+    return (x @ _fill_columns(kernel))[:, : kernel.shape[1]]
+
+
+def _forward(x: jax.Array, kernel: jax.Array) -> tuple[jax.Array, jax.Array]:
+    return constant_product(x, kernel), x
+
+
+def _backward(x: jax.Array, gradient: jax.Array) -> tuple[None, jax.Array]:
+    return None, (_fill_columns(gradient).T @ x)[: gradient.shape[1]].T
+
+
+constant_product.defvjp(_forward, _backward)
+
+
+def _dot_general(x: jax.Array, kernel: jax.Array, *_: Any, **__: Any) -> jax.Array:
+    """What Flax's Dense calls for its product."""
+    return constant_product(x, kernel)
 
 
 class MLP(nn.Module):
@@ -59,7 +97,7 @@ class MLP(nn.Module):
         """
         x = multi_hot(ids, self.num_words)
         for layer, width in enumerate(self.hidden):
-            x = nn.relu(Dense(width)(x))
+            x = nn.relu(Dense(width, dot_general=None if layer else _dot_general)(x))
             if layer < len(self.dropout):
                 x = nn.Dropout(self.dropout[layer], deterministic=not train)(x)
         return Dense(1)(x)[:, 0]
