@@ -2,13 +2,20 @@
 
 import contextlib
 import os
+import re
+import warnings
 from pathlib import Path
+from typing import Any
 
 _SETTINGS = {
     # JAX would keep only programs that took a second to compile; ours are many and small.
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+
+
+# What JAX says, with the name of the program, before it compiles it again or does without a copy.
+_UNREADABLE = r"Error (?:reading|writing) persistent compilation cache entry for '(\w+)'"
 
 
 def cache_directory() -> Path:
@@ -34,3 +41,22 @@ def keep_compiled_programs() -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
+        _remove_damaged_programs(directory)
+
+
+def _remove_damaged_programs(directory: Path) -> None:
+    """Removes what JAX cannot read, instead of letting it warn of the same files in every run.
+
+    A process that was killed while JAX wrote a program leaves half a file.
+    """
+    show = warnings.showwarning
+
+    def remove_or_show(message: Warning | str, *rest: Any) -> None:
+        unreadable = re.match(_UNREADABLE, str(message))
+        if not unreadable:
+            return show(message, *rest)
+        for path in directory.glob(f"{unreadable[1]}-*"):
+            with contextlib.suppress(OSError):
+                path.unlink()
+
+    warnings.showwarning = remove_or_show  # type: ignore[assignment]

@@ -1,13 +1,11 @@
 """Padded reviews: the same from the cache as from memory, whatever happens to the file."""
 
 import dataclasses
-import os
 
 import numpy as np
 import pytest
 
 from imdb_jax import padded
-from imdb_jax.caches import keep_compiled_programs
 from imdb_jax.corpus import load_corpus
 from imdb_jax.encoding import Sequences
 from imdb_jax.input_format import InputFormat
@@ -93,21 +91,3 @@ def test_a_failed_attempt_leaves_nothing(corpus, monkeypatch):
     with pytest.raises(ZeroDivisionError):
         padded._write(corpus.directory / "padded-x.npy", corpus, FORMS["fixed length"], ROWS)
     assert not list(corpus.directory.glob(".*"))
-
-
-def test_compiled_programs_are_kept_with_the_other_caches(tmp_path, monkeypatch):
-    monkeypatch.setenv("IMDB_JAX_CACHE", str(tmp_path))
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    keep_compiled_programs()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == str(tmp_path / "compiled")
-    monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", "mine")
-    keep_compiled_programs()
-    assert os.environ["JAX_COMPILATION_CACHE_DIR"] == "mine"
-
-
-def test_an_impossible_cache_keeps_no_compiled_programs(tmp_path, monkeypatch):
-    (tmp_path / "file").write_text("")
-    monkeypatch.setenv("IMDB_JAX_CACHE", str(tmp_path / "file" / "below"))
-    monkeypatch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
-    keep_compiled_programs()
-    assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
