@@ -127,8 +127,7 @@ def run(config: Config) -> dict[str, Any]:
         config = dataclasses.replace(config, dataset=earlier.dataset)
 
     model = create_configured_model(config)
-    if getattr(model, "one_core", False):
-        _make_cores_devices()
+    use_all_cores(model)
     say(_versions())
     data = load_data_for(config)
     config = _completed(config, data, workdir)
@@ -172,12 +171,14 @@ def run(config: Config) -> dict[str, Any]:
     return result
 
 
-def _make_cores_devices() -> None:
-    """Makes each core of a CPU a device, so that a batch is spread over the cores.
+def use_all_cores(model: nn.Module) -> None:
+    """Makes each core of a CPU a device, for a model of which XLA computes most on a single core.
 
-    For models of which XLA computes most on a single core. Changes nothing for other kinds of
-    devices, where the number of CPU devices was chosen already, or once JAX has found its devices.
+    A batch is then spread over the cores. Changes nothing for other models and other devices, where
+    the number of CPU devices was chosen already, or once JAX has found its devices.
     """
+    if not getattr(model, "one_core", False):
+        return
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if jax.config.values["jax_num_cpu_devices"] == -1 and not chosen:
         with contextlib.suppress(RuntimeError):

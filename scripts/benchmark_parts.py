@@ -47,7 +47,7 @@ def measure_parts(
     keep_freed_memory()  # as training does
     state = initial_state(config, ids)
     host = _host_batch(ids, labels, config.batch_size, epoch=0)
-    batch: Batch = jax.device_put(host)
+    batch = Batch(*jax.device_put(host))
     step_floats = flops(jax.make_jaxpr(train_step)(state, batch).jaxpr)
     step_bytes = bytes_moved(state, batch)
     layers = _time_all(

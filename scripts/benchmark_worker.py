@@ -126,18 +126,23 @@ def steps_ours(request: Request) -> Result:
     import numpy as np
     from benchmark_parts import initial_state
 
+    from imdb_jax.experiment import create_configured_model, use_all_cores
     from imdb_jax.host_memory import keep_freed_memory
+    from imdb_jax.pipeline import data_mesh, replicated
     from imdb_jax.training import Batch, train_step
 
     config = configuration(request)
     ids, labels = load(request, "train")
     keep_freed_memory()  # as training does
-    state = initial_state(config, ids)
+    use_all_cores(create_configured_model(config))
+    mesh = data_mesh()
+    state = jax.device_put(initial_state(config, ids), replicated(mesh))
+    spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     seconds = []
     for rows in step_rows(len(labels), config.batch_size, request):
         host = (ids[rows], labels[rows], np.ones(len(rows), np.float32))
         started = time.perf_counter()
-        state, sums = train_step(state, Batch(*jax.device_put(host)))
+        state, sums = train_step(state, Batch(*jax.device_put(host, spread)))
         jax.block_until_ready((state.params, sums))
         seconds.append(time.perf_counter() - started)
     return {"step_seconds": seconds[request["warm_up"] :]}
@@ -153,7 +158,7 @@ def step_rows(num_reviews: int, batch_size: int, request: Request) -> Iterator[n
 
 def epochs_ours(request: Request) -> Result:
     """Trains on the first reviews only, which the command for training cannot."""
-    from imdb_jax.experiment import create_configured_model
+    from imdb_jax.experiment import create_configured_model, use_all_cores
     from imdb_jax.host_memory import keep_freed_memory
     from imdb_jax.pipeline import Examples, Splits
     from imdb_jax.trainer import Trainer
@@ -161,7 +166,9 @@ def epochs_ours(request: Request) -> Result:
     config = configuration(request)
     train, test = (Examples(*load(request, split)) for split in ("train", "test"))
     keep_freed_memory()
-    trainer = Trainer(config, create_configured_model(config), Splits(train, None, test))
+    model = create_configured_model(config)
+    use_all_cores(model)
+    trainer = Trainer(config, model, Splits(train, None, test))
     seconds = [trainer.train_epoch().seconds for _ in range(config.epochs)]
     return {"epoch_seconds": seconds, "peak_rss_mb": peak_rss_mb()}
 
