@@ -28,9 +28,9 @@ def cache_directory() -> Path:
 def keep_compiled_programs() -> None:
     """Turns on JAX's cache of compiled programs, so that only the first run of a kind compiles.
 
-    It lies in `cache_directory() / "compiled"`. Works through the environment, so that JAX need
-    not be imported for it; call it before JAX is.
-    What the environment says already is left. Without a place to write, nothing is kept.
+    It lies in `cache_directory() / "compiled"`. Works through the environment, so that JAX need not
+    be imported for it; call it before JAX is. What the environment says already is left. Without a
+    place to write, nothing is kept.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return

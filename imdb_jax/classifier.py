@@ -103,9 +103,7 @@ class Classifier:
         ids = input_format.ids(ranks)
         if not input_format.distinct:
             return ids
-        # A set may be of any size: rounded up, so that the model is compiled for a few sizes only.
-        length = 1 << max(8, (ids.shape[1] - 1).bit_length())
-        return np.pad(ids, ((0, 0), (0, length - ids.shape[1])))
+        return np.pad(ids, ((0, 0), (0, _set_length(ids.shape[1]) - ids.shape[1])))
 
     def told_apart(self, ranks: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Says of words, by their ranks, which ones the model does not take for just 'unknown'."""
@@ -148,7 +146,7 @@ class NgramClassifier(Classifier):
 
     def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
         """Padded ids of sets of n-grams."""
-        length = 1 << max(8, (int(ranks.lengths.max(initial=1)) - 1).bit_length())
+        length = _set_length(int(ranks.lengths.max(initial=1)))
         return pad_sequences(ranks, length, np.uint32, padding="post")
 
     def _enqueue(self, texts: list[Text]) -> _Enqueued:
@@ -176,6 +174,11 @@ class _Enqueued:
         ):
             label = "positive" if probability > 0.5 else "negative"
             yield Prediction(probability, label, share)
+
+
+def _set_length(longest: int) -> int:
+    """Sets may be of any size: rounded up, so that the model is compiled for a few sizes only."""
+    return 1 << max(8, (longest - 1).bit_length())
 
 
 def fill_batch(ids: UInt[np.ndarray, "num_texts length"]) -> UInt[np.ndarray, "size length"]:

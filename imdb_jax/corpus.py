@@ -45,7 +45,8 @@ _SPLITS = ("train", "test")
 _ARRAYS = ("ranks", "offsets", "labels")
 # The source that determines an entry: when it changes, so does the entry's name.
 _CODE = (__file__, encoding.__file__, word_table.__file__, python2_dict.__file__)
-_NGRAM_CODE = (__file__, ngrams.__file__, ngram_tokens.__file__, key_table.__file__, *_CODE[2:3])
+_NGRAM_MODULES = (ngrams.__file__, ngram_tokens.__file__, key_table.__file__)
+_NGRAM_CODE = (__file__, encoding.__file__, word_table.__file__, *_NGRAM_MODULES)
 
 V = TypeVar("V", Vocabulary, NgramVocabulary)
 

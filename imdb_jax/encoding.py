@@ -19,7 +19,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args, overload
+from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, overload
 
 import numpy as np
 from jaxtyping import Int, Num, UInt8
@@ -60,12 +60,15 @@ def tokenize(text: Text) -> list[str]:
 
 def _normalize(text: Text) -> bytes:
     """The words of a text in valid UTF-8, with spaces (any number of them) between them."""
+    return utf8(text).translate(_NORMALIZE)
+
+
+def utf8(text: Text) -> bytes:
+    """A text in valid UTF-8; what is not becomes U+FFFD. Raises TypeError for other types."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if not isinstance(data, bytes):
         raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
-    if not data.isascii():
-        data = data.decode("utf-8", "replace").encode()
-    return data.translate(_NORMALIZE)
+    return data if data.isascii() else data.decode("utf-8", "replace").encode()
 
 
 @dataclass(frozen=True, eq=False)
@@ -131,10 +134,13 @@ class Sequences:
         return Sequences(self.values[keep], kept_before[self.offsets])
 
 
-class _FirstOccurrence(dict[str, int]):
+Word = TypeVar("Word", str, bytes)
+
+
+class FirstOccurrence(dict[Word, int]):
     """Numbers words in the order in which they are first looked up."""
 
-    def __missing__(self, word: str) -> int:
+    def __missing__(self, word: Word) -> int:
         self[word] = number = len(self)
         return number
 
@@ -175,7 +181,7 @@ class Vocabulary:
         Returns:
           The vocabulary, and the ranks of each text's words (int32, from 1).
         """
-        number_of = _FirstOccurrence()
+        number_of = FirstOccurrence[str]()
         numbers = _number_words(texts, number_of)
         counts = np.bincount(numbers.values, minlength=len(number_of))
         words = list(number_of)

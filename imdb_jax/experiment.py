@@ -11,7 +11,6 @@ import contextlib
 import dataclasses
 import os
 import platform
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -31,7 +30,7 @@ from imdb_jax.datasets import Layout, absolute_paths, find_dataset
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.fitting import fit, restore_latest
-from imdb_jax.host_memory import keep_freed_memory, share_one_heap
+from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
 from imdb_jax.input_format import InputFormat
 from imdb_jax.models import Ngram, create_model
 from imdb_jax.ngrams import NgramVocabulary
@@ -197,10 +196,10 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
                 "them by --model.min-df and --model.max-n"
             )
         return dataclasses.replace(config, num_words=found)
-    if not configured_input_format(config).distinct:
+    ids = data.splits.train.ids
+    if isinstance(ids, np.ndarray) and not configured_input_format(config).distinct:
         # Such a model reads as many words as it was trained on, whatever the data set.
-        length = data.splits.train.padded(np.arange(0)).shape[1]
-        config = dataclasses.replace(config, max_length=length)
+        config = dataclasses.replace(config, max_length=ids.shape[1])
     return config
 
 
@@ -243,16 +242,6 @@ def make_result(
 def count_params(params: Any) -> int:
     """Number of parameters in a tree."""
     return sum(leaf.size for leaf in jax.tree.leaves(params))
-
-
-def peak_rss_mb() -> float | None:
-    """The most memory (MB) this process has held at once; None on Windows."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def layer_table(model: nn.Module, examples: Examples) -> str:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 import numpy as np
 
-from imdb_jax.encoding import Text
+from imdb_jax.encoding import Text, utf8
 
 # About 300 kB of reviews: what is computed of them fits the processor's cache.
 TEXTS_AT_A_TIME = 256
@@ -46,12 +46,7 @@ def tokenize(text: Text) -> list[str]:
 
 def _lower(text: Text) -> bytes:
     """A text in valid UTF-8, its white space being the space character alone."""
-    data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
-    if not isinstance(data, bytes):
-        raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
-    if not data.isascii():
-        data = data.decode("utf-8", "replace").encode()
-    return data.translate(_LOWER).replace(_BREAK, b" ")
+    return utf8(text).translate(_LOWER).replace(_BREAK, b" ")
 
 
 def separated_blocks(texts: Iterable[Text]) -> Iterator[list[bytes]]:

@@ -28,7 +28,7 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 from numpy.typing import NDArray
 
-from imdb_jax.encoding import PAD_ID, Sequences, Text
+from imdb_jax.encoding import PAD_ID, FirstOccurrence, Sequences, Text
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 from imdb_jax.key_table import KeyTable, distinct, frequent_keys
@@ -148,8 +148,7 @@ class NgramVocabulary:
         Returns:
           Their ids, ascending, int32. What a text gives does not depend on the others.
         """
-        nothing = Sequences(np.zeros(0, np.int32), np.zeros(1, np.int64))
-        return Sequences.join(nothing, *map(self._encode_block, separated_blocks(texts)))
+        return self.encode_with_unknown(texts)[0]
 
     def encode_with_unknown(
         self, texts: Iterable[Text]
@@ -175,9 +174,6 @@ class NgramVocabulary:
             for length, ids in enumerate(grams, start=1)
             for place in np.flatnonzero(ids)
         ]
-
-    def _encode_block(self, texts: list[bytes]) -> Sequences:
-        return self._places(texts).sets(self.num_features)
 
     def _places(self, texts: list[bytes]) -> _Places:
         places = _Places.of(Sequences.from_lengths(*self._word_table.look_up(texts)))
@@ -300,17 +296,9 @@ def nb_log_ratios(
     return ratios
 
 
-class _FirstOccurrence(dict[bytes, int]):
-    """Numbers words in the order in which they are first looked up."""
-
-    def __missing__(self, word: bytes) -> int:
-        self[word] = number = len(self)
-        return number
-
-
 def _frequent_words(texts: Iterable[Text], min_df: int) -> tuple[list[str], Sequences]:
     """The words of at least `min_df` texts, sorted; and the ids of each text's, 0 for others."""
-    number_of = _FirstOccurrence()
+    number_of = FirstOccurrence[bytes]()
     numbers, lengths = array("i"), array("q")
     for text in itertools.chain.from_iterable(separated_blocks(texts)):
         words = text.split()

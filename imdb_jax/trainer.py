@@ -146,7 +146,8 @@ class Trainer:
         else:
             rows, weights = batch_rows(len(splits.train), config.batch_size, self._mesh)
             until = self._next_stop(0)
-            self._program(self._placed(rows[:until], weights[:until]))
+            placed = self._placed(rows[:until], weights[:until])
+            self._compiled(train_steps, *self._on_device, *placed)
         self._compiled(eval_step, next(batches(splits.test, EVAL_BATCH_SIZE, self._mesh)))
         self.compile_seconds = time.perf_counter() - started
 
@@ -197,8 +198,8 @@ class Trainer:
         rows, weights = batch_rows(len(order), self.config.batch_size, self._mesh, order)
         while (done := len(self.progress.sums)) < self.steps:
             until = self._next_stop(done)
-            given = self._placed(rows[done:until], weights[done:until])
-            self.state, sums = self._program(given)(self.state, *self._on_device, *given)
+            given = *self._on_device, *self._placed(rows[done:until], weights[done:until])
+            self.state, sums = self._compiled(train_steps, *given)(self.state, *given)
             yield [Sums(*step) for step in zip(*jax.device_get(sums), strict=True)]
 
     def _next_stop(self, done: int) -> int:
@@ -214,20 +215,11 @@ class Trainer:
         spread = NamedSharding(self._mesh, PartitionSpec(None, "data"))
         return jax.device_put((rows.astype(np.int32), weights), spread)
 
-    def _program(self, given: tuple[jax.Array, jax.Array]) -> Any:
-        """`train_steps`, compiled when so many steps are first to be taken."""
-        assert self._on_device is not None
-        number = len(given[0])
-        if number not in self._programs:
-            lowered = train_steps.lower(self.state, *self._on_device, *given)
-            self._programs[number] = lowered.compile()
-        return self._programs[number]
-
-    def _compiled(self, step: Any, batch: Batch) -> Any:
-        """A step, compiled when a batch of this shape first comes."""
-        key = step, batch.ids.shape
+    def _compiled(self, step: Any, *given: Any) -> Any:
+        """A step, compiled when it is first given arrays of these shapes."""
+        key = step, *(array.shape for array in jax.tree.leaves(given))
         if key not in self._programs:
-            self._programs[key] = step.lower(self.state, batch).compile()
+            self._programs[key] = step.lower(self.state, *given).compile()
         return self._programs[key]
 
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> Metrics:

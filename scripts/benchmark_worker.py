@@ -16,6 +16,8 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
+
 if TYPE_CHECKING:
     import numpy as np
 
@@ -43,16 +45,6 @@ def configuration(request: Request) -> Config:
 
     config = load_config(Path(request["directory"]) / "config.toml")
     return dataclasses.replace(config, seed=request.get("seed", 0), quiet=True)
-
-
-def peak_rss_mb() -> float | None:
-    """As `imdb_jax.experiment.peak_rss_mb`, without importing JAX."""
-    try:
-        import resource
-    except ImportError:
-        return None
-    peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    return peak / (1e6 if sys.platform == "darwin" else 1e3)
 
 
 def train_keras(request: Request) -> Result:
@@ -127,13 +119,13 @@ def steps_ours(request: Request) -> Result:
     from benchmark_parts import initial_state
 
     from imdb_jax.experiment import create_configured_model, use_all_cores
-    from imdb_jax.host_memory import keep_freed_memory
     from imdb_jax.pipeline import data_mesh, replicated
     from imdb_jax.training import Batch, train_step
 
     config = configuration(request)
     ids, labels = load(request, "train")
-    keep_freed_memory()  # as training does
+    share_one_heap()  # as training does
+    keep_freed_memory()
     use_all_cores(create_configured_model(config))
     mesh = data_mesh()
     state = jax.device_put(initial_state(config, ids), replicated(mesh))
@@ -159,12 +151,12 @@ def step_rows(num_reviews: int, batch_size: int, request: Request) -> Iterator[n
 def epochs_ours(request: Request) -> Result:
     """Trains on the first reviews only, which the command for training cannot."""
     from imdb_jax.experiment import create_configured_model, use_all_cores
-    from imdb_jax.host_memory import keep_freed_memory
     from imdb_jax.pipeline import Examples, Splits
     from imdb_jax.trainer import Trainer
 
     config = configuration(request)
     train, test = (Examples(*load(request, split)) for split in ("train", "test"))
+    share_one_heap()
     keep_freed_memory()
     model = create_configured_model(config)
     use_all_cores(model)

@@ -33,6 +33,8 @@ from imdb_jax.files import write_atomically
 if TYPE_CHECKING:
     import keras
 
+# Keras has no layer for sets of n-grams.
+WITHOUT_TWIN = ("ngram",)
 # Evaluation needs no gradients, hence less memory; the batch size changes no result.
 _EVAL_BATCH_SIZE = 512
 
@@ -80,7 +82,7 @@ def run_baseline(arguments: Sequence[str]) -> None:
         raise UserError(f"seeds must be at least 1, not {options.seeds}")
     recipes = [
         dataclasses.replace(load_recipe(arch), dataset=options.dataset, data_dir=options.data_dir)
-        for arch in options.arch or (name for name in recipe_names() if name != "ngram")
+        for arch in options.arch or (name for name in recipe_names() if name not in WITHOUT_TWIN)
     ]
     backend = _import_keras().backend.backend()
     try:

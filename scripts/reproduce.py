@@ -20,6 +20,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from keras_baseline import WITHOUT_TWIN
+
 from imdb_jax import cli
 from imdb_jax.config import recipe_names
 from imdb_jax.errors import UserError
@@ -65,7 +67,6 @@ _SOURCES = {
     "lstm": Source("Brownlee's readers", "below the `cnn`"),
     "ngram": Source("Wang and Manning", "0.9122"),
 }
-_WITHOUT_TWIN = ("ngram",)  # Keras has no layer for sets of words
 _BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
@@ -100,7 +101,7 @@ def train_ours(arch: str, seed: int, options: Options) -> dict[str, Any]:
 
 def train_keras(arch: str, options: Options) -> list[dict[str, Any]]:
     """Trains the Keras twin of a recipe with every seed whose result is missing."""
-    if arch in _WITHOUT_TWIN:
+    if arch in WITHOUT_TWIN:
         return []
     if options.keras_backend:
         script = str(Path(__file__).with_name("keras_baseline.py"))
@@ -128,7 +129,7 @@ def table_row(
     arch: str, ours: list[dict[str, Any]], keras: list[dict[str, Any]], seeds: int
 ) -> str:
     """One line of the table: accuracies as mean and standard deviation, seconds as the median."""
-    twin = "none" if arch in _WITHOUT_TWIN else accuracies(keras, seeds)
+    twin = "none" if arch in WITHOUT_TWIN else accuracies(keras, seeds)
     cells = [f"`{arch}`", *_SOURCES[arch], accuracies(ours, seeds), twin]
     cells += [f"{ours[0]['num_params']:,}", seconds(ours)]
     return f"| {' | '.join(cells)} |"
