@@ -8,7 +8,7 @@ import jax.numpy as jnp
 
 from imdb_jax import experiment, reporting, trainer
 from imdb_jax.checkpoint import load_params
-from imdb_jax.config import load_recipe
+from imdb_jax.config import load_config, load_recipe
 from imdb_jax.datasets import synthetic_dataset
 from imdb_jax.schedules import learning_rate_schedule
 from imdb_jax.training import create_train_state, keras_adam
@@ -94,6 +94,6 @@ def metrics_of(workdir):
 
 def params_of(workdir):
     """The parameters that a small run ended with."""
-    model = experiment.create_configured_model(small(workdir))
+    model = experiment.create_configured_model(load_config(workdir / "config.toml"))
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8), int))["params"]
     return load_params(workdir / "params", like)

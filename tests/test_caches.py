@@ -46,29 +46,37 @@ def test_an_impossible_cache_keeps_no_compiled_programs(tmp_path, monkeypatch):
     assert "JAX_COMPILATION_CACHE_DIR" not in os.environ
 
 
+def run_program(cache):
+    """Runs `_PROGRAM`; gives what it printed, on standard error too, and what it kept."""
+    command = [sys.executable, "-c", _PROGRAM]
+    environment = {**os.environ, "PYTHONWARNINGS": "default", "IMDB_JAX_CACHE": str(cache)}
+    done = subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
+    return done, {path.name: path.read_bytes() for path in (cache / "compiled").iterdir()}
+
+
+@pytest.fixture(scope="module")
+def kept(tmp_path_factory):
+    """A cache, and the programs that a first run kept there."""
+    cache = tmp_path_factory.mktemp("cache")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("JAX_COMPILATION_CACHE_DIR", raising=False)
+        done, programs = run_program(cache)
+    assert done.stdout.strip() == "41.0"
+    assert programs
+    return cache, programs
+
+
 @pytest.mark.parametrize("damage", [b"", b"no program", None])
-def test_a_damaged_program_is_compiled_and_kept_anew(tmp_path, monkeypatch, damage):
-    monkeypatch.setenv("IMDB_JAX_CACHE", str(tmp_path))
-    environment = {**os.environ, "PYTHONWARNINGS": "default"}
-
-    def entries():
-        return {path: path.read_bytes() for path in (tmp_path / "compiled").iterdir()}
-
-    def run():
-        command = [sys.executable, "-c", _PROGRAM]
-        return subprocess.run(command, env=environment, capture_output=True, text=True, check=True)
-
-    first = run()
-    assert first.stdout.strip() == "41.0"
-    whole = entries()
-    assert whole
-    for path, content in whole.items():
-        path.write_bytes(content[: len(content) // 2] if damage is None else damage)
-    second = run()
-    assert second.stdout == first.stdout
-    assert "persistent" not in second.stderr
-    assert {path: len(content) for path, content in entries().items()} == {
-        path: len(content) for path, content in whole.items()
+def test_a_damaged_program_is_compiled_and_kept_anew(kept, damage):
+    cache, whole = kept
+    for name, content in whole.items():
+        damaged = content[: len(content) // 2] if damage is None else damage
+        (cache / "compiled" / name).write_bytes(damaged)
+    done, programs = run_program(cache)
+    assert done.stdout.strip() == "41.0"
+    assert "persistent" not in done.stderr
+    assert {name: len(content) for name, content in programs.items()} == {
+        name: len(content) for name, content in whole.items()
     }
 
 

@@ -56,7 +56,7 @@ def train(tmp_path_factory):
     finished = {}
 
     def train(arch, **changes):
-        key = (arch, *changes.items())
+        key = arch, repr(changes)
         if key not in finished:
             workdir = tmp_path_factory.mktemp("runs") / arch
             small = {"num_words": 200, "epochs": 1, "batch_size": 10, "quiet": True}
@@ -76,9 +76,10 @@ def command(capsys, *arguments):
     return json.loads(out)
 
 
+MLP = {"loss": "mse", "model": {"hidden": [4], "dropout": [0.3]}}
 RUNS = [
     ("pooled", {"max_length": 16}),  # holds out reviews for validation
-    ("mlp", {"loss": "mse"}),  # merges train and test reviews, and reads whole ones
+    ("mlp", MLP),  # merges train and test reviews, and reads whole ones
 ]
 
 
@@ -198,7 +199,7 @@ def test_model_without_finite_output(train):
 def test_mistakes_take_one_line(capsys, monkeypatch, train, own_file, arguments, message):
     places = {"RUN": str(train("pooled", max_length=16)[0]), "FILE": str(own_file)}
     if "MLP" in arguments:
-        places["MLP"] = str(train("mlp", loss="mse")[0])
+        places["MLP"] = str(train("mlp", **MLP)[0])
     words = [places.get(word, word) for word in arguments.split()]
     monkeypatch.setattr(sys, "argv", ["imdb-jax-evaluate", *words, *(["--quiet"] * bool(words))])
     capsys.readouterr()

@@ -9,6 +9,7 @@ import shutil
 import jax
 import numpy as np
 import pytest
+from small_runs import share_compilation
 
 from imdb_jax import experiment, load, ngram_tokens
 from imdb_jax.config import load_recipe
@@ -34,6 +35,7 @@ def recipe(workdir, **changes):
 def _few_reviews(small_synthetic):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(experiment, "find_dataset", lambda *_: small_synthetic)
+        share_compilation(patch)
         yield
 
 

@@ -138,7 +138,7 @@ def test_killed_again_and_again(disk, changes, tmp_path, uninterrupted):
 
 
 # A checkpoint at each step makes time run so slowly that kills hit many different steps.
-SLOW = {"batch_size": 3, "checkpoint_every": 1}
+SLOW = {"batch_size": 3, "checkpoint_every": 1, "model": {"embedding_dim": 2, "hidden": 0}}
 
 # Imports once, and then starts a process for each line that it reads: says its number and its end.
 PROGRAM = """if True:
@@ -151,6 +151,7 @@ PROGRAM = """if True:
     from test_resume import SLOW
     dataset = small_dataset()
     experiment.find_dataset = lambda *_: dataset
+    experiment.layer_table = lambda *_: ""
     train.parse_arguments = lambda _: small(Path(sys.argv[2]), **SLOW, resume=True)
     warnings.filterwarnings("ignore", "os.fork|.*multi-threaded", Warning)
     for _ in sys.stdin:
@@ -207,7 +208,7 @@ def test_processes_killed_at_random_moments(tmp_path, monkeypatch):
     assert [Position(0, 3)] < reached < [Position(3, 0)]
     assert "continue by the same command with --resume" in (tmp_path / "errors").read_text()
     monkeypatch.undo()
-    experiment.run(small(tmp_path / "let be", batch_size=3))
+    experiment.run(small(tmp_path / "let be", **SLOW | {"checkpoint_every": 0}))
     assert outcome(workdir) | {"checkpoints": 0} == outcome(tmp_path / "let be") | {
         "checkpoints": 0
     }
