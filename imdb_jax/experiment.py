@@ -248,7 +248,7 @@ def layer_table(model: nn.Module, examples: Examples) -> str:
     """Table of a model's layers with their output shapes and parameters."""
     table: str = model.tabulate(
         jax.random.key(0),
-        examples.padded(np.arange(1)),
+        examples.batch_ids(np.arange(1)),
         console_kwargs={"width": 100, "force_terminal": False},
         table_kwargs={"box": box.SIMPLE},
     )

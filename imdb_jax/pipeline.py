@@ -17,12 +17,11 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, Int64, Integer, UInt
 
 from imdb_jax.corpus import Corpus, keras_orders
-from imdb_jax.encoding import Sequences, pad_sequences
+from imdb_jax.encoding import PAD_ID, Sequences
 from imdb_jax.input_format import InputFormat
+from imdb_jax.models.sets import Sets, fold
 from imdb_jax.padded import padded_reviews, ragged_reviews
 from imdb_jax.training import Batch
-
-_LENGTH_STEP = 1024
 
 
 @dataclass(frozen=True)
@@ -31,28 +30,37 @@ class Examples:
 
     Attributes:
       ids: padded word ids in the smallest dtype that holds them, `[num_reviews, length]`; or ids of
-        which each review has another number, which are padded batch by batch.
+        which each review has another number.
       labels: 1 for positive, 0 for negative, float32 `[num_reviews]`.
+      sets: whether padded ids are sets, to be batched as such; others always are.
     """
 
     ids: UInt[np.ndarray, "num_reviews length"] | Sequences
     labels: Float[np.ndarray, " num_reviews"]
+    sets: bool = False
 
-    def padded(self, rows: Int[np.ndarray, " num_rows"]) -> Integer[np.ndarray, "num_rows length"]:
-        """The ids of these rows, in this order, equally long."""
+    def batch_ids(
+        self, rows: Int[np.ndarray, " num_rows"], num_devices: int = 1
+    ) -> Integer[np.ndarray, "num_rows length"] | Sets:
+        """The ids of these rows, in this order, as a model reads them.
+
+        Args:
+          rows: the reviews of a batch.
+          num_devices: devices that the batch will be divided among.
+        """
         ids = self.ids[rows]
         if isinstance(ids, np.ndarray):
-            return ids
-        # Rounded up, so that steps are compiled for a few lengths only.
-        length = -(-int(ids.lengths.max(initial=1)) // _LENGTH_STEP) * _LENGTH_STEP
-        return pad_sequences(ids, length, padding="post")
+            if not self.sets:
+                return ids
+            ids = Sequences.from_lengths(ids[ids != PAD_ID], np.count_nonzero(ids, axis=1))
+        return fold(ids, num_devices)
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def __getitem__(self, rows: slice) -> Examples:
         """The examples of these rows, a view."""
-        return Examples(self.ids[rows], self.labels[rows])
+        return Examples(self.ids[rows], self.labels[rows], self.sets)
 
 
 @dataclass(frozen=True)
@@ -106,7 +114,7 @@ def make_splits(
 
     Args:
       corpus: the reviews.
-      form: how to pad them; None leaves them as they are, to be padded batch by batch.
+      form: how to pad them; None leaves them the sets that they are.
       test_share: see `split_rows`.
       validation: see `split_rows`.
     """
@@ -117,7 +125,7 @@ def make_splits(
     order = np.concatenate([rows.validation, rows.train, rows.test])
     # Padded together, so that reviews of every split are equally long.
     ids = padded_reviews(corpus, form, order) if form else ragged_reviews(corpus, order)
-    examples = Examples(ids, labels[order])
+    examples = Examples(ids, labels[order], sets=form is not None and form.distinct)
     first, last = len(rows.validation), len(order) - len(rows.test)
     held_out = examples[:first] if first else None
     return Splits(examples[first:last], held_out, examples[last:])
@@ -157,7 +165,7 @@ def batches(
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     for rows, weights in zip(*batch_rows(len(examples), batch_size, mesh, order), strict=True):
-        batch = Batch(examples.padded(rows), examples.labels[rows], weights)
+        batch = Batch(examples.batch_ids(rows, mesh.size), examples.labels[rows], weights)
         # To a single device the compiled step takes them in less time.
         yield batch if mesh.size == 1 else jax.device_put(batch, sharding)
 

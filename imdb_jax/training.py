@@ -16,6 +16,8 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from imdb_jax.models.sets import Sets
+
 Loss = Literal["binary_crossentropy", "mse"]
 
 
@@ -23,12 +25,13 @@ class Batch(NamedTuple):
     """Reviews that are processed together.
 
     Attributes:
-      ids: word ids, any integer dtype, `[batch, length]`.
+      ids: word ids, any integer dtype, `[batch, length]`; or sets of them, for a model that reads
+        those.
       labels: 1 for positive, 0 for negative, float32 `[batch]`.
       weights: 1 for a review that counts, 0 for one that only fills the batch, float32 `[batch]`.
     """
 
-    ids: Integer[Array | np.ndarray, "batch length"]
+    ids: Integer[Array | np.ndarray, "batch length"] | Sets
     labels: Float[Array | np.ndarray, " batch"]
     weights: Float[Array | np.ndarray, " batch"]
 
@@ -103,7 +106,7 @@ def _scale_by_keras_adam() -> optax.GradientTransformation:
 
 def create_train_state(
     model: nn.Module,
-    ids: Integer[Array | np.ndarray, "batch length"],
+    ids: Integer[Array | np.ndarray, "batch length"] | Sets,
     seed: int = 0,
     optimizer: optax.GradientTransformation | None = None,
     loss: Loss = "binary_crossentropy",

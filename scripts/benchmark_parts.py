@@ -14,13 +14,15 @@ import jax.numpy as jnp
 import numpy as np
 import optax
 from jax.extend.core import ClosedJaxpr, Jaxpr
-from jaxtyping import Array, Float, UInt
+from jaxtyping import Array, Float
 from rich.table import Table
 
 from imdb_jax.config import Config
 from imdb_jax.experiment import create_configured_model
 from imdb_jax.host_memory import keep_freed_memory
 from imdb_jax.models.layers import Embed, WordConv
+from imdb_jax.models.sets import Sets, sum_rows
+from imdb_jax.pipeline import Examples
 from imdb_jax.training import (
     Batch,
     TrainState,
@@ -33,29 +35,22 @@ from imdb_jax.training import (
 _WARM_UP = 3
 
 
-def measure_parts(
-    config: Config,
-    ids: UInt[np.ndarray, "num_reviews length"],
-    labels: Float[np.ndarray, " num_reviews"],
-    repetitions: int,
-) -> dict[str, Any]:
+def measure_parts(config: Config, examples: Examples, repetitions: int) -> dict[str, Any]:
     """Times the parts of a training step on the first batch, each alone, and the roofline.
 
     Returns:
       `parts_ms` and `layers_ms`, name -> median milliseconds; and `roofline`.
     """
     keep_freed_memory()  # as training does
-    state = initial_state(config, ids)
-    host = _host_batch(ids, labels, config.batch_size, epoch=0)
-    batch = Batch(*jax.device_put(host))
+    state = initial_state(config, examples)
+    host = _host_batch(examples, config.batch_size, epoch=0)
+    batch = jax.device_put(host)
     step_floats = flops(jax.make_jaxpr(train_step)(state, batch).jaxpr)
     step_bytes = bytes_moved(state, batch)
-    layers = _time_all(
-        layer_functions(state.params, jnp.asarray(host[0]), _hidden_input(config)), repetitions
-    )
+    layers = _time_all(layer_functions(state.params, batch.ids), repetitions)
     parts = _time_all(
         {
-            "batch on the host": lambda: _host_batch(ids, labels, config.batch_size, epoch=1),
+            "batch on the host": lambda: _host_batch(examples, config.batch_size, epoch=1),
             "transfer": lambda: jax.device_put(host),
             **step_functions(state, batch),
         },
@@ -65,26 +60,21 @@ def measure_parts(
     return {"parts_ms": parts, "layers_ms": layers, "roofline": limits}
 
 
-def initial_state(config: Config, ids: UInt[np.ndarray, "num_reviews length"]) -> TrainState:
+def initial_state(config: Config, examples: Examples) -> TrainState:
     """The state from which training with a configuration starts."""
     return create_train_state(
         create_configured_model(config),
-        jnp.asarray(ids[: config.batch_size]),
+        examples.batch_ids(np.arange(config.batch_size)),
         config.seed,
         keras_adam(config.learning_rate),
         config.loss,
     )
 
 
-def _host_batch(
-    ids: UInt[np.ndarray, "num_reviews length"],
-    labels: Float[np.ndarray, " num_reviews"],
-    batch_size: int,
-    epoch: int,
-) -> tuple[np.ndarray, ...]:
+def _host_batch(examples: Examples, batch_size: int, epoch: int) -> Batch:
     """Gathers a batch from all over the reviews, as an epoch's order makes the pipeline do."""
-    rows = np.random.default_rng(epoch).integers(len(labels), size=batch_size)
-    return ids[rows], labels[rows], np.ones(batch_size, np.float32)
+    rows = np.random.default_rng(epoch).integers(len(examples), size=batch_size)
+    return Batch(examples.batch_ids(rows), examples.labels[rows], np.ones(batch_size, np.float32))
 
 
 def _time_all(functions: Mapping[str, Callable[[], Any]], repetitions: int) -> dict[str, float]:
@@ -144,22 +134,17 @@ def _repeated(step: Callable[[Any, Any], Any], start: Any, argument: Any) -> Cal
     return go_on
 
 
-def _hidden_input(config: Config) -> bool:
-    """Whether the first dense layer's input has a gradient: not where it is the review itself."""
-    return config.arch != "mlp"
-
-
 def layer_functions(
-    params: Mapping[str, Any], ids: jax.Array, input_has_gradient: bool
+    params: Mapping[str, Any], ids: jax.Array | Sets
 ) -> dict[str, Callable[[], Any]]:
     """The work of each layer alone, on random inputs of the shapes that it has in a step.
 
     Args:
       params: the model's parameters; the layers and their shapes are read from them.
-      ids: word ids of a batch, `[batch, length]`.
-      input_has_gradient: whether that of the first dense layer's input is part of a step.
+      ids: word ids of a batch, `[batch, length]`, or sets of them.
     """
     functions: dict[str, Callable[[], Any]] = {}
+    batch_size = ids.size if isinstance(ids, Sets) else len(ids)
     if "Conv_0" in params:
         # It takes the place of the embedding's look-up: it looks up products of the embedding.
         size, _, filters = params["Conv_0"]["kernel"].shape
@@ -179,16 +164,17 @@ def layer_functions(
         functions |= _both_ways("Embed_0", look_up, params["Embed_0"], ids)
     if "recurrent_kernel" in params:
         kernel = jnp.concatenate([params["kernel"], params["recurrent_kernel"]])
-        functions |= _products("gates of one word", kernel, len(ids), True)
+        functions |= _products("gates of one word", kernel, batch_size)
     for name, layer in params.items():
-        if name.startswith("Dense"):
-            has_gradient = input_has_gradient or name != "Dense_0"
-            functions |= _products(name, layer["kernel"], len(ids), has_gradient)
+        if name == "Dense_0" and isinstance(ids, Sets):
+            functions |= _both_ways(name, sum_rows, layer["kernel"], ids)
+        elif name.startswith("Dense"):
+            functions |= _products(name, layer["kernel"], batch_size)
     return functions
 
 
 def _both_ways(
-    name: str, apply: Callable[[Any, jax.Array], Any], params: Any, ids: jax.Array
+    name: str, apply: Callable[[Any, Any], Any], params: Any, ids: jax.Array | Sets
 ) -> dict[str, Callable[[], Any]]:
     """A layer, and the gradient of its parameters for a random gradient of its output."""
     forward = jax.jit(apply)
@@ -196,7 +182,7 @@ def _both_ways(
 
     # What of the forward pass the gradient does not need (all, in a linear layer) XLA leaves out.
     @jax.jit
-    def gradient(params: Any, ids: jax.Array, g: jax.Array) -> Any:
+    def gradient(params: Any, ids: Any, g: jax.Array) -> Any:
         return jax.vjp(lambda params: apply(params, ids), params)[1](g)
 
     return {
@@ -206,20 +192,18 @@ def _both_ways(
 
 
 def _products(
-    name: str, kernel: Float[Array, "inputs outputs"], batch_size: int, input_has_gradient: bool
+    name: str, kernel: Float[Array, "inputs outputs"], batch_size: int
 ) -> dict[str, Callable[[], Any]]:
-    """The product of a dense layer, and the one or two of its gradients."""
+    """The product of a dense layer, and those of its gradients."""
     x, g = _random((batch_size, kernel.shape[0])), _random((batch_size, kernel.shape[1]))
     forward = jax.jit(lambda x, kernel: x @ kernel)
     of_kernel = jax.jit(lambda x, g: x.T @ g)
     of_input = jax.jit(lambda g, kernel: g @ kernel.T)
-    functions: dict[str, Callable[[], Any]] = {
+    return {
         f"{name}, product": lambda: forward(x, kernel),
         f"{name}, gradient of the kernel": lambda: of_kernel(x, g),
+        f"{name}, gradient of the input": lambda: of_input(g, kernel),
     }
-    if input_has_gradient:
-        functions[f"{name}, gradient of the input"] = lambda: of_input(g, kernel)
-    return functions
 
 
 def _random(shape: tuple[int, ...]) -> jax.Array:

@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imdb_jax.config import Config
+    from imdb_jax.pipeline import Examples
 
 Request = dict[str, Any]
 Result = dict[str, Any]
@@ -45,6 +46,14 @@ def configuration(request: Request) -> Config:
 
     config = load_config(Path(request["directory"]) / "config.toml")
     return dataclasses.replace(config, seed=request.get("seed", 0), quiet=True)
+
+
+def examples(request: Request, config: Config, split: str) -> Examples:
+    """The same as our pipeline takes them."""
+    from imdb_jax.experiment import configured_input_format
+    from imdb_jax.pipeline import Examples
+
+    return Examples(*load(request, split), sets=configured_input_format(config).distinct)
 
 
 def train_keras(request: Request) -> Result:
@@ -123,18 +132,19 @@ def steps_ours(request: Request) -> Result:
     from imdb_jax.training import Batch, train_step
 
     config = configuration(request)
-    ids, labels = load(request, "train")
+    train = examples(request, config, "train")
     share_one_heap()  # as training does
     keep_freed_memory()
     use_all_cores(create_configured_model(config))
     mesh = data_mesh()
-    state = jax.device_put(initial_state(config, ids), replicated(mesh))
+    state = jax.device_put(initial_state(config, train), replicated(mesh))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     seconds = []
-    for rows in step_rows(len(labels), config.batch_size, request):
-        host = (ids[rows], labels[rows], np.ones(len(rows), np.float32))
+    for rows in step_rows(len(train), config.batch_size, request):
+        ids = train.batch_ids(rows, mesh.size)
+        host = Batch(ids, train.labels[rows], np.ones(len(rows), np.float32))
         started = time.perf_counter()
-        state, sums = train_step(state, Batch(*jax.device_put(host, spread)))
+        state, sums = train_step(state, jax.device_put(host, spread))
         jax.block_until_ready((state.params, sums))
         seconds.append(time.perf_counter() - started)
     return {"step_seconds": seconds[request["warm_up"] :]}
@@ -151,11 +161,11 @@ def step_rows(num_reviews: int, batch_size: int, request: Request) -> Iterator[n
 def epochs_ours(request: Request) -> Result:
     """Trains on the first reviews only, which the command for training cannot."""
     from imdb_jax.experiment import create_configured_model, use_all_cores
-    from imdb_jax.pipeline import Examples, Splits
+    from imdb_jax.pipeline import Splits
     from imdb_jax.trainer import Trainer
 
     config = configuration(request)
-    train, test = (Examples(*load(request, split)) for split in ("train", "test"))
+    train, test = (examples(request, config, split) for split in ("train", "test"))
     share_one_heap()
     keep_freed_memory()
     model = create_configured_model(config)
@@ -169,8 +179,8 @@ def parts(request: Request) -> Result:
     """See `benchmark_parts`."""
     from benchmark_parts import measure_parts
 
-    ids, labels = load(request, "train")
-    return measure_parts(configuration(request), ids, labels, request["repetitions"])
+    config = configuration(request)
+    return measure_parts(config, examples(request, config, "train"), request["repetitions"])
 
 
 def growth(request: Request) -> Result:

@@ -47,9 +47,9 @@ def share_compilation(patch):
 
     def initial_state(*arguments):
         model, ids, seed, optimizer, loss = arguments
-        state = once(
-            create_train_state, (repr(model), ids.shape, seed, optimizer, loss), *arguments
-        )
+        shapes = tuple(map(jnp.shape, jax.tree.leaves(ids)))
+        key = repr(model), shapes, seed, optimizer, loss
+        state = once(create_train_state, key, *arguments)
         # Copied, as training reuses the memory of the state that it starts from.
         return jax.tree.map(jnp.copy, state)
 

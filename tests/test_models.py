@@ -10,12 +10,14 @@ from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
 from imdb_jax.config import load_recipe
+from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import count_params, create_configured_model
 from imdb_jax.models import ARCHITECTURES, create_model
 from imdb_jax.models.layers import max_pool
 from imdb_jax.models.lstm import last_state
-from imdb_jax.models.mlp import constant_product, multi_hot
+from imdb_jax.models.mlp import multi_hot
+from imdb_jax.models.sets import fold
 
 NUM_WORDS, LENGTH, BATCH = 60, 12, 6
 SMALL = {
@@ -276,6 +278,21 @@ def test_mlp_reads_a_set_of_words():
         np.testing.assert_allclose(apply(params, variant), apply(params, ids), rtol=1e-6)
 
 
+def test_mlp_reads_sets_as_it_reads_what_they_were_made_of():
+    apply, params = small("mlp")
+    ids = np.pad(random_ids(), ((0, 0), (5, 0)))
+    ids[1] = 0  # a review without words
+    sets = [np.unique(review[review > 0]) for review in ids]
+    lengths = np.array([len(distinct) for distinct in sets])
+    folded = fold(Sequences.from_lengths(np.concatenate(sets), lengths))
+
+    def loss(params, ids):
+        return (apply(params, ids) ** 2).sum()
+
+    expected, found = (jax.value_and_grad(loss)(params, given) for given in (ids, folded))
+    jax.tree.map(lambda a, b: np.testing.assert_allclose(a, b, 1e-4, 1e-5), found, expected)
+
+
 def test_multi_hot_never_marks_padding():
     np.testing.assert_array_equal(
         multi_hot(np.array([[0, 2, 2], [1, 3, 1], [0, 0, 0]], np.uint8), 4),
@@ -531,22 +548,3 @@ def test_the_derivative_of_the_lstm_is_the_plain_one(length, batch, units):
     jax.tree.map(
         lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), found, expected
     )
-
-
-# The bag of words' own product
-
-
-@pytest.mark.parametrize(("batch", "num_words", "width"), [(1, 1, 1), (3, 40, 5), (7, 20, 16)])
-def test_the_product_and_its_derivative_are_the_plain_ones(batch, num_words, width):
-    keys = jax.random.split(jax.random.key(width), 3)
-    x = jax.random.normal(keys[0], (batch, num_words))
-    kernel = jax.random.normal(keys[1], (num_words, width))
-    weights = jax.random.normal(keys[2], (batch, width))
-    found, expected = (
-        jax.value_and_grad(lambda kernel, product=product: (product(x, kernel) * weights).sum())(
-            kernel
-        )
-        for product in (constant_product, jnp.matmul)
-    )
-    for one, other in zip(found, expected, strict=True):
-        np.testing.assert_allclose(one, other, rtol=1e-4, atol=1e-5)

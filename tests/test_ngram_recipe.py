@@ -14,7 +14,6 @@ from small_runs import share_compilation
 from imdb_jax import experiment, load, ngram_tokens
 from imdb_jax.config import load_recipe
 from imdb_jax.corpus import load_ngrams
-from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
 from imdb_jax.evaluate import measure, most_confidently_wrong
 from imdb_jax.experiment import run
@@ -22,7 +21,6 @@ from imdb_jax.explanation import explain
 from imdb_jax.export import write_export
 from imdb_jax.models import create_model
 from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
-from imdb_jax.pipeline import Examples, batches, data_mesh
 from imdb_jax.trainer import Trainer
 
 
@@ -171,19 +169,6 @@ def test_the_encoding_is_cached_by_what_it_depends_on(small_synthetic, tmp_path,
     monkeypatch.undo()
     monkeypatch.setenv("IMDB_JAX_CACHE", str(tmp_path))
     assert load_ngrams(small_synthetic, 1, 2).vocabulary.max_n == 1
-
-
-def test_sets_are_padded_batch_by_batch():
-    lists = [[1, 2, 3], [4], [], [5, 6]]
-    lengths = np.array([len(ids) for ids in lists])
-    ids = Sequences.from_lengths(np.concatenate(lists).astype(np.int32), lengths)
-    seen = []
-    for batch in batches(Examples(ids, np.zeros(4, np.float32)), 3, data_mesh()):
-        assert batch.ids.shape[1] % 1024 == 0
-        for row, weight in zip(np.asarray(batch.ids), np.asarray(batch.weights), strict=True):
-            if weight:
-                seen.append(row[row > 0].tolist())
-    assert seen == lists
 
 
 def test_the_number_of_ngrams_cannot_be_chosen(tmp_path):

@@ -5,7 +5,7 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Array, Float, Float32, Integer
 
-from imdb_jax.models.layers import look_up
+from imdb_jax.models.sets import Sets, sum_rows
 
 
 class Ngram(nn.Module):
@@ -27,12 +27,13 @@ class Ngram(nn.Module):
 
     @nn.compact
     def __call__(
-        self, ids: Integer[Array, "batch length"], train: bool = False
+        self, ids: Integer[Array, "batch length"] | Sets, train: bool = False
     ) -> Float[Array, " batch"]:
         """Gives the logit of 'positive' for each review.
 
         Args:
-          ids: the distinct ids of a review's n-grams, 0 for padding, `[batch, length]`.
+          ids: the distinct ids of a review's n-grams, 0 for padding, `[batch, length]`; or their
+            sets.
           train: changes nothing here; all architectures are called alike.
 
         Returns:
@@ -42,8 +43,8 @@ class Ngram(nn.Module):
         weight = self.param("weight", zeros, (self.num_words,))
         log_ratio = jax.lax.stop_gradient(self.param("log_ratio", zeros, (self.num_words,)))
         bias = self.param("bias", zeros, ())
-        contributions = look_up(log_ratio * weight, ids.reshape(-1)).reshape(ids.shape)
-        return bias + contributions.sum(axis=1)
+        # Padding has the log-ratio 0.
+        return bias + sum_rows(log_ratio * weight, ids)
 
 
 def contributions(params: dict[str, Array]) -> Float32[np.ndarray, " num_words"]:

@@ -1,0 +1,73 @@
+"""Sets of ids, one per review, for models that read which ids a review has and nothing else.
+
+Sets differ in size: the largest of a batch may have ten times as many ids as the average. Padded to
+the largest, a batch is mostly padding. Here a set is folded into lines of equal length instead, as
+many as it needs, of which only the last is filled up.
+"""
+
+from __future__ import annotations
+
+import jax.numpy as jnp
+import numpy as np
+from flax import struct
+from jaxtyping import Array, Float, Int, Integer
+
+from imdb_jax.encoding import Sequences
+from imdb_jax.models.layers import look_up
+
+# Ids in a line.
+_WIDTH = 32
+
+
+class Sets(struct.PyTreeNode):
+    """The sets of ids of a batch of reviews.
+
+    Attributes:
+      ids: ids of the sets, any integer dtype, `[lines, width]`; 0 fills a line.
+      reviews: number within the batch of the review that a line belongs to, int32 `[lines]`.
+      size: number of reviews.
+    """
+
+    ids: Integer[Array | np.ndarray, "lines width"]
+    reviews: Int[Array | np.ndarray, " lines"]
+    size: int = struct.field(pytree_node=False)
+
+
+def fold(sequences: Sequences, multiple: int = 1) -> Sets:
+    """Folds sets into lines.
+
+    Args:
+      sequences: the ids of each set, none of them 0.
+      multiple: the number of lines will be one of this.
+    """
+    lengths = sequences.lengths
+    lines = -(-lengths // _WIDTH)
+    number = lines.sum()
+    # Rounded up by a sixteenth to an eighth, so that steps are compiled for a few numbers only.
+    multiple = int(np.lcm(multiple, 1 << max(4, int(number).bit_length() - 4)))
+    ids = np.zeros((max(1, -(-number // multiple)) * multiple, _WIDTH), sequences.values.dtype)
+    # A set's ids follow one another from the beginning of its first line.
+    shift = np.repeat((np.cumsum(lines) - lines) * _WIDTH - sequences.offsets[:-1], lengths)
+    ids.reshape(-1)[shift + np.arange(len(sequences.values))] = sequences.values
+    reviews = np.zeros(len(ids), np.int32)
+    reviews[:number] = np.repeat(np.arange(len(sequences), dtype=np.int32), lines)
+    return Sets(ids, reviews, len(sequences))
+
+
+def sum_rows(
+    table: Float[Array, "num_ids ..."], ids: Sets | Integer[Array, "batch length"]
+) -> Float[Array, "batch ..."]:
+    """Sums the rows of a table over each set of ids.
+
+    That is the product of the sets, written as vectors of ones and zeros, with the table.
+
+    Args:
+      table: its row 0, which is that of padding, is all zeros.
+      ids: the sets, or the same padded with 0.
+    """
+    lines = jnp.asarray(ids.ids if isinstance(ids, Sets) else ids)
+    sums = look_up(table, lines.reshape(-1)).reshape(*lines.shape, *table.shape[1:]).sum(axis=1)
+    if not isinstance(ids, Sets):
+        return sums
+    nothing = jnp.zeros((ids.size, *table.shape[1:]), table.dtype)
+    return nothing.at[ids.reviews].add(sums, mode="promise_in_bounds")
