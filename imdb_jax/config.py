@@ -69,7 +69,8 @@ class Config(DataOptions):
     """Everything that determines a run."""
 
     arch: str = "cnn"
-    """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled, lstm or ngram."""
+    """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled, lstm or ngram; or
+    debug, the recipe of a tiny cnn that trains in two seconds."""
 
     num_words: int = 10_000
     """Word ids from here on become 'unknown'; the most frequent words have the lowest. Of an ngram
@@ -138,6 +139,12 @@ class Config(DataOptions):
     quiet: bool = False
     """Print the result only."""
 
+    profile: bool = False
+    """Trace a few steps with JAX's profiler, for TensorBoard or Perfetto."""
+
+    debug_nans: bool = False
+    """Stop at the first step that computes a NaN, and name the operation; takes longer."""
+
     model: dict[str, Any] = field(default_factory=dict)
     """Hyper-parameters of the architecture."""
 
@@ -190,16 +197,20 @@ def recipe_directory() -> Path:
     return next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())
 
 
+# The one recipe that is of no architecture of its own, and no model that anybody would want.
+DEBUG = "debug"
+
+
 def recipe_names() -> list[str]:
     """The names of the recipes, one per architecture."""
-    return sorted(path.stem for path in recipe_directory().glob("*.toml"))
+    return sorted(path.stem for path in recipe_directory().glob("*.toml") if path.stem != DEBUG)
 
 
-def load_recipe(arch: str) -> Config:
-    """Reads the recipe of an architecture. Raises `UserError` if there is none of that name."""
-    if arch not in recipe_names():
-        raise UserError(unknown_name("architecture", arch, recipe_names()))
-    return load_config(recipe_directory() / f"{arch}.toml")
+def load_recipe(name: str) -> Config:
+    """Reads the recipe of an architecture, or `DEBUG`. Raises `UserError` if there is none."""
+    if name not in (names := [*recipe_names(), DEBUG]):
+        raise UserError(unknown_name("architecture", name, names))
+    return load_config(recipe_directory() / f"{name}.toml")
 
 
 def load_config(path: Path) -> Config:
@@ -245,7 +256,7 @@ FORMAT = 1
 
 # These say what to do with a directory or the terminal, and are no part of what a run is.
 _NOT_SAVED = {"workdir", "overwrite", "resume", "checkpoint_every", "keep", "tensorboard", "quiet"}
-_NOT_SAVED |= {"archive", "allow_unverified"}
+_NOT_SAVED |= {"archive", "allow_unverified", "profile", "debug_nans"}
 _SAVED = [name for name in _TYPES if name not in _NOT_SAVED]
 
 

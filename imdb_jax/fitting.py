@@ -8,7 +8,8 @@ from pathlib import Path
 from imdb_jax import reporting
 from imdb_jax.checkpoint import Checkpoints, Position
 from imdb_jax.errors import UserError
-from imdb_jax.run_directory import METRICS, TENSORBOARD
+from imdb_jax.profiling import profiler, traced_steps
+from imdb_jax.run_directory import METRICS, PROFILE, TENSORBOARD
 from imdb_jax.stopping import Terminated, best_epoch, out_of_patience, sigterm_noted
 from imdb_jax.trainer import Progress, Trainer
 
@@ -87,6 +88,7 @@ def fit(
     def tick() -> None:
         epochs, steps = trainer.progress.position
         taken = epochs * trainer.steps + steps
+        trace(taken)
         # After an epoch's last step comes its validation, and then a checkpoint in any case.
         due = config.checkpoint_every and taken % config.checkpoint_every == 0
         asked_to_leave = terminated()
@@ -97,7 +99,16 @@ def fit(
 
     log_directory = workdir / TENSORBOARD if config.tensorboard else None
     next_epoch = len(trainer.progress.history) + 1
-    with sigterm_noted() as terminated, reporting.tensorboard_log(log_directory, next_epoch) as log:
+    epochs, steps = trainer.progress.position
+    taken = epochs * trainer.steps + steps
+    traced = traced_steps(taken, (epochs + 1) * trainer.steps) if config.profile else range(0)
+    trainer.breaks = traced.start, traced.stop
+    with (
+        sigterm_noted() as terminated,
+        reporting.tensorboard_log(log_directory, next_epoch) as log,
+        profiler(workdir / PROFILE, traced, lambda: trainer.state, say) as trace,
+    ):
+        trace(taken)
         reporting.write_metrics(workdir / METRICS, trainer.progress.history)
         while len(history := trainer.progress.history) < config.epochs:
             if out_of_patience(history, config.patience):

@@ -17,7 +17,7 @@ from imdb_jax.ngrams import NgramVocabulary
 CONFIG, METRICS = "config.toml", "metrics.csv"
 HISTORY, PARAMS, RESULT = "history.png", "params", "result.json"
 _FILES = (CONFIG, Vocabulary.FILE, NgramVocabulary.FILE, METRICS, HISTORY, RESULT)
-CHECKPOINTS, TENSORBOARD = "checkpoints", "tensorboard"
+CHECKPOINTS, TENSORBOARD, PROFILE = "checkpoints", "tensorboard", "profile"
 
 
 def earlier_run(workdir: Path, config: Config) -> Config | None:

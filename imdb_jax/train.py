@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import dataclasses
 import signal
 import sys
 from collections.abc import Sequence
@@ -29,11 +30,13 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     first.add_argument("--config", nargs="?", type=Path)
     named, _ = first.parse_known_args(arguments)
     recipe = load_config(named.config) if named.config else load_recipe(named.arch or "cnn")
-    if named.arch not in (None, recipe.arch):
+    if named.config and named.arch not in (None, recipe.arch):
         raise UserError(
             f"--arch {named.arch} contradicts {named.config}, whose arch is {recipe.arch}"
         )
-    return cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
+    options = cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
+    # The recipe's name need not be that of its architecture.
+    return dataclasses.replace(options, arch=recipe.arch)
 
 
 def train(arguments: Sequence[str]) -> None:

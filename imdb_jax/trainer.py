@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import io
 import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
+from functools import partial
 from typing import Any
 
 import jax
@@ -96,6 +99,8 @@ class Trainer:
       progress: the figures so far.
       steps: number of steps in an epoch.
       held_out: whether it is validated on reviews held out for that, rather than on the test's.
+      breaks: steps of the run after which a program of several steps ends, besides those after
+        which a checkpoint may be due.
       compile_seconds: how long compiling both steps took.
     """
 
@@ -109,11 +114,13 @@ class Trainer:
           model: what to train.
           splits: what to train and validate on.
           resident: keep the training reviews on the device and take an epoch's steps in one
-            program; by default so on accelerators, if the reviews are few enough.
+            program; by default so on accelerators, if the reviews are few enough and no step is
+            searched for NaNs.
         """
         self.config = config
         self.progress = Progress()
         self.steps = num_batches(len(splits.train), config.batch_size)
+        self.breaks: tuple[int, ...] = ()
         self._mesh = data_mesh()
         self._train = splits.train
         self._on_device: tuple[jax.Array, jax.Array] | None = None
@@ -121,7 +128,8 @@ class Trainer:
         if resident is None:
             ids = splits.train.ids
             small = isinstance(ids, np.ndarray) and ids.nbytes <= _RESIDENT_BYTES
-            resident = small and self._mesh.devices.flat[0].platform != "cpu"
+            accelerator = self._mesh.devices.flat[0].platform != "cpu"
+            resident = small and accelerator and not config.debug_nans
         if resident:
             self._on_device = jax.device_put(
                 (np.asarray(splits.train.ids), splits.train.labels), replicated(self._mesh)
@@ -203,10 +211,11 @@ class Trainer:
             yield [Sums(*step) for step in zip(*jax.device_get(sums), strict=True)]
 
     def _next_stop(self, done: int) -> int:
-        """The step of this epoch after which a checkpoint may be due, the last one else."""
+        """The step of this epoch after which a checkpoint or a break is due, the last one else."""
         every = self.config.checkpoint_every or self.steps
-        taken = len(self.progress.history) * self.steps + done
-        return min(self.steps, done + every - taken % every)
+        before = len(self.progress.history) * self.steps
+        breaks = [step - before for step in self.breaks if step > before + done]
+        return min(self.steps, done + every - (before + done) % every, *breaks)
 
     def _placed(
         self, rows: NDArray[np.int64], weights: NDArray[np.float32]
@@ -217,10 +226,26 @@ class Trainer:
 
     def _compiled(self, step: Any, *given: Any) -> Any:
         """A step, compiled when it is first given arrays of these shapes."""
+        if self.config.debug_nans:
+            return partial(self._checked, step)
         key = step, *(array.shape for array in jax.tree.leaves(given))
         if key not in self._programs:
             self._programs[key] = step.lower(self.state, *given).compile()
         return self._programs[key]
+
+    def _checked(self, step: Any, *given: Any) -> Any:
+        """Takes a step. Raises `UserError` if it computes a NaN; JAX finds out where."""
+        try:
+            # JAX announces on standard output that it takes the step again, operation by operation.
+            with jax.debug_nans(True), contextlib.redirect_stdout(io.StringIO()):
+                return step(*given)
+        except FloatingPointError as error:
+            epoch, done = len(self.progress.history) + 1, len(self.progress.sums)
+            where = f"step {done + 1} of epoch {epoch}" if step is train_step else "evaluation"
+            raise UserError(
+                f"a NaN in {where}: {str(error).partition('. ')[0]}; "
+                f"try a learning rate below {self.config.learning_rate:g}"
+            ) from error
 
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> Metrics:
         """Mean metrics over examples, each counted exactly once.

@@ -149,7 +149,7 @@ def test_dump_and_load(tmp_path_factory, arch, changes):
 
 def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
     passing = {"overwrite": True, "quiet": True, "allow_unverified": True, "tensorboard": True}
-    passing |= {"checkpoint_every": 7, "keep": 1}
+    passing |= {"checkpoint_every": 7, "keep": 1, "profile": True, "debug_nans": True}
     paths = {"workdir": Path("runs/x"), "archive": Path("a.tar.gz")}
     config = dataclasses.replace(load_recipe("cnn"), **passing, **paths)
     assert load(dump_config(config)) == load_recipe("cnn")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imdb_jax import experiment, train
-from imdb_jax.config import Config, load_recipe, recipe_names
+from imdb_jax.config import Config, dump_config, load_config, load_recipe, recipe_names
 from imdb_jax.errors import UserError
 from imdb_jax.train import Options, main, parse_arguments
 
@@ -39,6 +39,16 @@ def shell(*arguments, **environment):
 def test_architecture_alone_means_its_recipe(arch):
     assert as_config(parse_arguments(["--arch", arch])) == load_recipe(arch)
     assert parse_arguments([f"--arch={arch}"]).arch == arch
+
+
+def test_recipe_to_debug_with_is_a_tiny_cnn_beside_the_others(tmp_path):
+    options = parse_arguments(["--arch", "debug", "--epochs", "1"])
+    assert (options.arch, options.epochs, options.dataset) == ("cnn", 1, "synthetic")
+    assert options.workdir == Path("runs/debug")
+    assert options.model.keys() == load_recipe("cnn").model.keys()
+    saved = tmp_path / "saved.toml"
+    saved.write_text(dump_config(options))
+    assert load_config(saved).arch == "cnn"
 
 
 def test_no_arguments_mean_the_cnn():
@@ -189,15 +199,14 @@ def test_command_trains(capsys, monkeypatch, tmp_path, small_synthetic):
 
 
 def test_command_in_a_shell(tmp_path):
-    """The whole built-in corpus, a tiny network: the only test that starts the real command."""
-    arguments = "-m imdb_jax.train --arch pooled --dataset synthetic --num-words 200"
-    arguments += f" --max-length 20 --epochs 1 --workdir {tmp_path}/run"
-    done = shell(*arguments.split())
+    """The recipe for that; the only test that starts the real command."""
+    done = shell("-m", "imdb_jax.train", "--arch", "debug", "--workdir", str(tmp_path / "run"))
     assert (done.returncode, done.stderr) == (0, "")
     result = json.loads((tmp_path / "run" / "result.json").read_text())
     last = done.stdout.splitlines()[-1]
     assert last == f"test accuracy {result['test_accuracy']:.4f} (synthetic corpus)"
-    assert result["dataset"] == "synthetic"
+    assert (result["arch"], result["dataset"]) == ("cnn", "synthetic")
+    assert result["train_seconds"] < 2
 
     refused = shell("-m", "imdb_jax.train", "--arch", "poled")
     assert (refused.returncode, refused.stdout) == (2, "")
