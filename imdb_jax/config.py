@@ -112,6 +112,10 @@ class Config(DataOptions):
     loss: Literal["binary_crossentropy", "mse"] = "binary_crossentropy"
     """Loss: cross-entropy of the logit, or squared error of the probability."""
 
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the model computes in; parameters, their updates and the loss are float32. bfloat16 is
+    for TPUs and GPUs with units for it: it halves the memory that large batches take."""
+
     seed: int = 0
     """Determines initial parameters, order of the reviews, and dropout."""
 
@@ -162,7 +166,7 @@ class Config(DataOptions):
             raise UserError(f"seed must be below 2**63, not {self.seed}")
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
-        for name in ("loss", "padding", "schedule", "truncating"):
+        for name in ("dtype", "loss", "padding", "schedule", "truncating"):
             choices = typing.get_args(_TYPES[name])
             if getattr(self, name) not in choices:
                 raise UserError(unknown_name(name, getattr(self, name), choices))

@@ -62,7 +62,7 @@ class ExperimentData:
 
 def create_configured_model(config: Config) -> nn.Module:
     """Makes the model of a configuration."""
-    return create_model(config.arch, config.num_words, config.model)
+    return create_model(config.arch, config.num_words, config.model, config.dtype)
 
 
 def configured_input_format(config: Config) -> InputFormat:

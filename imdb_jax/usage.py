@@ -18,11 +18,14 @@ def readme(classifier: Classifier, to: str) -> str:
     """
     about, example = _FORMATS[to]
     config = classifier.config
+    fields = {**config.model, "dtype": config.dtype}
+    if config.dtype == "float32":
+        del fields["dtype"]
     values = {
         "arch": config.arch,
         "jax": jax.__version__,
         "module": type(classifier.model).__name__,
-        "fields": ", ".join(f"{name}={value!r}" for name, value in config.model.items()),
+        "fields": ", ".join(f"{name}={value!r}" for name, value in fields.items()),
         "num_words": config.num_words,
         "length": length_axis(classifier),
         "tensors": _tensor_table(classifier),

@@ -43,7 +43,9 @@ def share_compilation(patch):
     make_model = experiment.create_configured_model
 
     def model(config):
-        return once(make_model, (config.arch, config.num_words, repr(config.model)), config)
+        return once(
+            make_model, (config.arch, config.num_words, config.dtype, repr(config.model)), config
+        )
 
     def initial_state(*arguments):
         model, ids, seed, optimizer, loss = arguments

@@ -60,7 +60,7 @@ def test_a_recipe_sets_every_field_of_its_model(arch):
     recipe = load_recipe(arch)
     fields = {field.name: field for field in dataclasses.fields(ARCHITECTURES[arch])}
     assert recipe.arch == arch
-    assert set(recipe.model) == set(fields) - {"num_words", "parent", "name"}
+    assert set(recipe.model) == set(fields) - {"num_words", "dtype", "parent", "name"}
     defaults = {name: fields[name].default for name in recipe.model}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in recipe.model.items()}
     if arch == "cnn_global":  # a variant of `cnn`, whose module it shares
@@ -134,6 +134,7 @@ shares = st.floats(0, 1, exclude_max=True)
             "validation": shares,
             "learning_rate": st.floats(0, exclude_min=True, allow_infinity=False),
             "loss": st.sampled_from(["binary_crossentropy", "mse"]),
+            "dtype": st.sampled_from(["float32", "bfloat16"]),
             "seed": st.integers(0, 2**40),
             "schedule": st.sampled_from(["constant", "linear", "cosine"]),
             "warmup": shares,
@@ -188,6 +189,7 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
         ("learning_rate = nan", "learning_rate must be positive, not nan"),
         ('padding = "pro"', "unknown padding 'pro' (did you mean 'pre'?); there are: post, pre"),
         ('truncating = "left"', "unknown truncating 'left'; there are: post, pre"),
+        ('dtype = "float16"', "unknown dtype 'float16' (did you mean 'bfloat16'?)"),
         ('loss = "mae"', "unknown loss 'mae' (did you mean 'mse'?)"),
         ("model.filters = -1", "model.filters must not be negative, not -1"),
         ("warmup = 1", "warmup must be a share, from 0 to below 1, not 1"),

@@ -83,7 +83,9 @@ RUNS = [
 ]
 
 
-@pytest.mark.parametrize(("arch", "changes"), RUNS)
+@pytest.mark.parametrize(
+    ("arch", "changes"), [*RUNS, ("cnn_global", {"max_length": 16, "dtype": "bfloat16"})]
+)
 def test_figures_are_exactly_those_of_the_run(capsys, train, arch, changes):
     run, result = train(arch, **changes)
     found = command(capsys, run)

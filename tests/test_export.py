@@ -114,18 +114,19 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("arch", "to"),
+    ("arch", "to", "dtype"),
     [
-        ("cnn", "npz"),
-        ("mlp", "npz"),
-        ("lstm", "safetensors"),
-        pytest.param("mlp", "stablehlo", marks=needs_flatbuffers),
+        ("cnn", "npz", "bfloat16"),
+        ("mlp", "npz", "float32"),
+        ("lstm", "safetensors", "float32"),
+        pytest.param("mlp", "stablehlo", "float32", marks=needs_flatbuffers),
+        pytest.param("lstm", "stablehlo", "bfloat16", marks=needs_flatbuffers),
     ],
 )
-def test_the_example_predicts(arch, to, tmp_path, monkeypatch, capsys):
+def test_the_example_predicts(arch, to, dtype, tmp_path, monkeypatch, capsys):
     if to == "safetensors":
         pytest.importorskip("safetensors")
-    model = small_classifier(arch)
+    model = small_classifier(arch, dtype=dtype)
     write_export(model, to, tmp_path)
     monkeypatch.chdir(tmp_path)
     exec(example((tmp_path / "README.txt").read_text()), {})

@@ -66,6 +66,51 @@ def dense(layer, x):
     return x @ layer["kernel"] + layer["bias"]
 
 
+# Mixed precision
+
+mixed = [arch for arch in SMALL if arch != "ngram"]
+
+
+@pytest.mark.parametrize("arch", mixed)
+def test_bfloat16_computes_nearly_the_same_from_the_same_parameters(arch):
+    half = create_model(arch, NUM_WORDS, SMALL[arch], "bfloat16")
+    params = random_params(half)
+    assert shapes(half) == shapes(create_model(arch, NUM_WORDS, SMALL[arch]))
+    assert {leaf.dtype.name for leaf in jax.tree.leaves(shapes(half))} == {"float32"}
+    ids, weights = random_ids(), jnp.linspace(0.5, 1, BATCH)
+
+    @functools.partial(jax.jit, static_argnums=0)
+    def logits_and_gradients(model, params):
+        def total(params):
+            logits = model.apply({"params": params}, ids)
+            return (logits * weights).sum(), logits
+
+        gradients, logits = jax.grad(total, has_aux=True)(params)
+        return logits, gradients
+
+    found = logits_and_gradients(half, params)
+    expected = logits_and_gradients(create_model(arch, NUM_WORDS, SMALL[arch]), params)
+    # bfloat16 has eight bits, float32 24.
+    for leaf, like in zip(jax.tree.leaves(found), jax.tree.leaves(expected), strict=True):
+        assert leaf.dtype == like.dtype == np.float32
+        np.testing.assert_allclose(leaf, like, rtol=0, atol=0.03 * np.abs(like).max())
+    assert any((leaf != like).any() for leaf, like in zip(found[:1], expected[:1], strict=True))
+
+
+def test_words_that_occur_often_are_learnt_exactly():
+    """In bfloat16, adding up 2,000 equal gradients would end at a few hundred of them."""
+    model = create_model("pooled", NUM_WORDS, {"embedding_dim": 2, "hidden": 0}, "bfloat16")
+    params, ids = random_params(model), np.full((20, 100), 7)
+    gradients = jax.grad(lambda p: model.apply({"params": p}, ids).sum())(params)
+    expected = 20 * params["Dense_0"]["kernel"][:, 0]
+    np.testing.assert_allclose(gradients["Embed_0"]["embedding"][7], expected, rtol=0.02)
+
+
+def test_ngrams_are_counted_in_float32_only():
+    with pytest.raises(UserError, match="ngram computes in float32 only, not in bfloat16"):
+        create_model("ngram", NUM_WORDS, {}, "bfloat16")
+
+
 # All architectures
 
 

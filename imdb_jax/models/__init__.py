@@ -4,6 +4,7 @@ import dataclasses
 from collections.abc import Mapping
 from typing import Any
 
+import jax.numpy as jnp
 from flax import linen as nn
 
 from imdb_jax.errors import UserError
@@ -28,26 +29,34 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 }
 
 
-def create_model(arch: str, num_words: int, fields: Mapping[str, Any]) -> nn.Module:
+def create_model(
+    arch: str, num_words: int, fields: Mapping[str, Any], dtype: str = "float32"
+) -> nn.Module:
     """Makes the module of an architecture.
 
     Args:
       arch: a key of `ARCHITECTURES`.
       num_words: size of the vocabulary.
       fields: hyper-parameters, by the names of the module's attributes.
+      dtype: what to compute in, float32 or bfloat16; parameters and logits are float32.
 
     Raises:
-      UserError: an unknown architecture, a field that the architecture does not have, or a value
-        out of range.
+      UserError: an unknown architecture, a field that the architecture does not have, a value out
+        of range, or a dtype that it does not compute in.
     """
     if arch not in ARCHITECTURES:
         raise UserError(unknown_name("architecture", arch, ARCHITECTURES))
     module = ARCHITECTURES[arch]
-    known = {field.name for field in dataclasses.fields(module)} - {"parent", "name", "num_words"}
+    attributes = {field.name for field in dataclasses.fields(module)}
+    known = attributes - {"parent", "name", "num_words", "dtype"}
     for name in fields:
         if name not in known:
             raise UserError(unknown_name(f"{arch} field", name, known))
         _check_range(name, fields[name])
+    if "dtype" in attributes:
+        return module(num_words=num_words, dtype=jnp.dtype(dtype), **fields)
+    if dtype != "float32":
+        raise UserError(f"{arch} computes in float32 only, not in {dtype}")
     return module(num_words=num_words, **fields)
 
 

@@ -1,6 +1,8 @@
 """Convolution over word vectors: Brownlee, "Predict sentiment from movie reviews"."""
 
+import jax.numpy as jnp
 from flax import linen as nn
+from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
 from imdb_jax.models.layers import Dense, Embed, WordConv, max_pool
@@ -17,6 +19,7 @@ class CNN(nn.Module):
       pool_size: neighbouring positions of which the largest counts; 0 pools the whole review,
         which makes the model independent of its length (the recipe `cnn_global`).
       hidden: width of the hidden layer; 0 leaves it out.
+      dtype: what is computed in; parameters and logits are float32.
     """
 
     num_words: int = 5_000
@@ -25,6 +28,7 @@ class CNN(nn.Module):
     kernel_size: int = 3
     pool_size: int = 2
     hidden: int = 250
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -41,9 +45,10 @@ class CNN(nn.Module):
           float32 `[batch]`.
         """
         embed = Embed(self.num_words, self.embedding_dim)
-        x = nn.relu(WordConv(self.filters, self.kernel_size, name="Conv_0")(embed.embedding, ids))
+        convolve = WordConv(self.filters, self.kernel_size, self.dtype, name="Conv_0")
+        x = nn.relu(convolve(embed.embedding, ids))
         x = max_pool(x, self.pool_size)
         x = x.reshape(x.shape[0], -1)
         if self.hidden:
-            x = nn.relu(Dense(self.hidden)(x))
+            x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))
         return Dense(1)(x)[:, 0]

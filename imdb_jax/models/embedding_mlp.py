@@ -1,6 +1,8 @@
 """Embedding, flattened, into a dense layer: Brownlee, "Predict sentiment from movie reviews"."""
 
+import jax.numpy as jnp
 from flax import linen as nn
+from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
 from imdb_jax.models.layers import Dense, Embed
@@ -13,11 +15,13 @@ class EmbeddingMLP(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       hidden: width of the hidden layer; 0 leaves it out.
+      dtype: what is computed in; parameters and logits are float32.
     """
 
     num_words: int = 5_000
     embedding_dim: int = 32
     hidden: int = 250
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -32,8 +36,8 @@ class EmbeddingMLP(nn.Module):
         Returns:
           float32 `[batch]`.
         """
-        x = Embed(self.num_words, self.embedding_dim)(ids)
+        x = Embed(self.num_words, self.embedding_dim, dtype=self.dtype)(ids)
         x = x.reshape(x.shape[0], -1)
         if self.hidden:
-            x = nn.relu(Dense(self.hidden)(x))
+            x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))
         return Dense(1)(x)[:, 0]

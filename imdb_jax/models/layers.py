@@ -8,6 +8,10 @@ from flax import linen as nn
 from flax.typing import Dtype, PRNGKey, Shape
 from jaxtyping import Array, Float, Integer
 
+# In mixed precision (`dtype`) parameters are float32, and so are look-ups: words that occur often
+# would add up too many gradients for bfloat16. The layer that makes the logits has no `dtype`:
+# Linen then computes in that of its parameters.
+
 # Keras' Dense starts from Glorot uniform kernels and zero biases (Linen's from LeCun normal ones).
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
 
@@ -23,7 +27,8 @@ class Embed(nn.Embed):
 
     def __call__(self, ids: Integer[Array, "batch length"]) -> Float[Array, "batch length dim"]:
         """Looks up the vectors of words, `[batch, length, features]`."""
-        return look_up(self.embedding, ids.reshape(-1)).reshape(*ids.shape, self.features)
+        vectors = look_up(self.embedding, ids.reshape(-1)).reshape(*ids.shape, self.features)
+        return vectors.astype(self.dtype)
 
 
 def look_up(
@@ -44,10 +49,12 @@ class WordConv(nn.Module):
     Attributes:
       filters: number of filters.
       kernel_size: words a filter sees at a time.
+      dtype: of the result.
     """
 
     filters: int
     kernel_size: int
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -77,7 +84,7 @@ class WordConv(nn.Module):
             look_up(beyond @ kernel[position], padded[:, position : position + length].reshape(-1))
             for position in range(self.kernel_size)
         ]
-        return (sum(looked_up) + bias[None]).reshape(*ids.shape, self.filters)
+        return (sum(looked_up) + bias[None]).reshape(*ids.shape, self.filters).astype(self.dtype)
 
 
 def max_pool(x: Float[Array, "batch length channels"], size: int) -> Float[Array, "batch n c"]:

@@ -34,10 +34,11 @@ def last_state(
     Args:
       inputs: what each word adds to the gates before their activation; the gates stand side by
         side: input, forget, candidate, output.
-      kernel: what the state of the step before adds to them, `[units, 4 * units]`.
+      kernel: what the state of the step before adds to them, `[units, 4 * units]`, of the same
+        dtype. The cell, which adds up what all words let in, is float32 whatever that is.
 
     Returns:
-      The state after the last step.
+      The state after the last step, of that dtype.
     """
     return _forward(inputs, kernel)[0]
 
@@ -56,10 +57,11 @@ def _forward(inputs: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[_St
         candidate = jnp.tanh(candidate)
         gates = jnp.concatenate([let_in, keep, candidate, let_out], axis=-1)
         next_cell = keep * cell + let_in * candidate
-        return (next_cell, let_out * jnp.tanh(next_cell)), (gates, cell, hidden)
+        shown = jnp.tanh(next_cell).astype(word.dtype)
+        return (next_cell, let_out * shown), (gates, cell, hidden)
 
-    start = jnp.zeros((inputs.shape[1], kernel.shape[0]), inputs.dtype)
-    (_, hidden), steps = jax.lax.scan(step, (start, start), inputs)
+    start = jnp.zeros((inputs.shape[1], kernel.shape[0]), jnp.float32)
+    (_, hidden), steps = jax.lax.scan(step, (start, start.astype(inputs.dtype)), inputs)
     return hidden, (steps, kernel)
 
 
@@ -85,10 +87,10 @@ def _backward(
                 of_hidden * shown * let_out * (1 - let_out),
             ],
             axis=-1,
-        )
+        ).astype(gates.dtype)
         return (of_cell * keep, of_gates @ kernel.T), of_gates
 
-    last = (jnp.zeros_like(hidden_gradient), hidden_gradient)
+    last = (jnp.zeros_like(cells[0]), hidden_gradient)
     _, of_inputs = jax.lax.scan(step, last, (gates, cells), reverse=True)
     # This way round, XLA computes the product on all cores.
     return of_inputs, jnp.einsum("tbg,tbu->gu", of_inputs, hiddens).T
@@ -107,6 +109,7 @@ class LSTM(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       units: length of the state.
+      dtype: what is computed in; parameters and logits are float32.
     """
 
     one_core: ClassVar[bool] = True  # XLA runs the loop over time on one core of a CPU
@@ -114,6 +117,7 @@ class LSTM(nn.Module):
     num_words: int = 5_000
     embedding_dim: int = 32
     units: int = 100
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -138,4 +142,5 @@ class LSTM(nn.Module):
         table = embed.embedding @ kernel + bias[None]
         words = ids.T  # time first, as scan wants it
         inputs = look_up(table, words.reshape(-1)).reshape(*words.shape, 4 * self.units)
-        return Dense(1)(last_state(inputs, recurrent_kernel))[:, 0]
+        state = last_state(inputs.astype(self.dtype), recurrent_kernel.astype(self.dtype))
+        return Dense(1)(state)[:, 0]

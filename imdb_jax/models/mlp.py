@@ -5,6 +5,7 @@ from typing import ClassVar
 
 import jax.numpy as jnp
 from flax import linen as nn
+from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
 from imdb_jax.encoding import PAD_ID
@@ -64,6 +65,7 @@ class MLP(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       hidden: width of each hidden layer.
       dropout: share of units dropped after each hidden layer but the last, in training.
+      dtype: what is computed in; parameters, sums over words and logits are float32.
     """
 
     bag_of_words: ClassVar[bool] = True  # which words a review holds is all that it reads
@@ -71,6 +73,7 @@ class MLP(nn.Module):
     num_words: int = 10_000
     hidden: Sequence[int] = (50, 50, 50)
     dropout: Sequence[float] = (0.3, 0.2)
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -88,8 +91,9 @@ class MLP(nn.Module):
         widths = (*self.hidden, 1)
         x = SetDense(self.num_words, widths[0], name="Dense_0")(ids)
         for layer, width in enumerate(widths[1:]):
-            x = nn.relu(x)
+            x = nn.relu(x.astype(self.dtype))
             if layer < len(self.dropout):
                 x = nn.Dropout(self.dropout[layer], deterministic=not train)(x)
-            x = Dense(width, name=f"Dense_{layer + 1}")(x)
+            dtype = self.dtype if layer + 1 < len(self.hidden) else None
+            x = Dense(width, dtype=dtype, name=f"Dense_{layer + 1}")(x)
         return x[:, 0]

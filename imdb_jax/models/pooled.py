@@ -1,6 +1,8 @@
 """Mean of word vectors: TensorFlow, "Text classification with movie reviews"."""
 
+import jax.numpy as jnp
 from flax import linen as nn
+from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
 from imdb_jax.models.layers import Dense, Embed
@@ -15,11 +17,13 @@ class Pooled(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       hidden: width of the hidden layer; 0 leaves it out.
+      dtype: what is computed in; parameters and logits are float32.
     """
 
     num_words: int = 10_000
     embedding_dim: int = 16
     hidden: int = 16
+    dtype: Dtype = jnp.float32
 
     @nn.compact
     def __call__(
@@ -34,7 +38,7 @@ class Pooled(nn.Module):
         Returns:
           float32 `[batch]`.
         """
-        x = Embed(self.num_words, self.embedding_dim)(ids).mean(axis=1)
+        x = Embed(self.num_words, self.embedding_dim, dtype=self.dtype)(ids).mean(axis=1)
         if self.hidden:
-            x = nn.relu(Dense(self.hidden)(x))
+            x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))
         return Dense(1)(x)[:, 0]
