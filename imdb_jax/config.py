@@ -109,6 +109,19 @@ class Config(DataOptions):
     """Stop after this many epochs in a row without a lower validation loss, and keep the parameters
     of the epoch with the lowest; needs validation. 0: train all epochs and keep the last."""
 
+    unlabelled: str = ""
+    """Self-training: learn from texts without labels as well, to which a teacher gives
+    probabilities. 'unsupervised' are those of the data set, 50,000 in IMDb's; else a file of your
+    own, .txt with one text a line, .csv, .tsv, .jsonl, .ndjson or .parquet."""
+
+    unlabelled_column: str = ""
+    """Column of that file that holds the texts; by default 'text', else 'review', 'sentence' or
+    'content', whichever there is."""
+
+    teacher: Path | None = None
+    """Directory of the run that is the teacher, of any architecture; by default the same recipe
+    without the unlabelled texts is trained first, in the directory 'teacher' of this run."""
+
     loss: Literal["binary_crossentropy", "mse"] = "binary_crossentropy"
     """Loss: cross-entropy of the logit, or squared error of the probability."""
 
@@ -178,6 +191,9 @@ class Config(DataOptions):
                     raise UserError(f"model.{name} must not be negative, not {value}")
         if self.resume and self.overwrite:
             raise UserError("resume continues a run and overwrite replaces it; choose one of them")
+        for name in ("teacher", "unlabelled_column"):
+            if getattr(self, name) and not self.unlabelled:
+                raise UserError(f"{name} goes with unlabelled texts only; give them by unlabelled")
         if self.patience and not self.validation:
             raise UserError("patience needs a validation loss; hold reviews out by validation")
         if self.patience and not self.keep:

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     Options = TypeVar("Options", bound=DataOptions)
 
 BUILT_IN = ("auto", "imdb_reviews", "synthetic")
+UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 _TEST_SHARE = 0.2  # held out of data that has no test split and no share of its own choice
 
 
@@ -58,6 +59,8 @@ class Dataset:
         any word is counted.
       fixed_split: the splits are not to be merged, as the test reviews were held out already, or
         are in a file that somebody chose for them.
+      unsupervised: it has a split `unsupervised` as well, of reviews whose labels, all -1, say
+        nothing.
     """
 
     name: str
@@ -66,6 +69,7 @@ class Dataset:
     read: Callable[[str], Reviews]
     held_out: bool = False
     fixed_split: bool = False
+    unsupervised: bool = False
 
 
 @dataclass(frozen=True)
@@ -173,9 +177,9 @@ def imdb_reviews(data_dir: Path) -> Dataset:
 
     def read(split: str) -> Reviews:
         texts, labels = prepared_reviews.read_split(data_dir, split)
-        names = prepared_reviews.read_file_names(data_dir, split) if keras_order else None
-        if names is None:
+        if not keras_order or split == UNSUPERVISED:
             return Reviews(texts, labels)
+        names = prepared_reviews.read_file_names(data_dir, split) or []
         # All positive reviews, then all negative ones, each by file name as a string.
         order = sorted(range(len(names)), key=lambda i: (-labels[i], names[i]))
         return Reviews([texts[i] for i in order], labels[order])
@@ -185,17 +189,21 @@ def imdb_reviews(data_dir: Path) -> Dataset:
         fingerprint=prepared_reviews.fingerprint(data_dir),
         ties="keras" if keras_order else "alphabetical",
         read=read,
+        unsupervised=True,
     )
 
 
-def synthetic_dataset(num_train: int | None = None, num_test: int | None = None) -> Dataset:
+def synthetic_dataset(
+    num_train: int | None = None, num_test: int | None = None, num_unsupervised: int | None = None
+) -> Dataset:
     """The built-in corpus, or the first reviews of its splits."""
-    sizes = {"train": num_train, "test": num_test}
+    sizes = {"train": num_train, "test": num_test, UNSUPERVISED: num_unsupervised}
     return Dataset(
         name="synthetic",
         fingerprint=f"{file_digest(Path(synthetic.__file__))} {sizes}",
         ties="alphabetical",
         read=lambda split: Reviews(*synthetic.synthetic_reviews(split, sizes[split])),
+        unsupervised=True,
     )
 
 

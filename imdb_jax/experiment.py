@@ -25,7 +25,7 @@ from rich import box
 from imdb_jax import reporting, run_directory
 from imdb_jax.checkpoint import Checkpoints, save_params
 from imdb_jax.config import Config
-from imdb_jax.corpus import Corpus, load_corpus, load_ngrams
+from imdb_jax.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
 from imdb_jax.datasets import Layout, absolute_paths, find_dataset
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
@@ -36,6 +36,7 @@ from imdb_jax.models import Ngram, create_model
 from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.pipeline import Examples, Splits, make_splits
 from imdb_jax.progress import Report
+from imdb_jax.soft_labels import SoftLabels, with_texts
 from imdb_jax.trainer import Trainer
 from imdb_jax.training import Metrics
 
@@ -76,8 +77,17 @@ def configured_input_format(config: Config) -> InputFormat:
     )
 
 
-def load_data_for(config: Config, report: Report = reporting.note) -> ExperimentData:
-    """Finds, encodes and splits the data set of a configuration."""
+def load_data_for(
+    config: Config, report: Report = reporting.note, soft: SoftLabels | None = None
+) -> ExperimentData:
+    """Finds, encodes and splits the data set of a configuration.
+
+    Args:
+      config: which reviews, and how a model is to read them.
+      report: receives lines that say what is going on.
+      soft: what to learn from besides the labelled reviews. Words remain those of the labelled
+        reviews; n-grams, and their log-ratios, are those of both.
+    """
     dataset = find_dataset(
         config.dataset,
         config.data_dir,
@@ -89,11 +99,26 @@ def load_data_for(config: Config, report: Report = reporting.note) -> Experiment
     test_share = 0.0 if dataset.fixed_split else config.test_share
     corpus: Corpus[Any]
     if isinstance(model := create_configured_model(config), Ngram):
-        corpus = load_ngrams(dataset, model.max_n, model.min_df, report)
+        both = with_texts(dataset, soft.texts) if soft else dataset
+        corpus = load_ngrams(both, model.max_n, model.min_df, report)
+        counted = None
+        if soft:
+            ranks, labels = corpus.train.ranks, corpus.train.labels
+            num_labelled = len(labels) - len(soft.texts)
+            counted = Examples(ranks[num_labelled:], soft.probabilities)
+            labelled = EncodedReviews(ranks[:num_labelled], labels[:num_labelled])
+            corpus = dataclasses.replace(corpus, train=labelled)
         splits = make_splits(corpus, None, test_share, config.validation)
+        splits = dataclasses.replace(splits, counted=counted)
     else:
         corpus = load_corpus(dataset, report)
-        splits = make_splits(corpus, configured_input_format(config), test_share, config.validation)
+        form = configured_input_format(config)
+        splits = make_splits(corpus, form, test_share, config.validation)
+        if soft:
+            length = splits.train.padded(np.arange(1)).shape[1]
+            ids = form.ids(corpus.vocabulary.rank(soft.texts), length)
+            train = splits.train.join(Examples(ids, soft.probabilities))
+            splits = dataclasses.replace(splits, train=train)
     for part, examples in (("train", splits.train), ("test", splits.test)):
         if not len(examples):
             raise UserError(
@@ -101,11 +126,17 @@ def load_data_for(config: Config, report: Report = reporting.note) -> Experiment
             )
     if config.validation and splits.validation is None:
         raise UserError(f"validation {config.validation:g} holds out no review; raise it")
-    return ExperimentData(dataset.name, dataset.fingerprint, corpus.vocabulary, splits)
+    fingerprint = f"{dataset.fingerprint} {soft.fingerprint}" if soft else dataset.fingerprint
+    return ExperimentData(dataset.name, fingerprint, corpus.vocabulary, splits)
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[str, Any]:
     """Trains as a configuration says, reports on the way, and writes the run directory.
+
+    Args:
+      config: what to train, on what.
+      soft: what to learn from besides the labelled reviews, see `self_training`.
+      of: stands before the result that is printed.
 
     Returns:
       What `result.json` holds.
@@ -128,7 +159,7 @@ def run(config: Config) -> dict[str, Any]:
     model = create_configured_model(config)
     use_all_cores(model)
     say(_versions())
-    data = load_data_for(config)
+    data = load_data_for(config, soft=soft)
     config = _completed(config, data, workdir)
     model = create_configured_model(config)
     if earlier:
@@ -136,7 +167,7 @@ def run(config: Config) -> dict[str, Any]:
         result = run_directory.read_result(workdir)
         if result is not None and config.epochs == earlier.epochs:
             say(f"the run in {workdir} has ended before; there is nothing to resume")
-            _announce(result)
+            _announce(result, of)
             return result
     validated_on = "validation (test reviews)" if data.splits.validation is None else "validation"
     say(_sizes(data))
@@ -152,6 +183,8 @@ def run(config: Config) -> dict[str, Any]:
     if earlier:
         restore_latest(trainer, checkpoints, data.fingerprint, say)
     run_directory.begin(workdir, config, data.vocabulary, afresh=earlier is None)
+    if soft:
+        soft.save(workdir / run_directory.SOFT_LABELS)
     with checkpoints:
         best = fit(trainer, checkpoints, data.fingerprint, workdir, say)
     history = trainer.progress.history
@@ -164,9 +197,11 @@ def run(config: Config) -> dict[str, Any]:
     title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
     reporting.plot_history(workdir / run_directory.HISTORY, history, title, validated_on)
     result = make_result(config, trainer, data, test, best)
+    if soft:
+        result |= {"num_unlabelled": len(soft.texts), "teacher": soft.teacher}
     run_directory.write_result(workdir, result)
     say(f"written to {workdir}")
-    _announce(result)
+    _announce(result, of)
     return result
 
 
@@ -203,10 +238,10 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
     return config
 
 
-def _announce(result: dict[str, Any]) -> None:
+def _announce(result: dict[str, Any], of: str) -> None:
     # Whoever quotes this line should not be able to mistake it for a figure on IMDb.
     remark = " (synthetic corpus)" if result["dataset"] == "synthetic" else ""
-    print(f"test accuracy {result['test_accuracy']:.4f}{remark}")
+    print(f"{of}test accuracy {result['test_accuracy']:.4f}{remark}")
 
 
 def make_result(

@@ -62,6 +62,14 @@ class Examples:
         """The examples of these rows, a view."""
         return Examples(self.ids[rows], self.labels[rows], self.sets)
 
+    def join(self, others: Examples) -> Examples:
+        """These examples and then the others, which are padded alike."""
+        labels = np.concatenate([self.labels, others.labels])
+        if isinstance(self.ids, Sequences):
+            assert isinstance(others.ids, Sequences)
+            return Examples(Sequences.join(self.ids, others.ids), labels)
+        return Examples(np.concatenate([self.ids, others.ids]), labels)
+
 
 @dataclass(frozen=True)
 class Splits:
@@ -71,11 +79,13 @@ class Splits:
       train: what the model learns from.
       validation: what is watched while it learns; None where nothing was held out for it.
       test: what its result is measured on.
+      counted: what naive Bayes' log-ratios are counted of besides `train`; None where nothing is.
     """
 
     train: Examples
     validation: Examples | None
     test: Examples
+    counted: Examples | None = None
 
 
 class SplitRows(NamedTuple):

@@ -16,7 +16,8 @@ from imdb_jax.ngrams import NgramVocabulary
 
 CONFIG, METRICS = "config.toml", "metrics.csv"
 HISTORY, PARAMS, RESULT = "history.png", "params", "result.json"
-_FILES = (CONFIG, Vocabulary.FILE, NgramVocabulary.FILE, METRICS, HISTORY, RESULT)
+SOFT_LABELS, TEACHER = "soft_labels.npz", "teacher"  # of a run that learns from unlabelled texts
+_FILES = (CONFIG, Vocabulary.FILE, NgramVocabulary.FILE, METRICS, HISTORY, RESULT, SOFT_LABELS)
 CHECKPOINTS, TENSORBOARD, PROFILE = "checkpoints", "tensorboard", "profile"
 
 
@@ -34,8 +35,9 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
         return None
     if not workdir.is_dir():
         raise UserError(f"{workdir} is a file; choose another --workdir")
-    # A run that was killed while it wrote its first file leaves a temporary one.
-    if all(path.name.startswith(f".{CONFIG}.") for path in workdir.iterdir()):
+    # A run that was killed while it wrote its first file leaves a temporary one; while its teacher
+    # was trained, that.
+    if all(path.name.startswith((f".{CONFIG}.", TEACHER)) for path in workdir.iterdir()):
         return None
     if not (workdir / CONFIG).exists():
         raise UserError(f"{workdir} holds something other than a run; choose another --workdir")
@@ -101,8 +103,9 @@ def begin(
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / RESULT).unlink(missing_ok=True)
         discard(workdir / PARAMS)
+        kept = {CONFIG, TEACHER} if config.unlabelled and not config.teacher else {CONFIG}
         for path in list(workdir.iterdir()):
-            if path.name != CONFIG and (afresh or _is_temporary(path)):
+            if path.name not in kept and (afresh or _is_temporary(path)):
                 if path.is_dir() and not path.is_symlink():
                     shutil.rmtree(path)
                 else:

@@ -117,7 +117,7 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     return _json_rows(path, columns)
 
 
-def read_column(path: Path, column: str = "") -> Iterator[str]:
+def read_column(path: Path, column: str = "", option: str = "--text-column") -> Iterator[str]:
     """Reads one text per row of a file, or per line of a .txt file.
 
     Nothing is left out: the texts are as many as the rows, a missing one being empty, so that
@@ -126,6 +126,7 @@ def read_column(path: Path, column: str = "") -> Iterator[str]:
     Args:
       path: .csv, .tsv, .jsonl, .ndjson, .parquet or .txt.
       column: by default 'text', else 'review', 'sentence' or 'content', whichever there is.
+      option: the command-line option that names the column.
 
     Raises:
       UserError: as `read_rows`, or a row that is damaged or whose value is no text.
@@ -133,7 +134,7 @@ def read_column(path: Path, column: str = "") -> Iterator[str]:
     if path.suffix.lower() == ".txt":
         yield from (_replace_surrogates(line.rstrip("\r\n")) for _, line in _lines(path))
         return
-    column = choose_column(column_names(path), column, TEXT_COLUMNS, str(path), "--text-column")
+    column = choose_column(column_names(path), column, TEXT_COLUMNS, str(path), option)
     for (line, _), values, problem in read_rows(path, [column]):
         value = values[0] if values else None
         if value is not None and not isinstance(value, str):

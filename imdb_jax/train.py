@@ -47,7 +47,7 @@ def train(arguments: Sequence[str]) -> None:
     """
     options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
-    from imdb_jax.experiment import run
+    from imdb_jax.self_training import run
     from imdb_jax.stopping import Terminated
 
     try:

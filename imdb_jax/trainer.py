@@ -144,8 +144,9 @@ class Trainer:
             model, first.ids, config.seed, keras_adam(learning_rate), config.loss
         )
         if isinstance(model, Ngram):
-            assert isinstance(splits.train.ids, Sequences)
-            ratios = nb_log_ratios(splits.train.ids, splits.train.labels, model.num_words)
+            counted = splits.train.join(splits.counted) if splits.counted else splits.train
+            assert isinstance(counted.ids, Sequences)
+            ratios = nb_log_ratios(counted.ids, counted.labels, model.num_words)
             state = state.replace(params={**state.params, "log_ratio": ratios})
         self.state: TrainState = jax.device_put(state, replicated(self._mesh))
         started = time.perf_counter()

@@ -1,0 +1,127 @@
+"""Texts without labels, and the probabilities that a teacher gives them: soft labels."""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import io
+import zipfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from jaxtyping import Float32
+
+from imdb_jax import tables
+from imdb_jax.datasets import UNSUPERVISED, Dataset, Reviews
+from imdb_jax.encoding import Text, utf8
+from imdb_jax.errors import UserError
+from imdb_jax.files import write_atomically
+from imdb_jax.progress import Report
+
+
+@dataclass(frozen=True)
+class SoftLabels:
+    """What a teacher says of texts.
+
+    Attributes:
+      texts: one or more.
+      probabilities: that each is positive, float32 `[num_texts]`.
+      teacher: fingerprint of the model that gave them.
+    """
+
+    texts: Sequence[Text]
+    probabilities: Float32[np.ndarray, " num_texts"]
+    teacher: str
+
+    @property
+    def fingerprint(self) -> str:
+        """Changes whenever the texts or their probabilities do."""
+        return hashlib.sha256(
+            fingerprint(self.texts).encode() + self.probabilities.tobytes()
+        ).hexdigest()
+
+    def save(self, path: Path) -> None:
+        """Writes all but the texts, of which a fingerprint is kept, as a NumPy archive (.npz)."""
+        file = io.BytesIO()
+        np.savez(
+            file,
+            probabilities=self.probabilities,
+            texts=np.array(fingerprint(self.texts)),
+            teacher=np.array(self.teacher),
+        )
+        write_atomically(path, file.getvalue())
+
+    @classmethod
+    def load(cls, path: Path, texts: Sequence[Text]) -> SoftLabels:
+        """Reads the soft labels of these texts. Raises `UserError` if the file has others."""
+        try:
+            with np.load(path, allow_pickle=False) as arrays:
+                probabilities = arrays["probabilities"].astype(np.float32, casting="equiv")
+                of_texts, teacher = str(arrays["texts"]), str(arrays["teacher"])
+        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            raise UserError(f"the soft labels {path} are damaged: {error}") from error
+        if of_texts != fingerprint(texts):
+            raise UserError(
+                f"the unlabelled texts are not those that the run in {path.parent} began with; "
+                f"choose another --workdir, or replace the run by --overwrite"
+            )
+        return cls(texts, probabilities, teacher)
+
+
+def fingerprint(texts: Sequence[Text]) -> str:
+    """A hexadecimal digest of texts in their order."""
+    digests = (hashlib.sha256(utf8(text)).digest() for text in texts)
+    return hashlib.sha256(b"".join(digests)).hexdigest()
+
+
+def unlabelled_texts(source: str, column: str, dataset: Dataset, report: Report) -> list[Text]:
+    """Reads the texts to learn from without labels.
+
+    What the data set itself holds, word for word, is left out: it has its label already, or must
+    remain unseen to test on. Of IMDb's 50,000 reviews without labels, 270 are test reviews.
+
+    Args:
+      source: 'unsupervised', the split of the data set, or a file.
+      column: of the file, as for `tables.read_column`.
+      dataset: what is trained and tested on.
+      report: receives a line that says how many texts there are.
+
+    Raises:
+      UserError: there is no such split or file, or no text in it that can be used.
+    """
+    texts: Sequence[Text]
+    if source != UNSUPERVISED:
+        texts = list(tables.read_column(Path(source), column, "--unlabelled-column"))
+    elif dataset.unsupervised:
+        if column:
+            raise UserError("--unlabelled-column is a column of a file of unlabelled texts")
+        texts = dataset.read(UNSUPERVISED).texts
+    else:
+        raise UserError(
+            f"{dataset.name} has no reviews without labels; give a file of texts by --unlabelled"
+        )
+    known = {utf8(text) for split in ("train", "test") for text in dataset.read(split).texts}
+    new = [text for text in texts if text.strip() and utf8(text) not in known]
+    report(
+        f"unlabelled: {len(new):,} texts of {source}; {len(texts) - len(new):,} more are empty or "
+        f"reviews of the data set itself, and left out"
+    )
+    if not new:
+        raise UserError(f"no text of {source} is left to learn from")
+    return new
+
+
+def with_texts(dataset: Dataset, texts: Sequence[Text]) -> Dataset:
+    """The data set with more training reviews, whose labels, -1, say nothing."""
+
+    def read(split: str) -> Reviews:
+        reviews = dataset.read(split)
+        if split != "train":
+            return reviews
+        labels = np.full(len(texts), -1, np.int8)
+        return Reviews([*reviews.texts, *texts], np.concatenate([reviews.labels, labels]))
+
+    both = f"{dataset.fingerprint} {fingerprint(texts)}"
+    return dataclasses.replace(dataset, fingerprint=both, read=read)
