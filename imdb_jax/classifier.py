@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from flax import linen as nn
-from jaxtyping import Float32, UInt
+from jaxtyping import Float, Float32, UInt
 from numpy.typing import NDArray
 
 from imdb_jax.checkpoint import load_params
@@ -46,25 +47,8 @@ class Prediction(NamedTuple):
     unknown_share: float
 
 
-@dataclass(frozen=True)
-class Classifier:
-    """A trained model.
-
-    Attributes:
-      config: what it was trained as.
-      vocabulary: its words.
-      model: the Flax module.
-      params: its parameters.
-    """
-
-    config: Config
-    vocabulary: Vocabulary
-    model: nn.Module
-    params: Any
-
-    def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
-        """Padded word ids of texts, as the model reads them."""
-        return self.pad(self.vocabulary.rank(texts))
+class Predictor(ABC):
+    """What says of texts how likely they are to be positive: a trained model, or several."""
 
     def predict(self, texts: Text | Iterable[Text]) -> Float32[np.ndarray, " num_texts"]:
         """Gives the probability that each text is positive.
@@ -82,14 +66,39 @@ class Classifier:
         Reads up to two chunks of 512 texts ahead: the device computes the probabilities of one
         while the next is encoded.
         """
-        enqueued: _Enqueued | None = None
+        enqueued: Enqueued | None = None
         for chunk in _chunks(texts):
-            following = self._enqueue(chunk)
+            following = self.enqueue(chunk)
             if enqueued:
                 yield from enqueued.predictions()
             enqueued = following
         if enqueued:
             yield from enqueued.predictions()
+
+    @abstractmethod
+    def enqueue(self, texts: list[Text]) -> Enqueued:
+        """Has the device compute the probabilities of up to 512 texts."""
+
+
+@dataclass(frozen=True)
+class Classifier(Predictor):
+    """A trained model.
+
+    Attributes:
+      config: what it was trained as.
+      vocabulary: its words.
+      model: the Flax module.
+      params: its parameters.
+    """
+
+    config: Config
+    vocabulary: Vocabulary
+    model: nn.Module
+    params: Any
+
+    def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
+        """Padded word ids of texts, as the model reads them."""
+        return self.pad(self.vocabulary.rank(texts))
 
     def probabilities(
         self, ids: UInt[np.ndarray, "num_texts length"]
@@ -109,11 +118,19 @@ class Classifier:
         """Says of words, by their ranks, which ones the model does not take for just 'unknown'."""
         return (ranks > 0) & (ranks < self.config.num_words - INDEX_FROM)
 
-    def _enqueue(self, texts: list[Text]) -> _Enqueued:
+    def read(
+        self, texts: list[Text]
+    ) -> tuple[UInt[np.ndarray, "num_texts length"], Float[np.ndarray, " num_texts"]]:
+        """Gives what `encode` does, and the share of each text's words that are unknown."""
         ranks = self.vocabulary.rank_or_zero(texts)
-        probabilities = self._enqueue_ids(self.pad(ranks.select(ranks.values > 0)))
         recognised = ranks.select(self.told_apart(ranks.values)).lengths
-        return _Enqueued(probabilities, (ranks.lengths - recognised) / np.maximum(ranks.lengths, 1))
+        unknown_shares = (ranks.lengths - recognised) / np.maximum(ranks.lengths, 1)
+        return self.pad(ranks.select(ranks.values > 0)), unknown_shares
+
+    def enqueue(self, texts: list[Text]) -> Enqueued:
+        """Has the device compute the probabilities of up to 512 texts."""
+        ids, unknown_shares = self.read(texts)
+        return Enqueued(self._enqueue_ids(ids), unknown_shares)
 
     def encode_each(
         self, texts: Iterable[Text]
@@ -149,13 +166,16 @@ class NgramClassifier(Classifier):
         length = _set_length(int(ranks.lengths.max(initial=1)))
         return pad_sequences(ranks, length, np.uint32, padding="post")
 
-    def _enqueue(self, texts: list[Text]) -> _Enqueued:
+    def read(
+        self, texts: list[Text]
+    ) -> tuple[UInt[np.ndarray, "num_texts length"], Float[np.ndarray, " num_texts"]]:
+        """Gives what `encode` does, and the share of each text's words that are unknown."""
         sets, unknown_shares = self.vocabulary.encode_with_unknown(texts)
-        return _Enqueued(self._enqueue_ids(self.pad(sets)), unknown_shares)
+        return self.pad(sets), unknown_shares
 
 
 @dataclass(frozen=True)
-class _Enqueued:
+class Enqueued:
     """Texts whose probabilities the device is computing.
 
     Attributes:

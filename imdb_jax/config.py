@@ -226,11 +226,21 @@ def recipe_names() -> list[str]:
     return sorted(path.stem for path in recipe_directory().glob("*.toml") if path.stem != DEBUG)
 
 
-def load_recipe(name: str) -> Config:
-    """Reads the recipe of an architecture, or `DEBUG`. Raises `UserError` if there is none."""
+def load_recipe(name: str, unlabelled: bool = False) -> Config:
+    """Reads a recipe, or the one for learning from unlabelled texts as well where that differs.
+
+    Args:
+      name: of an architecture, or `DEBUG`.
+      unlabelled: whether there are unlabelled texts.
+
+    Raises:
+      UserError: there is none of that name.
+    """
     if name not in (names := [*recipe_names(), DEBUG]):
         raise UserError(unknown_name("architecture", name, names))
-    return load_config(recipe_directory() / f"{name}.toml")
+    path = recipe_directory() / f"{name}.toml"
+    other = path.with_name("unlabelled") / path.name
+    return load_config(other if unlabelled and other.exists() else path)
 
 
 def load_config(path: Path) -> Config:

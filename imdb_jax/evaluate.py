@@ -29,8 +29,13 @@ _FIGURES = (".png", ".svg", ".pdf")
 class Options(DataOptions):
     """What to measure, on which reviews, and how to show it."""
 
-    run: tyro.conf.Positional[Path] = Path()
-    """Run directory, such as runs/cnn."""
+    run: tyro.conf.Positional[str] = ""
+    """Run directory, such as runs/cnn; or several joined by commas, whose log-odds are averaged."""
+
+    weights: str = ""
+    """By what to multiply the log-odds of each of several runs, joined by commas. By default they
+    are fitted on the reviews that all runs have held out by the same --validation; where there are
+    none, all count the same."""
 
     dataset: str = ""
     """By default the data set that the run was trained on, split as it was then. Else as for
@@ -70,22 +75,31 @@ def evaluate(arguments: Sequence[str]) -> None:
     options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax import reporting, views
-    from imdb_jax.classifier import load
+    from imdb_jax.ensemble import load_members, parse_weights, run_paths
 
     report: Report = (lambda text: None) if options.quiet else reporting.note
-    classifier = load(options.run)
-    dataset, own = find_reviews(classifier.config, options, report)
+    paths = run_paths(options.run)
+    weights = parse_weights(options.weights, len(paths)) if options.weights else None
+    members = load_members(paths)
+    config = members[0].config
+    dataset, own = find_reviews(config, options, report)
     # To hold reviews out of data that the model has not seen would only waste them.
     split = options.split or ("all" if dataset.held_out and not own else "test")
-    reviews = read_split(dataset, classifier.config if own else None, split)
+    reviews = read_split(dataset, config if own else None, split)
     if not len(reviews.labels):
         raise UserError(f"{dataset.name} has no {split} reviews")
-    figures, logits = measure(classifier, reviews)
+    result = {"dataset": dataset.name, "split": split, "num_reviews": len(reviews.labels)}
+    if len(members) == 1:
+        figures, logits = measure(members[0], reviews)
+    else:
+        weights = weights or choose_weights(members, dataset if own else None, report)
+        figures, logits = measure_ensemble(members, weights, reviews)
+        result |= {"runs": list(map(str, paths)), "weights": weights}
     wrong = most_confidently_wrong(reviews, logits, options.wrong)
-    result = {"dataset": dataset.name, "split": split, "num_reviews": len(logits)}
     result |= {**figures, "wrong": wrong}
     if options.plot:
-        title = f"{options.run.resolve().name} on {dataset.name}, {split}"
+        name = " and ".join(path.resolve().name for path in paths)
+        title = f"{name} on {dataset.name}, {split}"
         views.plot_evaluation(options.plot, title, reviews.labels, logits)
     print(json.dumps(result) if options.json else "\n".join(views.evaluation_lines(result)))
 
@@ -183,6 +197,61 @@ def measure(
     if not np.isfinite(logits).all():
         raise UserError("the model's output for some reviews is not a finite number")
     return {**means._asdict(), **metrics.summary(examples.labels, logits)}, logits
+
+
+def choose_weights(
+    members: Sequence[Classifier], dataset: Dataset | None, report: Report
+) -> tuple[float, ...]:
+    """Fits the weights of an ensemble on what all its models have held out, if anything.
+
+    Args:
+      members: the models.
+      dataset: what they were trained on; None if it is not at hand.
+      report: receives a line that says what the weights are, and why.
+
+    Returns:
+      The weights, to four digits, so that `--weights` can repeat them.
+    """
+    from imdb_jax.ensemble import equal_weights, fit_weights
+
+    (validation, *others) = {member.config.validation for member in members}
+    if dataset is None or others or not validation:
+        report(
+            "all runs have the same weight; to fit weights, evaluate runs that were trained with "
+            "the same --validation, on their own data set"
+        )
+        return equal_weights(len(members))
+    held_out = read_split(dataset, members[0].config, "validation")
+    logits = [measure(member, held_out)[1] for member in members]
+    fitted = fit_weights(np.stack(logits, axis=1), held_out.labels)
+    weights = tuple(round(weight, 4) for weight in fitted.tolist())
+    report(
+        f"weights fitted on {len(held_out.labels):,} reviews held out of train: "
+        f"--weights {','.join(map(str, weights))}"
+    )
+    return weights
+
+
+def measure_ensemble(
+    members: Sequence[Classifier], weights: Sequence[float], reviews: Reviews
+) -> tuple[dict[str, Any], Float32[np.ndarray, " num_reviews"]]:
+    """Does for a weighted sum of log-odds what `measure` does for a model.
+
+    Returns:
+      The figures, whose loss is the cross-entropy whatever the models were trained by; and the
+      sums.
+    """
+    from imdb_jax import metrics
+
+    logits = np.zeros(len(reviews.labels), np.float32)
+    for member, weight in zip(members, weights, strict=True):
+        logits += np.float32(weight) * measure(member, reviews)[1]
+    positive = reviews.labels > 0
+    figures = {
+        "loss": float(np.logaddexp(0, np.where(positive, -logits, logits)).mean()),
+        "accuracy": float(((logits > 0) == positive).mean()),
+    }
+    return figures | metrics.summary(positive.astype(np.float32), logits), logits
 
 
 def most_confidently_wrong(

@@ -115,8 +115,8 @@ def load_data_for(
         form = configured_input_format(config)
         splits = make_splits(corpus, form, test_share, config.validation)
         if soft:
-            length = splits.train.padded(np.arange(1)).shape[1]
-            ids = form.ids(corpus.vocabulary.rank(soft.texts), length)
+            assert isinstance(splits.train.ids, np.ndarray)
+            ids = form.ids(corpus.vocabulary.rank(soft.texts), splits.train.ids.shape[1])
             train = splits.train.join(Examples(ids, soft.probabilities))
             splits = dataclasses.replace(splits, train=train)
     for part, examples in (("train", splits.train), ("test", splits.test)):

@@ -16,12 +16,10 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from functools import partial
 from typing import Any, NamedTuple
 
-import jax
 import numpy as np
-from jaxtyping import Array, Float32, Float64, Int, Integer, UInt
+from jaxtyping import Float64, Int, UInt
 from numpy.typing import NDArray
 
 from imdb_jax import ngram_tokens
@@ -30,11 +28,15 @@ from imdb_jax.classifier import (
     Classifier,
     NgramClassifier,
     Prediction,
+    Predictor,
     fill_batch,
 )
 from imdb_jax.encoding import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences, Text, tokenize
+from imdb_jax.ensemble import Ensemble
+from imdb_jax.errors import UserError
 from imdb_jax.experiment import configured_input_format
 from imdb_jax.models.ngram import contributions
+from imdb_jax.training import logit_step
 
 # A text is read in as many variants as it has words, this many at a time less one.
 _BATCH_SIZE = BATCH_SIZES[-2]
@@ -67,10 +69,39 @@ class Explanation(NamedTuple):
     words: list[Word]
 
 
-def explain(classifier: Classifier, text: Text) -> Explanation:
-    """Predicts a text, and weighs its words."""
-    if isinstance(classifier, NgramClassifier):
-        return _explain_by_ngrams(classifier, text)
+def explain(predictor: Predictor, text: Text) -> Explanation:
+    """Predicts a text, and weighs its words.
+
+    Raises:
+      UserError: the models of an ensemble divide the text into different words.
+    """
+    if isinstance(predictor, Ensemble):
+        return _explain_by_members(predictor, text)
+    if isinstance(predictor, NgramClassifier):
+        return _explain_by_ngrams(predictor, text)
+    assert isinstance(predictor, Classifier)
+    return _explain_by_words(predictor, text)
+
+
+def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
+    """The same of a sum of log-odds: what a word adds to each of its terms."""
+    if not ensemble.same_words:
+        raise UserError("an ngram run divides texts into other words; explain it apart from others")
+    (prediction,) = ensemble.stream([text])
+    explained = [explain(member, text).words for member in ensemble.members]
+    words = [
+        Word(
+            occurrences[0].word,
+            sum(w * word.weight for w, word in zip(ensemble.weights, occurrences, strict=True)),
+            any(word.read for word in occurrences),
+        )
+        for occurrences in zip(*explained, strict=True)
+    ]
+    return Explanation(prediction, words)
+
+
+def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
+    """The same of a model of words, read in order or as a bag."""
     (prediction,) = classifier.stream([text])
     ranks = classifier.vocabulary.rank_or_zero([text]).values
     ids = classifier.pad(Sequences(ranks[ranks > 0], np.array([0, (ranks > 0).sum()])))[0]
@@ -147,11 +178,3 @@ def _falls(
         logits = np.asarray(logit_step(classifier.model.apply, classifier.params, filled))
         falls.append(logits[0].astype(np.float64) - logits[1 : len(variants) + 1])
     return np.concatenate(falls)
-
-
-@partial(jax.jit, static_argnames="apply_fn")
-def logit_step(
-    apply_fn: Callable[..., Any], params: Any, ids: Integer[Array, "batch length"]
-) -> Float32[Array, " batch"]:
-    """Gives the log-odds of 'positive' for each review."""
-    return apply_fn({"params": params}, ids)

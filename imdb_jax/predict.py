@@ -23,8 +23,9 @@ from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from imdb_jax.classifier import Classifier, Prediction
+    from imdb_jax.classifier import Prediction, Predictor
     from imdb_jax.explanation import Explanation
+    from imdb_jax.progress import Report
 
 # Lines of output after which it is passed on, however slowly it comes.
 _FLUSH_EVERY = 512
@@ -34,8 +35,8 @@ _FLUSH_EVERY = 512
 class Options:
     """What to predict, with what, and how to show it."""
 
-    run: tyro.conf.Positional[Path]
-    """Run directory, such as runs/cnn."""
+    run: tyro.conf.Positional[str]
+    """Run directory, such as runs/cnn; or several joined by commas, whose log-odds are averaged."""
 
     texts: tyro.conf.Positional[tuple[str, ...]] = ()
     """Texts; write -- before one that begins with a dash."""
@@ -47,6 +48,10 @@ class Options:
     column: Annotated[str, tyro.conf.arg(aliases=("--text-column",))] = ""
     """Column of the file that holds the texts; by default 'text', else 'review', 'sentence' or
     'content', whichever there is."""
+
+    weights: str = ""
+    """By what to multiply the log-odds of each of several runs, joined by commas, such as 0.5,0.3;
+    by default all count the same. imdb_jax.evaluate finds weights."""
 
     format: Literal["table", "jsonl", "csv"] = "table"
     """Columns for people, or a JSON object or CSV row per text, in the order of the texts."""
@@ -78,23 +83,25 @@ def predict(arguments: Sequence[str]) -> None:
     """Parses the arguments, and prints a prediction for each text."""
     options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
-    from imdb_jax.classifier import load
+    from imdb_jax import reporting
+    from imdb_jax.ensemble import load_predictor
 
+    report: Report = (lambda text: None) if options.quiet else reporting.note
     interactive = not options.texts and not options.file and _stdin().isatty()
     texts = _texts(options)
-    classifier = load(options.run)
+    predictor = load_predictor(options.run, options.weights, report)
     if interactive and not options.quiet:
         print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     if isinstance(sys.stdout, io.TextIOWrapper):
         # A terminal that cannot show a character shows its number.
         sys.stdout.reconfigure(errors="backslashreplace")
     if options.explain or options.html:
-        lines = _explained(classifier, texts, options)
+        lines = _explained(predictor, texts, options)
     elif interactive:
         # Each line gets its answer before the next one is read.
-        lines = (line for text in texts for line in _predicted(classifier, [text], options))
+        lines = (line for text in texts for line in _predicted(predictor, [text], options))
     else:
-        lines = _predicted(classifier, texts, options)
+        lines = _predicted(predictor, texts, options)
     if options.format == "csv":
         print("probability,label,unknown_share")
     for number, line in enumerate(lines, start=1):
@@ -160,15 +167,15 @@ def _stdin() -> Any:
     return sys.stdin
 
 
-def _predicted(classifier: Classifier, texts: Iterable[Text], options: Options) -> Iterator[str]:
+def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
     if options.format == "jsonl":
-        return map(to_jsonl, classifier.stream(texts))
+        return map(to_jsonl, predictor.stream(texts))
     if options.format == "csv":
-        return map(to_csv, classifier.stream(texts))
-    return _rows(classifier, texts)
+        return map(to_csv, predictor.stream(texts))
+    return _rows(predictor, texts)
 
 
-def _rows(classifier: Classifier, texts: Iterable[Text]) -> Iterator[str]:
+def _rows(predictor: Predictor, texts: Iterable[Text]) -> Iterator[str]:
     from imdb_jax.views import prediction_line, printable
 
     # What fits beside the figures; the texts are kept only until their predictions come.
@@ -176,11 +183,11 @@ def _rows(classifier: Classifier, texts: Iterable[Text]) -> Iterator[str]:
         20, shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown  ") - 1
     )
     shown, read = tee(texts)
-    for text, prediction in zip(shown, classifier.stream(read), strict=False):
+    for text, prediction in zip(shown, predictor.stream(read), strict=False):
         yield f"{prediction_line(prediction)}  {printable(text, width)}"
 
 
-def _explained(classifier: Classifier, texts: Iterable[Text], options: Options) -> Iterator[str]:
+def _explained(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
     from imdb_jax import views
     from imdb_jax.explanation import explain
     from imdb_jax.files import write_atomically
@@ -190,7 +197,7 @@ def _explained(classifier: Classifier, texts: Iterable[Text], options: Options) 
     if options.format == "jsonl":
         show = explained_to_jsonl
     for text in texts:
-        explanation = explain(classifier, text)
+        explanation = explain(predictor, text)
         if options.html:
             kept.append(explanation)
         yield show(explanation)

@@ -28,8 +28,12 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--arch", nargs="?")
     first.add_argument("--config", nargs="?", type=Path)
+    first.add_argument("--unlabelled", nargs="?")
     named, _ = first.parse_known_args(arguments)
-    recipe = load_config(named.config) if named.config else load_recipe(named.arch or "cnn")
+    if named.config:
+        recipe = load_config(named.config)
+    else:
+        recipe = load_recipe(named.arch or "cnn", unlabelled=bool(named.unlabelled))
     if named.config and named.arch not in (None, recipe.arch):
         raise UserError(
             f"--arch {named.arch} contradicts {named.config}, whose arch is {recipe.arch}"

@@ -225,6 +225,14 @@ def predict_step(
     return nn.sigmoid(apply_fn({"params": params}, ids))
 
 
+@partial(jax.jit, static_argnames="apply_fn")
+def logit_step(
+    apply_fn: Callable[..., Any], params: Any, ids: Integer[Array, "batch length"]
+) -> Float[Array, " batch"]:
+    """Gives the log-odds of 'positive' for each review."""
+    return apply_fn({"params": params}, ids)
+
+
 class Metrics(NamedTuple):
     """Means over reviews.
 

@@ -121,6 +121,9 @@ def _with_shares(words: Sequence[Word]) -> Iterable[tuple[Word, float]]:
 def evaluation_lines(result: dict[str, Any]) -> list[str]:
     """A table of what an evaluation found."""
     lines = [f"{result['dataset']}, {result['split']}: {result['num_reviews']} reviews"]
+    if "runs" in result:
+        weighted = zip(result["weights"], result["runs"], strict=True)
+        lines += [f"  {weight:.4f} of the log-odds of {run}" for weight, run in weighted]
     for name in ("loss", "accuracy", "precision", "recall", "f1", "roc_auc", "ece"):
         value = result[name]
         lines.append(f"  {name:10} {'undefined' if value is None else format(value, '.4f')}")
