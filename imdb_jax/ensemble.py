@@ -16,7 +16,8 @@ import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, Float64, Num
 
-from imdb_jax.classifier import Classifier, Enqueued, NgramClassifier, Predictor, fill_batch, load
+from imdb_jax import classifier
+from imdb_jax.classifier import Classifier, Enqueued, NgramClassifier, Predictor, fill_batch
 from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError
 from imdb_jax.metrics import sigmoid
@@ -72,7 +73,7 @@ def run_paths(runs: str) -> list[Path]:
 
 def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
     """Loads runs. Raises `UserError` if they were not trained and tested on the same reviews."""
-    members = tuple(map(load, paths))
+    members = tuple(map(classifier.load, paths))
     for path, member in zip(paths, members, strict=True):
         for name in _SAME_REVIEWS:
             one, other = getattr(members[0].config, name), getattr(member.config, name)

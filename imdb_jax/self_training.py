@@ -62,17 +62,17 @@ def run(config: Config) -> dict[str, Any]:
     texts = unlabelled_texts(config.unlabelled, config.unlabelled_column, dataset, say)
     kept = workdir / run_directory.SOFT_LABELS
     if earlier and kept.exists():
-        soft = SoftLabels.load(kept, texts)
-    else:
-        directory = config.teacher or workdir / run_directory.TEACHER
-        if not config.teacher:
-            say(f"first the teacher, from the labelled reviews alone, in {directory}")
-            changes = {"unlabelled": "", "unlabelled_column": "", "workdir": directory}
-            experiment.run(dataclasses.replace(config, **changes), of="teacher's ")
-            say("now the student")
-        teacher = load(directory)
-        refuse_teacher_of_other_splits(teacher.config, config, dataset)
-        soft = SoftLabels(texts, teacher.predict(texts), teacher_fingerprint(directory, teacher))
+        return experiment.run(config, SoftLabels.load(kept, texts))
+    teacher = config.teacher
+    if teacher is None:
+        teacher = workdir / run_directory.TEACHER
+        say(f"first the teacher, from the labelled reviews alone, in {teacher}")
+        alone = dataclasses.replace(config, unlabelled="", unlabelled_column="", workdir=teacher)
+        experiment.run(alone, of="teacher's ")
+        say("now the student")
+    model = load(teacher)
+    refuse_teacher_of_other_splits(model.config, config, dataset)
+    soft = SoftLabels(texts, model.predict(texts), teacher_fingerprint(teacher, model))
     return experiment.run(config, soft)
 
 

@@ -298,3 +298,10 @@ def test_nothing_waits_for_jax_that_does_not_need_it(statement):
     imported = set(done.stdout.rpartition("imported:")[2].split())
     assert "imdb_jax" in imported
     assert not imported & {"jax", "flax", "tensorflow_datasets", "matplotlib", "orbax"}
+
+
+def test_the_recipe_for_unlabelled_texts():
+    """It is the recipe of its architecture, but for what it says itself."""
+    plain, other = load_recipe("ngram"), load_recipe("ngram", unlabelled=True)
+    assert {"epochs", "model.min_df"} == set(differences(plain, other))
+    assert load_recipe("cnn", unlabelled=True) == load_recipe("cnn")
