@@ -6,7 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import numpy as np
 import tyro
@@ -29,7 +29,7 @@ _FIGURES = (".png", ".svg", ".pdf")
 class Options(DataOptions):
     """What to measure, on which reviews, and how to show it."""
 
-    run: tyro.conf.Positional[str] = ""
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
     """Run directory, such as runs/cnn; or several joined by commas, whose log-odds are averaged."""
 
     weights: str = ""

@@ -35,7 +35,7 @@ _FLUSH_EVERY = 512
 class Options:
     """What to predict, with what, and how to show it."""
 
-    run: tyro.conf.Positional[str]
+    run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, such as runs/cnn; or several joined by commas, whose log-odds are averaged."""
 
     texts: tyro.conf.Positional[tuple[str, ...]] = ()

@@ -15,6 +15,7 @@ from imdb_jax.errors import UserError
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import benchmark
+import benchmark_accuracy
 import benchmark_growth
 import benchmark_parts
 import benchmark_training
@@ -307,3 +308,31 @@ def test_the_clock_stops_at_the_awaited_line():
 def test_a_measurement_that_fails_says_why():
     with pytest.raises(UserError, match="failed: ValueError: no good"):
         python(["-c", "raise ValueError('no good')"], child_environment("cpu"))
+
+
+# Accuracy
+
+
+def test_the_accuracy_is_the_students():
+    printed = (
+        "teacher's test accuracy 0.9\ntest accuracy 0.9268 (synthetic corpus)\npeak memory 7 MB\n"
+    )
+    assert benchmark_accuracy.figures(printed, 1.5) == {"accuracy": 0.9268, "seconds": 1.5}
+    with pytest.raises(UserError, match="no test accuracy"):
+        benchmark_accuracy.figures("teacher's test accuracy 0.9\n", 1.5)
+
+
+def test_accuracies_are_shown_with_their_spread():
+    runs = [{"accuracy": 0.91, "seconds": 2.0, "peak_mb": 900.0}]
+    runs += [{"accuracy": 0.93, "seconds": 4.0, "peak_mb": 1200.0}]
+    shown = benchmark_accuracy.table("", {"ngram": runs, "tfidf": runs[:1]})
+    cells = [list(column.cells) for column in shown.columns]
+    assert cells[1] == ["0.9200 ± 0.0141", "0.9100"]
+    assert cells[2] == ["3.0 (2.0..4.0)", "2.0 (2.0..2.0)"]
+    assert cells[3] == ["1,200", "900"]
+
+
+def test_scikit_learn_is_needed(monkeypatch):
+    monkeypatch.setattr(benchmark_accuracy.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="scikit-learn is not installed"):
+        benchmark_accuracy.benchmark([])

@@ -186,7 +186,7 @@ def test_model_without_finite_output(train):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "PATH"),
+        ("", "RUN"),
         ("absent", "not a run directory"),
         ("RUN --splt test", "--split"),
         ("RUN --split dev", "dev"),

@@ -172,7 +172,7 @@ def mistake(capsys, monkeypatch, *arguments):
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
-        ("", "PATH"),
+        ("", "RUN"),
         ("run --formt csv", "--format"),
         ("run --format xml", "xml"),
         ("run good --file reviews.csv", "exclude each other"),
