@@ -64,11 +64,14 @@ class Examples:
 
     def join(self, others: Examples) -> Examples:
         """These examples and then the others, which are padded alike."""
-        labels = np.concatenate([self.labels, others.labels])
+        ids: Any
         if isinstance(self.ids, Sequences):
             assert isinstance(others.ids, Sequences)
-            return Examples(Sequences.join(self.ids, others.ids), labels)
-        return Examples(np.concatenate([self.ids, others.ids]), labels)
+            ids = Sequences.join(self.ids, others.ids)
+        else:
+            ids = np.concatenate([self.ids, others.ids])
+        labels = np.concatenate([self.labels, others.labels])
+        return Examples(ids, labels, self.sets)
 
 
 @dataclass(frozen=True)

@@ -108,7 +108,7 @@ def fasttext(texts: list[str], labels: Predicted, tests: list[str]) -> Predicted
     return np.array([best[0][1] == "__label__1" for best in found])
 
 
-TFIDF_C, NBSVM_C = 10.0, 1.0
+TFIDF_C, NBSVM_C = 10.0, 0.1
 FASTTEXT: dict[str, Any] = {"lr": 0.5, "epoch": 5}
 MODELS: dict[str, Callable[[list[str], Predicted, list[str]], Predicted]] = {
     "tfidf": tfidf,

@@ -14,6 +14,7 @@ from imdb_jax.config import load_config, load_recipe
 from imdb_jax.datasets import Reviews, synthetic_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
+from imdb_jax.pipeline import Examples
 from imdb_jax.self_training import run
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
 from imdb_jax.trainer import Trainer
@@ -127,6 +128,15 @@ def test_a_model_of_words_learns_from_both(workdir, dataset):
         np.testing.assert_array_equal(one.labels, other.labels)
 
 
+def test_joined_sets_remain_sets():
+    words = np.array([[3, 4], [5, 0]], np.uint8)
+    sets = Examples(words, np.array([0, 1], np.float32), sets=True)
+    both = sets.join(Examples(words[:1], np.array([0.25], np.float32)))
+    assert both.sets
+    assert both.labels.tolist() == [0, 1, 0.25]
+    np.testing.assert_array_equal(both.ids, words[[0, 1, 0]])
+
+
 def test_ngrams_are_counted_in_both_and_weighed_by_labels_alone(tmp_path, dataset):
     run(ngram(tmp_path / "run", unlabelled="unsupervised"))
     model = load(tmp_path / "run")
@@ -163,7 +173,7 @@ def interrupted_at(epoch, config):
             run(config)
 
 
-@pytest.mark.parametrize("epoch", [2, 4, 5])  # of the teacher, and the first two of the student
+@pytest.mark.parametrize("epoch", [2, 5])  # of the teacher, and of the student
 def test_continues_where_it_was_interrupted(tmp_path, workdir, epoch):
     interrupted_at(epoch, self_trained(tmp_path / "run"))
     run(self_trained(tmp_path / "run", resume=True))
