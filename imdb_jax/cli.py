@@ -42,6 +42,21 @@ def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> 
         raise UserError(f"{_one_line(complaint.getvalue())}; see --help") from None
 
 
+def join_runs(arguments: Sequence[str]) -> list[str]:
+    """Joins run directories that follow one another by commas, as if they were one argument."""
+    joined: list[str] = []
+    for argument in arguments:
+        if _is_run(argument) and joined and _is_run(joined[-1].rpartition(",")[2]):
+            joined[-1] += f",{argument}"
+        else:
+            joined.append(argument)
+    return joined
+
+
+def _is_run(argument: str) -> bool:
+    return os.path.isfile(os.path.join(argument, "config.toml"))
+
+
 def _one_line(box: str) -> str:
     """The message within the box that tyro draws around it, and the option that it suggests.
 

@@ -20,6 +20,8 @@ import tyro
 from imdb_jax.errors import UserError
 from imdb_jax.suggestions import unknown_name
 
+UNSUPERVISED = "unsupervised"  # the split of reviews without labels
+
 
 @dataclass(frozen=True)
 class DataOptions:
@@ -111,8 +113,8 @@ class Config(DataOptions):
 
     unlabelled: str = ""
     """Self-training: learn from texts without labels as well, to which a teacher gives
-    probabilities. 'unsupervised' are those of the data set, 50,000 in IMDb's; else a file of your
-    own, .txt with one text a line, .csv, .tsv, .jsonl, .ndjson or .parquet."""
+    probabilities. 'unsupervised', or no value, are those of the data set, 50,000 in IMDb's; else a
+    file of your own, .txt with one text a line, .csv, .tsv, .jsonl, .ndjson or .parquet."""
 
     unlabelled_column: str = ""
     """Column of that file that holds the texts; by default 'text', else 'review', 'sentence' or

@@ -15,6 +15,7 @@ import numpy as np
 from jaxtyping import Bool, Int8
 
 from imdb_jax import labelled, preparation, prepared_reviews, synthetic, tables, tfds_sets
+from imdb_jax.config import UNSUPERVISED
 from imdb_jax.download import DownloadUnreachable
 from imdb_jax.encoding import Text, Ties
 from imdb_jax.errors import UserError
@@ -29,7 +30,6 @@ if TYPE_CHECKING:
     Options = TypeVar("Options", bound=DataOptions)
 
 BUILT_IN = ("auto", "imdb_reviews", "synthetic")
-UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 _TEST_SHARE = 0.2  # held out of data that has no test split and no share of its own choice
 
 

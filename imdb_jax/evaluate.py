@@ -30,7 +30,7 @@ class Options(DataOptions):
     """What to measure, on which reviews, and how to show it."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")] = ""
-    """Run directory, such as runs/cnn; or several joined by commas, whose log-odds are averaged."""
+    """Run directory, such as runs/cnn; or several, whose log-odds are averaged."""
 
     weights: str = ""
     """By what to multiply the log-odds of each of several runs, joined by commas. By default they
@@ -62,7 +62,7 @@ class Options(DataOptions):
 def parse_arguments(arguments: Sequence[str]) -> Options:
     """Reads the options. Raises `UserError` for a bad one."""
     default = Options(run=tyro.MISSING)
-    options = cli.parse("imdb_jax.evaluate", default, __doc__ or "", arguments)
+    options = cli.parse("imdb_jax.evaluate", default, __doc__ or "", cli.join_runs(arguments))
     if options.wrong < 0:
         raise UserError(f"wrong must be at least 0, not {options.wrong}")
     if options.plot and options.plot.suffix not in _FIGURES:

@@ -36,7 +36,7 @@ class Options:
     """What to predict, with what, and how to show it."""
 
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
-    """Run directory, such as runs/cnn; or several joined by commas, whose log-odds are averaged."""
+    """Run directory, such as runs/cnn; or several, whose log-odds are averaged."""
 
     texts: tyro.conf.Positional[tuple[str, ...]] = ()
     """Texts; write -- before one that begins with a dash."""
@@ -69,7 +69,7 @@ class Options:
 def parse_arguments(arguments: Sequence[str]) -> Options:
     """Reads the options. Raises `UserError` if they contradict one another."""
     default = Options(run=tyro.MISSING)
-    options = cli.parse("imdb_jax.predict", default, __doc__ or "", arguments)
+    options = cli.parse("imdb_jax.predict", default, __doc__ or "", cli.join_runs(arguments))
     if options.texts and options.file:
         raise UserError("texts and --file exclude each other")
     if options.column and not options.file:

@@ -18,8 +18,8 @@ import numpy as np
 
 from imdb_jax import experiment, reporting, run_directory
 from imdb_jax.classifier import Classifier, load
-from imdb_jax.config import Config, dump_config
-from imdb_jax.datasets import UNSUPERVISED, Dataset, Layout, absolute_paths, find_dataset
+from imdb_jax.config import UNSUPERVISED, Config, dump_config
+from imdb_jax.datasets import Dataset, Layout, absolute_paths, find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts

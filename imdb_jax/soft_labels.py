@@ -14,7 +14,8 @@ import numpy as np
 from jaxtyping import Float32
 
 from imdb_jax import tables
-from imdb_jax.datasets import UNSUPERVISED, Dataset, Reviews
+from imdb_jax.config import UNSUPERVISED
+from imdb_jax.datasets import Dataset, Reviews
 from imdb_jax.encoding import Text, utf8
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically

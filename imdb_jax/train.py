@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import argparse
 import dataclasses
+import itertools
 import signal
 import sys
 from collections.abc import Sequence
@@ -11,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from imdb_jax import cli
-from imdb_jax.config import Config, load_config, load_recipe
+from imdb_jax.config import UNSUPERVISED, Config, load_config, load_recipe
 from imdb_jax.errors import UserError
 
 
@@ -25,6 +26,7 @@ class Options(Config):
 
 def parse_arguments(arguments: Sequence[str]) -> Options:
     """Reads the recipe that the arguments name, then the options that override it."""
+    arguments = _complete(arguments)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--arch", nargs="?")
     first.add_argument("--config", nargs="?", type=Path)
@@ -41,6 +43,16 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     options = cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
     # The recipe's name need not be that of its architecture.
     return dataclasses.replace(options, arch=recipe.arch)
+
+
+def _complete(arguments: Sequence[str]) -> list[str]:
+    """Has `--unlabelled` without a value mean the reviews of the data set that have no labels."""
+    complete: list[str] = []
+    for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
+        complete.append(argument)
+        if argument == "--unlabelled" and following.startswith("--"):
+            complete.append(UNSUPERVISED)
+    return complete
 
 
 def train(arguments: Sequence[str]) -> None:

@@ -160,6 +160,14 @@ def test_a_text_follows_the_runs(runs, capsys):
     assert float(row.split(",")[0]) == pytest.approx(float(both.predict("a wonderful film")[0]))
 
 
+def test_runs_may_stand_side_by_side(runs):
+    a, b, c = (str(runs / name) for name in "abc")
+    assert cli.join_runs([a, b, c, "a text"]) == [f"{a},{b},{c}", "a text"]
+    assert cli.join_runs([f"{a},{b}", c, "--quiet"]) == [f"{a},{b},{c}", "--quiet"]
+    assert cli.join_runs([a, "a text", b]) == [a, "a text", b]
+    assert evaluate.parse_arguments([a, b]).run == f"{a},{b}"
+
+
 def test_a_comma_may_be_part_of_a_name(tmp_path):
     (tmp_path / "a,b").mkdir()
     assert run_paths(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
