@@ -23,7 +23,15 @@ import numpy as np
 from jaxtyping import Int8, Int64
 from numpy.typing import NDArray
 
-from imdb_jax import encoding, key_table, ngram_tokens, ngrams, python2_dict, word_table
+from imdb_jax import (
+    encoding,
+    key_table,
+    ngram_tokens,
+    ngrams,
+    python2_dict,
+    word_counts,
+    word_table,
+)
 from imdb_jax.caches import cache_directory
 from imdb_jax.datasets import Dataset, find_dataset
 from imdb_jax.encoding import (
@@ -44,9 +52,9 @@ from imdb_jax.progress import Report
 _SPLITS = ("train", "test")
 _ARRAYS = ("ranks", "offsets", "labels")
 # The source that determines an entry: when it changes, so does the entry's name.
-_CODE = (__file__, encoding.__file__, word_table.__file__, python2_dict.__file__)
-_NGRAM_MODULES = (ngrams.__file__, ngram_tokens.__file__, key_table.__file__)
-_NGRAM_CODE = (__file__, encoding.__file__, word_table.__file__, *_NGRAM_MODULES)
+_WORDS = (__file__, encoding.__file__, word_counts.__file__, word_table.__file__)
+_CODE = (*_WORDS, python2_dict.__file__)
+_NGRAM_CODE = (*_WORDS, ngrams.__file__, ngram_tokens.__file__, key_table.__file__)
 
 V = TypeVar("V", Vocabulary, NgramVocabulary)
 

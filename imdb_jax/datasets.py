@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Bool, Int8
@@ -38,12 +39,46 @@ class Reviews:
     """Texts with their labels.
 
     Attributes:
-      texts: one text per review.
+      texts: one text per review; those of a large source are read when they are iterated over.
       labels: 1 for positive, 0 for negative, int8 `[num_reviews]`.
     """
 
     texts: Sequence[Text]
     labels: Int8[np.ndarray, " num_reviews"]
+
+    def __getitem__(self, rows: slice) -> Reviews:
+        """The reviews of these rows; no others are kept in memory."""
+        return Reviews(self.texts[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class StreamedTexts(Sequence[Text]):
+    """Texts that are read from their source each time that they are iterated over.
+
+    Attributes:
+      read: reads the texts of the source in order.
+      rows: the ones that are meant, by their numbers there.
+    """
+
+    read: Callable[[], Iterator[Text]]
+    rows: range
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Text]:
+        return itertools.islice(self.read(), self.rows.start, self.rows.stop, self.rows.step)
+
+    @overload
+    def __getitem__(self, index: int) -> Text: ...
+    @overload
+    def __getitem__(self, index: slice) -> StreamedTexts: ...
+    def __getitem__(self, index: int | slice) -> Text | StreamedTexts:
+        """One text, found by reading all before it; or some, not read yet, in the same order."""
+        if isinstance(index, slice):
+            return StreamedTexts(self.read, self.rows[index])
+        row = self.rows[index]
+        return next(itertools.islice(self.read(), row, None))
 
 
 @dataclass(frozen=True)
@@ -54,7 +89,7 @@ class Dataset:
       name: what results call it.
       fingerprint: changes whenever the texts, their labels or their order do.
       ties: how the vocabulary orders words that occur equally often.
-      read: reads a split.
+      read: reads a split; of a large one the labels only, until its texts are iterated over.
       held_out: the test reviews are a share of what is one split at its source, held out before
         any word is counted.
       fixed_split: the splits are not to be merged, as the test reviews were held out already, or
@@ -336,12 +371,14 @@ class _Part:
         return hashlib.sha256(b"".join(parts)).digest()
 
     def read(self) -> Reviews:
-        texts, labels = [], []
-        for (text, label), keep in zip(self.source.examples(), self.chosen, strict=True):
+        labels = np.array([label == self.positive for label in self.summary.labels], np.int8)
+        labels = labels[self.chosen]
+        return Reviews(StreamedTexts(self._texts, range(len(labels))), labels)
+
+    def _texts(self) -> Iterator[Text]:
+        for (text, _), keep in zip(self.source.examples(), self.chosen, strict=True):
             if keep:
-                texts.append(text)
-                labels.append(label == self.positive)
-        return Reviews(texts, np.array(labels, np.int8))
+                yield text
 
 
 def _summarize(source: Source, report: Report) -> Summary:

@@ -14,12 +14,11 @@ from __future__ import annotations
 import os
 import re
 import string
-from array import array
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, ClassVar, Literal, TypeVar, cast, get_args, overload
+from typing import Any, ClassVar, Literal, cast, get_args, overload
 
 import numpy as np
 from jaxtyping import Int, Num, UInt8
@@ -28,6 +27,7 @@ from numpy.typing import DTypeLike, NDArray
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 from imdb_jax.python2_dict import python2_dict_order
+from imdb_jax.word_counts import KnownWords, WordCounts, blocks_of
 from imdb_jax.word_table import WordTable
 
 Text = str | bytes
@@ -134,17 +134,6 @@ class Sequences:
         return Sequences(self.values[keep], kept_before[self.offsets])
 
 
-Word = TypeVar("Word", str, bytes)
-
-
-class FirstOccurrence(dict[Word, int]):
-    """Numbers words in the order in which they are first looked up."""
-
-    def __missing__(self, word: Word) -> int:
-        self[word] = number = len(self)
-        return number
-
-
 class Vocabulary:
     """Words by rank, the most frequent first; encodes texts to ids and decodes ids to text.
 
@@ -181,19 +170,35 @@ class Vocabulary:
         Returns:
           The vocabulary, and the ranks of each text's words (int32, from 1).
         """
-        number_of = FirstOccurrence[str]()
-        numbers = _number_words(texts, number_of)
-        counts = np.bincount(numbers.values, minlength=len(number_of))
-        words = list(number_of)
+        counts, known = WordCounts(), KnownWords()
+        numbers, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
+        for block in blocks_of(normalized(texts)):
+            numbered = known.number(block)
+            numbers.append(counts.add(numbered))
+            lengths.append(numbered.lengths)
+            known.keep_up_with(counts)
+        vocabulary, rank_of_number = cls.from_counts(counts, ties)
+        ranks = rank_of_number[np.concatenate(numbers)]
+        return vocabulary, Sequences.from_lengths(ranks, np.concatenate(lengths))
+
+    @classmethod
+    def from_counts(
+        cls, counts: WordCounts, ties: Ties = "alphabetical"
+    ) -> tuple[Vocabulary, Int[np.ndarray, " num_words"]]:
+        """Ranks counted words.
+
+        Returns:
+          The vocabulary; and the rank (int32, from 1) of each word, by its number in `counts`.
+        """
+        words = counts.words
         if ties == "keras":
-            tied = python2_dict_order([word.encode() for word in words])
-        else:
+            tied = python2_dict_order(words)
+        else:  # UTF-8 sorts as the characters do
             tied = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
-        by_rank = tied[np.argsort(-counts[tied], kind="stable")]
+        by_rank = tied[np.argsort(-counts.counts[tied], kind="stable")]
         rank_of_number = np.empty(len(words), np.int32)
         rank_of_number[by_rank] = np.arange(1, len(words) + 1)
-        vocabulary = cls((words[i] for i in by_rank), ties)
-        return vocabulary, Sequences(rank_of_number[numbers.values], numbers.offsets)
+        return cls((words[i].decode() for i in by_rank.tolist()), ties), rank_of_number
 
     def __len__(self) -> int:
         return len(self.words)
@@ -218,8 +223,8 @@ class Vocabulary:
     def rank_or_zero(self, texts: Iterable[Text]) -> Sequences:
         """Ranks (int32, from 1) of each text's words, with 0 for words never seen in training."""
         ranks, lengths = [np.zeros(0, np.int32)], [np.zeros(0, np.int64)]
-        for block in _blocks(map(_normalize, _several(texts))):
-            block_ranks, block_lengths = self._table.look_up(block)
+        for block in blocks_of(normalized(texts)):
+            block_ranks, block_lengths, _ = self._table.look_up(block)
             ranks.append(block_ranks)
             lengths.append(block_lengths)
         return Sequences.from_lengths(np.concatenate(ranks), np.concatenate(lengths))
@@ -290,32 +295,15 @@ class Vocabulary:
 _HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, ties {}"
 
 
-def _several(texts: Iterable[Text]) -> Iterable[Text]:
+def normalized(texts: Iterable[Text]) -> Iterator[bytes]:
+    """Texts in which nothing but spaces separates words, in UTF-8, one at a time.
+
+    Raises:
+      TypeError: a single text, or among the texts something that is none.
+    """
     if isinstance(texts, str | bytes):
         raise TypeError("expected several texts, such as a list of them, not a single one")
-    return texts
-
-
-def _number_words(texts: Iterable[Text], number_of: Mapping[str, int]) -> Sequences:
-    """Replaces every word of every text by its number, as int32."""
-    numbers, lengths = array("i"), array("q")
-    for text in _several(texts):
-        words = tokenize(text)
-        numbers.extend(map(number_of.__getitem__, words))
-        lengths.append(len(words))
-    return Sequences.from_lengths(np.array(numbers, np.int32), np.array(lengths, np.int64))
-
-
-def _blocks(texts: Iterable[bytes]) -> Iterator[list[bytes]]:
-    """Gathers texts, so many at a time that what is computed of them fits the processor's cache."""
-    block, size = [], 0
-    for text in texts:
-        block.append(text)
-        size += len(text)
-        if size > 1 << 18:
-            yield block
-            block, size = [], 0
-    yield block
+    return map(_normalize, texts)
 
 
 def ranks_to_ids(

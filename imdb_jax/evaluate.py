@@ -146,7 +146,8 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     if own is None and split == "validation":
         raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
     if own is None and split != "all":
-        return dataset.read(split)
+        reviews = dataset.read(split)
+        return Reviews([*reviews.texts], reviews.labels)
     train, test = dataset.read("train"), dataset.read("test")
     texts, labels = [*train.texts, *test.texts], np.concatenate([train.labels, test.labels])
     if own is not None and split != "all":

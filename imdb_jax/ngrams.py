@@ -28,11 +28,12 @@ import numpy as np
 from jaxtyping import Float, Float32, Int32, Int64
 from numpy.typing import NDArray
 
-from imdb_jax.encoding import PAD_ID, FirstOccurrence, Sequences, Text
+from imdb_jax.encoding import PAD_ID, Sequences, Text
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 from imdb_jax.key_table import KeyTable, distinct, frequent_keys
 from imdb_jax.ngram_tokens import TEXTS_AT_A_TIME, separated_blocks
+from imdb_jax.word_counts import FirstOccurrence
 from imdb_jax.word_table import WordTable
 
 
@@ -176,7 +177,8 @@ class NgramVocabulary:
         ]
 
     def _places(self, texts: list[bytes]) -> _Places:
-        places = _Places.of(Sequences.from_lengths(*self._word_table.look_up(texts)))
+        numbers, lengths, _ = self._word_table.look_up(texts)
+        places = _Places.of(Sequences.from_lengths(numbers, lengths))
         for table in self._key_tables:
             candidates, keys = places.extend(self._base)
             places.add(candidates, table.look_up(keys))

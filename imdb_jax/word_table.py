@@ -10,10 +10,12 @@ frequent, owns it; the others, and longer words, are in a dict after all.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
-from jaxtyping import Int, UInt64
+
+if TYPE_CHECKING:  # not otherwise: a process that numbers words starts in half the time
+    from jaxtyping import Int, UInt64
 
 _SPACE = ord(" ")
 _LONGEST = 16
@@ -54,12 +56,21 @@ def _find_words(text: bytes) -> _Words:
     return _Words(starts, lengths, head, tail)
 
 
+def _spell(text: bytes, words: _Words, which: Int[np.ndarray, " num_chosen"]) -> list[bytes]:
+    starts = words.starts[which]
+    spans = zip(starts.tolist(), (starts + words.lengths[which]).tolist(), strict=True)
+    return [text[start:end] for start, end in spans]
+
+
 class WordTable:
     """The numbers of words, from 1 in the order given."""
 
-    def __init__(self, words: Iterable[str]) -> None:
+    def __init__(self, words: Iterable[str | bytes]) -> None:
         """Takes distinct words, the most frequent first; those with a space will not be found."""
-        encoded = [word.encode("utf-8", "surrogatepass") for word in words]
+        encoded = [
+            word if isinstance(word, bytes) else word.encode("utf-8", "surrogatepass")
+            for word in words
+        ]
         numbers = np.array(
             [i for i, word in enumerate(encoded, start=1) if word and b" " not in word], np.int32
         )
@@ -78,15 +89,15 @@ class WordTable:
 
     def look_up(
         self, texts: Sequence[bytes]
-    ) -> tuple[Int[np.ndarray, " total"], Int[np.ndarray, " num_texts"]]:
+    ) -> tuple[Int[np.ndarray, " total"], Int[np.ndarray, " num_texts"], list[bytes]]:
         """Gives the number of every word.
 
         Args:
           texts: words in UTF-8, separated by spaces.
 
         Returns:
-          The numbers of all texts' words end to end, 0 for those not in the table, int32; and how
-          many words each text has, int64.
+          The numbers of all texts' words end to end, 0 for those not in the table, int32; how many
+          words each text has, int64; and the words that are not in the table, one by one.
         """
         joined = b" ".join(texts)
         words = _find_words(joined)
@@ -97,12 +108,12 @@ class WordTable:
         # Nobody shares a slot that is empty.
         elsewhere = np.flatnonzero(~owner & ((numbers > 0) | ~short))
         numbers[~owner] = 0
-        starts = words.starts[elsewhere]
-        spans = zip(starts.tolist(), (starts + words.lengths[elsewhere]).tolist(), strict=True)
-        numbers[elsewhere] = [self._others.get(joined[start:end], 0) for start, end in spans]
+        spelt = _spell(joined, words, elsewhere)
+        numbers[elsewhere] = [self._others.get(word, 0) for word in spelt]
+        unknown = _spell(joined, words, np.flatnonzero(numbers == 0))
         sizes = np.fromiter(map(len, texts), np.int64, len(texts))
         borders = np.concatenate([[0], np.cumsum(sizes + 1)])
-        return numbers, np.diff(np.searchsorted(words.starts, borders))
+        return numbers, np.diff(np.searchsorted(words.starts, borders)), unknown
 
     def _slots(self, words: _Words) -> Int[np.ndarray, " num_words"]:
         """Where in the table each word belongs: the upper bits of a product (Knuth)."""

@@ -221,6 +221,27 @@ def test_a_fifth_of_a_file_is_held_out(own):
     ]
 
 
+@pytest.mark.parametrize("rows", [slice(None), slice(7, 21), slice(30, None), slice(5, 5)], ids=str)
+def test_a_range_of_reviews_can_be_read_alone(own, rows):
+    """As every machine of several does."""
+    for split in SPLITS:
+        whole = find_dataset(str(own), report=list).read(split)
+        part = whole[rows]
+        assert [*part.texts] == [*whole.texts][rows] == [*part.texts]
+        assert len(part.texts) == len(part.labels)
+        assert part.labels.tolist() == whole.labels[rows].tolist()
+        assert [*part[1:3].texts] == [*part.texts][1:3]
+        assert [part.texts[row] for row in range(len(part.texts))] == [*part.texts]
+
+
+def test_the_texts_of_a_file_are_not_kept(own):
+    """Of a file that grows beyond memory they could not be."""
+    texts = find_dataset(str(own), report=list).read("train").texts
+    first, again = next(iter(texts)), next(iter(texts))
+    assert first == again
+    assert first is not again
+
+
 def test_no_word_of_held_out_reviews_is_counted(own):
     dataset = find_dataset(str(own), layout=Layout(test_share=0.5), report=lambda line: None)
     corpus = load_corpus(dataset)

@@ -15,8 +15,10 @@ lists_of_words = st.lists(letters, unique=True, max_size=40)
 
 
 def look_up(table, texts):
-    numbers, lengths = table.look_up([text.encode() for text in texts])
+    numbers, lengths, unknown = table.look_up([text.encode() for text in texts])
     assert numbers.dtype == np.int32
+    words = [word.encode() for text in texts for word in text.split(" ") if word]
+    assert unknown == [word for word, number in zip(words, numbers, strict=True) if not number]
     rows = np.split(numbers, np.cumsum(lengths)[:-1])
     return [row.tolist() for row in rows]
 
@@ -60,5 +62,5 @@ def test_words_that_no_text_has_are_not_found():
 
 
 def test_no_texts():
-    numbers, lengths = WordTable(["a"]).look_up([])
-    assert (len(numbers), len(lengths)) == (0, 0)
+    numbers, lengths, unknown = WordTable(["a"]).look_up([])
+    assert (len(numbers), len(lengths), len(unknown)) == (0, 0, 0)
