@@ -8,13 +8,13 @@ manifest has the size and SHA-256 of each file. It is safe to delete at any time
 from __future__ import annotations
 
 import contextlib
-import dataclasses
+import functools
 import hashlib
 import json
 import os
 import shutil
 import uuid
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Generic, TypeVar
@@ -28,6 +28,7 @@ from imdb_jax import (
     key_table,
     ngram_tokens,
     ngrams,
+    numbering,
     python2_dict,
     word_counts,
     word_table,
@@ -39,21 +40,24 @@ from imdb_jax.encoding import (
     START_ID,
     UNKNOWN_ID,
     Sequences,
-    Text,
     Vocabulary,
     limit_ids,
+    normalized,
     ranks_to_ids,
 )
 from imdb_jax.errors import UserError
-from imdb_jax.files import file_digest
+from imdb_jax.files import file_digest, save_blocks
 from imdb_jax.ngrams import NgramVocabulary
+from imdb_jax.numbering import Numbering
 from imdb_jax.progress import Report
+from imdb_jax.word_counts import WordCounts
 
 _SPLITS = ("train", "test")
 _ARRAYS = ("ranks", "offsets", "labels")
+_VALUES_AT_A_TIME = 1 << 20
 # The source that determines an entry: when it changes, so does the entry's name.
 _WORDS = (__file__, encoding.__file__, word_counts.__file__, word_table.__file__)
-_CODE = (*_WORDS, python2_dict.__file__)
+_CODE = (*_WORDS, numbering.__file__, python2_dict.__file__)
 _NGRAM_CODE = (*_WORDS, ngrams.__file__, ngram_tokens.__file__, key_table.__file__)
 
 V = TypeVar("V", Vocabulary, NgramVocabulary)
@@ -97,13 +101,26 @@ class Corpus(Generic[V]):
 
 
 def load_corpus(dataset: Dataset, report: Report = print) -> Corpus[Vocabulary]:
-    """Encodes a data set word by word, or takes it from the cache if it is there and undamaged."""
+    """Encodes a data set word by word, or takes it from the cache if it is there and undamaged.
 
-    def build(texts: Sequence[Text]) -> tuple[Vocabulary, Sequences]:
-        return Vocabulary.build_and_rank(texts, dataset.ties)
+    Texts are read as a stream, numbered on all cores and written to the cache as they come: in
+    memory are no more than the vocabulary, and the length and the label of each review.
+    """
+
+    def write(directory: Path) -> None:
+        _encode_into(directory, dataset)
+
+    def encode() -> Corpus[Vocabulary]:
+        train = dataset.read("train")
+        vocabulary, ranks = Vocabulary.build_and_rank(train.texts, dataset.ties)
+        train_reviews = EncodedReviews(ranks, train.labels)
+        del train  # the texts of one split at a time are enough in memory
+        test = dataset.read("test")
+        test_reviews = EncodedReviews(vocabulary.rank(test.texts), test.labels)
+        return Corpus(dataset.name, vocabulary, train_reviews, test_reviews)
 
     identity = _identity(dataset, _CODE) | {"ties": dataset.ties}
-    return _load(dataset, report, identity, Vocabulary, build, Vocabulary.rank)
+    return _load(dataset, report, identity, Vocabulary, write, encode)
 
 
 def load_ngrams(
@@ -112,17 +129,31 @@ def load_ngrams(
     """Encodes a data set as sets of n-grams, or takes it from the cache.
 
     Args:
-      dataset: the reviews.
+      dataset: the reviews; the n-grams of all of them must fit in memory.
       max_n: words of the longest n-grams.
       min_df: training reviews that an n-gram must occur in at least.
       report: receives a line where a cached encoding turns out to be damaged.
     """
 
-    def build(texts: Sequence[Text]) -> tuple[NgramVocabulary, Sequences]:
-        return NgramVocabulary.build_and_encode(texts, max_n, min_df)
+    @functools.cache
+    def encode() -> Corpus[NgramVocabulary]:
+        train = dataset.read("train")
+        vocabulary, ids = NgramVocabulary.build_and_encode(train.texts, max_n, min_df)
+        train_reviews = EncodedReviews(ids, train.labels)
+        del train  # the texts of one split at a time are enough in memory
+        test = dataset.read("test")
+        test_reviews = EncodedReviews(vocabulary.encode(test.texts), test.labels)
+        return Corpus(dataset.name, vocabulary, train_reviews, test_reviews)
+
+    def write(directory: Path) -> None:
+        corpus = encode()
+        corpus.vocabulary.save(directory / corpus.vocabulary.FILE)
+        for split in _SPLITS:
+            reviews: EncodedReviews = getattr(corpus, split)
+            _write_split(directory, split, reviews.labels, [reviews.ranks])
 
     identity = _identity(dataset, _NGRAM_CODE) | {"max_n": max_n, "min_df": min_df}
-    return _load(dataset, report, identity, NgramVocabulary, build, NgramVocabulary.encode)
+    return _load(dataset, report, identity, NgramVocabulary, write, encode)
 
 
 def _identity(dataset: Dataset, modules: Sequence[str]) -> dict[str, Any]:
@@ -138,8 +169,8 @@ def _load(
     report: Report,
     identity: dict[str, Any],
     kind: type[V],
-    build: Callable[[Sequence[Text]], tuple[V, Sequences]],
-    encode: Callable[[V, Sequence[Text]], Sequences],
+    write: Callable[[Path], None],
+    encode: Callable[[], Corpus[V]],
 ) -> Corpus[V]:
     """Encodes a data set, or takes it from the cache if it is there and undamaged.
 
@@ -148,25 +179,25 @@ def _load(
       report: receives a line where what is cached is damaged, or nothing can be cached.
       identity: all that the result depends on.
       kind: class of the vocabulary.
-      build: makes the vocabulary of the training texts, and encodes them.
-      encode: encodes the test texts.
+      write: encodes them into the files of an entry.
+      encode: does the same in memory, for where nothing can be cached.
     """
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     entry = cache_directory() / "encoded" / f"{dataset.name}-{key}"
     if os.path.exists(entry):  # unlike Path's, False for whatever cannot be looked at
         try:
-            return _read_entry(entry, identity, kind)
+            _verify_entry(entry, identity)
+            return _open_entry(entry, dataset.name, kind)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             report(f"The cached encoding {entry} is damaged ({error}); encoding again.")
             _remove(entry)
-    corpus = _encode(dataset, build, encode)
     try:
-        _write_entry(entry, identity, corpus)
+        _write_entry(entry, identity, write)
+        return _open_entry(entry, dataset.name, kind)
     except OSError as error:
         reason = error.strerror or error  # NumPy's, for a full disk, has no strerror
         report(f"The encoded reviews cannot be cached in {entry.parent}: {reason}.")
-        return corpus
-    return dataclasses.replace(corpus, directory=entry)
+        return encode()
 
 
 def _remove(entry: Path) -> None:
@@ -177,36 +208,63 @@ def _remove(entry: Path) -> None:
             entry.unlink()
 
 
-def _encode(
-    dataset: Dataset,
-    build: Callable[[Sequence[Text]], tuple[V, Sequences]],
-    encode: Callable[[V, Sequence[Text]], Sequences],
-) -> Corpus[V]:
-    train = dataset.read("train")
-    vocabulary, train_ranks = build(train.texts)
-    train_labels = train.labels
-    del train  # the texts of one split at a time are enough in memory
-    test = dataset.read("test")
-    return Corpus(
-        dataset.name,
-        vocabulary,
-        EncodedReviews(train_ranks, train_labels),
-        EncodedReviews(encode(vocabulary, test.texts), test.labels),
-    )
+def _encode_into(directory: Path, dataset: Dataset) -> None:
+    """Encodes a data set word by word into the files of an entry, some reviews at a time."""
+    counts = WordCounts()
+    with Numbering(counts) as pool:
+        train = dataset.read("train")
+        blocks = pool.number(normalized(train.texts))
+        numbered = (Sequences.from_lengths(counts.add(block), block.lengths) for block in blocks)
+        _write_split(directory, "train", train.labels, numbered)
+        del train, blocks, numbered  # of whose source the texts may be in memory
+        vocabulary, rank_of_number = Vocabulary.from_counts(counts, dataset.ties)
+        vocabulary.save(directory / vocabulary.FILE)
+        # Which is known only now that all words are counted.
+        _replace(directory / "train_ranks.npy", rank_of_number)
+
+        test = dataset.read("test")
+        rank_or_zero = np.append(rank_of_number, np.int32(0))  # 0 for number -1
+        ranked = (
+            Sequences.from_lengths(rank_or_zero[counts.look_up(block)], block.lengths)
+            for block in pool.number(normalized(test.texts))
+        )
+        found = (ranks.select(ranks.values > 0) for ranks in ranked)
+        _write_split(directory, "test", test.labels, found)
 
 
-def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus[V]) -> None:
+def _write_split(
+    directory: Path, split: str, labels: NDArray[np.int8], blocks: Iterable[Sequences]
+) -> None:
+    """Writes the reviews of a split, which are given in blocks, as arrays."""
+    lengths = [np.zeros(0, np.int64)]
+
+    def values() -> Iterator[NDArray[np.int32]]:
+        for block in blocks:
+            lengths.append(block.lengths)
+            yield block.values
+
+    save_blocks(directory / f"{split}_ranks.npy", np.int32, values())
+    offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
+    np.save(directory / f"{split}_offsets.npy", offsets)
+    np.save(directory / f"{split}_labels.npy", labels)
+
+
+def _replace(path: Path, table: NDArray[np.int32]) -> None:
+    """Replaces each number in an array on disk by what a table has for it."""
+    values = np.load(path, mmap_mode="r+")
+    for start in range(0, len(values), _VALUES_AT_A_TIME):
+        block = values[start : start + _VALUES_AT_A_TIME]
+        block[:] = table[block]
+    values.flush()
+
+
+def _write_entry(entry: Path, identity: dict[str, Any], write: Callable[[Path], None]) -> None:
     """Writes an entry under a temporary name and renames it when it is complete."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     unfinished = entry.parent / f".{entry.name}.{uuid.uuid4().hex}"
     unfinished.mkdir()
     try:
-        corpus.vocabulary.save(unfinished / corpus.vocabulary.FILE)
-        for split in _SPLITS:
-            reviews: EncodedReviews = getattr(corpus, split)
-            arrays = (reviews.ranks.values, reviews.ranks.offsets, reviews.labels)
-            for name, values in zip(_ARRAYS, arrays, strict=True):
-                np.save(unfinished / f"{split}_{name}.npy", values)
+        write(unfinished)
         files = {path.name: file_digest(path) for path in sorted(unfinished.iterdir())}
         manifest = {**identity, "files": files}
         (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1))
@@ -220,8 +278,8 @@ def _write_entry(entry: Path, identity: dict[str, Any], corpus: Corpus[V]) -> No
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _read_entry(entry: Path, identity: dict[str, Any], kind: type[V]) -> Corpus[V]:
-    """Reads an entry. Raises one of several exceptions if anything about it is not as written."""
+def _verify_entry(entry: Path, identity: dict[str, Any]) -> None:
+    """Raises one of several exceptions if anything about an entry is not as written."""
     manifest = json.loads((entry / "manifest.json").read_text())
     files = manifest.pop("files")
     if manifest != identity:
@@ -229,14 +287,16 @@ def _read_entry(entry: Path, identity: dict[str, Any], kind: type[V]) -> Corpus[
     for name, digest in files.items():
         if file_digest(entry / name) != digest:
             raise ValueError(f"{name} has another checksum")
+
+
+def _open_entry(entry: Path, name: str, kind: type[V]) -> Corpus[V]:
     splits = {}
     for split in _SPLITS:
         ranks, offsets, labels = (
-            np.load(entry / f"{split}_{name}.npy", mmap_mode="r") for name in _ARRAYS
+            np.load(entry / f"{split}_{array}.npy", mmap_mode="r") for array in _ARRAYS
         )
         splits[split] = EncodedReviews(Sequences(ranks, np.array(offsets)), np.array(labels))
-    vocabulary = kind.load(entry / kind.FILE)
-    return Corpus(identity["dataset"], vocabulary, **splits, directory=entry)
+    return Corpus(name, kind.load(entry / kind.FILE), **splits, directory=entry)
 
 
 def keras_orders(

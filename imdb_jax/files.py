@@ -3,7 +3,12 @@
 import hashlib
 import os
 import tempfile
+from collections.abc import Iterable
 from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+from numpy.typing import DTypeLike, NDArray
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -26,6 +31,28 @@ def write_atomically(path: Path, data: bytes) -> None:
         except BaseException:
             os.unlink(out.name)
             raise
+
+
+def save_blocks(path: Path, dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:
+    """Writes what `np.save` would write of 1-D blocks joined, keeping none of them.
+
+    Raises:
+      OSError: the disk is full, or the path cannot be written.
+    """
+    total = 0
+    with path.open("wb") as file:
+        _write_header(file, dtype, total)
+        for block in blocks:
+            file.write(np.ascontiguousarray(block, dtype).data)
+            total += len(block)
+        file.seek(0)
+        _write_header(file, dtype, total)  # as long as before: NumPy leaves room for any number
+
+
+def _write_header(file: BinaryIO, dtype: DTypeLike, total: int) -> None:
+    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header = {"descr": described, "fortran_order": False, "shape": (total,)}
+    np.lib.format.write_array_header_1_0(file, header)
 
 
 def file_digest(path: Path) -> str:

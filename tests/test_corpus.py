@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from imdb_jax import corpus as corpus_module
-from imdb_jax import encoding, files, load_data
+from imdb_jax import encoding, files, load_data, numbering, word_counts
 from imdb_jax.caches import cache_directory
 from imdb_jax.corpus import (
     Corpus,
@@ -86,6 +86,27 @@ def test_the_vocabulary_is_that_of_the_training_reviews(small_synthetic, cache):
         expected = [[rank[word] for word in text if word in rank] for text in words]
         assert as_lists(encoded.ranks) == expected
         np.testing.assert_array_equal(encoded.labels, reviews.labels)
+
+
+@pytest.mark.parametrize("ties", ["alphabetical", "keras"])
+@pytest.mark.parametrize("block_bytes", [1, 3000, 1 << 18])
+@pytest.mark.parametrize("bytes_here", [0, 1 << 26])
+def test_encoding_in_any_blocks_equals_encoding_at_once(
+    small_synthetic, cache, monkeypatch, ties, block_bytes, bytes_here
+):
+    train, test = small_synthetic.read("train"), small_synthetic.read("test")
+    vocabulary, ranks = Vocabulary.build_and_rank(train.texts, ties)
+    monkeypatch.setattr(word_counts, "_BLOCK_BYTES", block_bytes)
+    monkeypatch.setattr(numbering, "_BYTES_HERE", bytes_here)
+    monkeypatch.setattr(corpus_module, "_VALUES_AT_A_TIME", 7 * block_bytes)
+    monkeypatch.setattr(numbering, "num_cores", lambda: 2)
+    expected = Corpus(
+        "synthetic",
+        vocabulary,
+        EncodedReviews(ranks, train.labels),
+        EncodedReviews(vocabulary.rank(test.texts), test.labels),
+    )
+    assert_equal(load_corpus(replace(small_synthetic, ties=ties), no_report), expected)
 
 
 def test_reviews_can_be_chosen_by_row(small_synthetic):

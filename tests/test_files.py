@@ -5,9 +5,10 @@ import hashlib
 import os
 import stat
 
+import numpy as np
 import pytest
 
-from imdb_jax.files import file_digest, write_atomically
+from imdb_jax.files import file_digest, save_blocks, write_atomically
 
 
 @pytest.mark.parametrize("data", [b"", b"new\r\n\x00\xff", b"x" * 1_000_000])
@@ -61,3 +62,12 @@ def test_digest_is_sha256(tmp_path):
     assert file_digest(tmp_path / "file") == hashlib.sha256(b"some\ndata").hexdigest()
     with pytest.raises(FileNotFoundError):
         file_digest(tmp_path / "none")
+
+
+@pytest.mark.parametrize("sizes", [[], [0], [3, 0, 5], [12_345, 1]], ids=str)
+@pytest.mark.parametrize("dtype", [np.int32, np.int8])
+def test_blocks_are_saved_as_numpy_saves_them_joined(tmp_path, sizes, dtype):
+    blocks = [np.arange(size).astype(dtype) for size in sizes]
+    np.save(tmp_path / "whole.npy", np.concatenate([np.zeros(0, dtype), *blocks]))
+    save_blocks(tmp_path / "blocks.npy", dtype, iter(blocks))
+    assert (tmp_path / "blocks.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
