@@ -1,14 +1,16 @@
 """Files: written so that a reader never sees half of one, and checked."""
 
+from __future__ import annotations
+
 import hashlib
 import os
 import tempfile
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
-import numpy as np
-from numpy.typing import DTypeLike, NDArray
+if TYPE_CHECKING:
+    from numpy.typing import DTypeLike, NDArray
 
 
 def write_atomically(path: Path, data: bytes) -> None:
@@ -39,6 +41,8 @@ def save_blocks(path: Path, dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) ->
     Raises:
       OSError: the disk is full, or the path cannot be written.
     """
+    import numpy as np  # here, as commands that only show their help need none
+
     total = 0
     with path.open("wb") as file:
         _write_header(file, dtype, total)
@@ -50,6 +54,8 @@ def save_blocks(path: Path, dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) ->
 
 
 def _write_header(file: BinaryIO, dtype: DTypeLike, total: int) -> None:
+    import numpy as np
+
     described = np.lib.format.dtype_to_descr(np.dtype(dtype))
     header = {"descr": described, "fortran_order": False, "shape": (total,)}
     np.lib.format.write_array_header_1_0(file, header)

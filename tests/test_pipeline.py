@@ -234,9 +234,9 @@ def reviews_of(examples):
 )
 def test_splits_hold_every_review_once(corpus, test_share, validation, sizes):
     splits = make_splits(corpus, FORMAT, test_share, validation)
-    parts = [part for part in (splits.train, splits.validation, splits.test) if part is not None]
-    assert tuple(part and len(part) for part in vars(splits).values()) == sizes
-    everything = [review for part in parts for review in reviews_of(part)]
+    parts = splits.train, splits.validation, splits.test
+    assert tuple(part and len(part) for part in parts) == sizes
+    everything = [review for part in parts if part for review in reviews_of(part)]
     assert sorted(everything) == list(range(1, 76))
 
 
@@ -255,8 +255,8 @@ def test_test_share_is_the_first_of_train_and_test_joined(corpus):
 
 def test_splits_are_the_same_each_time_and_in_keras_order(corpus):
     splits, again = (make_splits(corpus, FORMAT, 0, 0.4) for _ in range(2))
-    for part, same in zip(vars(splits).values(), vars(again).values(), strict=True):
-        np.testing.assert_array_equal(part.ids, same.ids)
+    for part in ("train", "validation", "test"):
+        np.testing.assert_array_equal(getattr(splits, part).ids, getattr(again, part).ids)
     train, _ = keras_shuffle(corpus)
     assert reviews_of(splits.validation) == [int(ranks[0]) for ranks in train.ranks[np.arange(20)]]
 
