@@ -234,6 +234,11 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     if not (directory / "config.toml").exists():
         raise UserError(f"{directory} is not a run directory; python -m imdb_jax.train makes one")
     config = load_config(directory / "config.toml")
+    if config.seeds > 1:
+        first = f"{directory}/seed-{config.seed}"
+        raise UserError(
+            f"{directory} holds a run of each of {config.seeds} seeds; name one: {first}"
+        )
     model = create_configured_model(config)
     ids = jax.ShapeDtypeStruct((1, config.max_length or 256), jnp.uint16)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]

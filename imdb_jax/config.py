@@ -134,6 +134,10 @@ class Config(DataOptions):
     seed: int = 0
     """Determines initial parameters, order of the reviews, and dropout."""
 
+    seeds: int = 1
+    """Number of models to train at once, alike but for their seeds: `seed`, `seed` + 1 and so on,
+    each with a run directory of its own in the workdir."""
+
     workdir: Path | None = None
     """Directory for the results; by default runs/<arch>."""
 
@@ -177,8 +181,8 @@ class Config(DataOptions):
                 raise UserError(f"{name} must be at least {low}, not {getattr(self, name)}")
         _check_share("validation", self.validation)
         _check_share("warmup", self.warmup)
-        if self.seed >= 1 << 63:
-            raise UserError(f"seed must be below 2**63, not {self.seed}")
+        if self.seed + self.seeds > 1 << 63:
+            raise UserError(f"seed must be below 2**63, not {self.seed + self.seeds - 1}")
         if not 0 < self.learning_rate < math.inf:
             raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
         for name in ("dtype", "loss", "padding", "schedule", "truncating"):
@@ -198,6 +202,12 @@ class Config(DataOptions):
                 raise UserError(f"{name} goes with unlabelled texts only; give them by unlabelled")
         if self.patience and not self.validation:
             raise UserError("patience needs a validation loss; hold reviews out by validation")
+        if self.unlabelled and self.seeds > 1:
+            raise UserError("unlabelled texts are learnt from by one model at a time; leave out seeds")
+        if self.patience and self.seeds > 1:
+            raise UserError(
+                "seeds trains all models for the same epochs and patience does not; leave one out"
+            )
         if self.patience and not self.keep:
             raise UserError("patience needs checkpoints to return to; keep must be at least 1")
 
@@ -209,7 +219,7 @@ def _check_share(name: str, share: float) -> None:
 
 # 0 to 3 mark padding, start and unknown words, so that 5 is the least with a word in it.
 _AT_LEAST = {"num_words": 5, "max_length": 0, "epochs": 1, "batch_size": 1, "seed": 0}
-_AT_LEAST |= {"patience": 0, "checkpoint_every": 0, "keep": 0}
+_AT_LEAST |= {"seeds": 1, "patience": 0, "checkpoint_every": 0, "keep": 0}
 _TYPES = typing.get_type_hints(Config)
 
 

@@ -11,8 +11,10 @@ import contextlib
 import dataclasses
 import os
 import platform
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import flax
@@ -36,6 +38,8 @@ from imdb_jax.models import Ngram, create_model
 from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.pipeline import Examples, Splits, make_splits
 from imdb_jax.progress import Report
+from imdb_jax.reporting import Epoch
+from imdb_jax.seeds import SeedRun, SeedsTrainer, mean_of_seeds, summarise
 from imdb_jax.soft_labels import SoftLabels, with_texts
 from imdb_jax.trainer import Trainer
 from imdb_jax.training import Metrics
@@ -173,7 +177,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     say(_sizes(data))
     keep_freed_memory()  # from here on: what reading the reviews took goes back to the system
     try:
-        trainer = Trainer(config, model, data.splits)
+        trainer = (SeedsTrainer if config.seeds > 1 else Trainer)(config, model, data.splits)
     except ValueError as error:
         raise UserError(f"{config.arch} cannot be made so: {error}") from error
     say(layer_table(model, data.splits.train))
@@ -187,21 +191,64 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
         soft.save(workdir / run_directory.SOFT_LABELS)
     with checkpoints:
         best = fit(trainer, checkpoints, data.fingerprint, workdir, say)
-    history = trainer.progress.history
-    if trainer.held_out:
-        test = trainer.evaluate(data.splits.test)
-    else:  # the last validation was on these reviews
-        test = Metrics(history[-1].val_loss, history[-1].val_accuracy)
-
-    save_params(workdir / run_directory.PARAMS, trainer.state.params)
-    title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
-    reporting.plot_history(workdir / run_directory.HISTORY, history, title, validated_on)
-    result = make_result(config, trainer, data, test, best)
-    if soft:
-        result |= {"num_unlabelled": len(soft.texts), "teacher": soft.teacher}
-    run_directory.write_result(workdir, result)
+    if isinstance(trainer, SeedsTrainer):
+        result = _conclude_seeds(config, trainer, data, validated_on)
+    else:
+        if trainer.held_out:
+            test = trainer.evaluate(data.splits.test)
+        else:
+            test = _last_validation(trainer.progress.history)
+        taught = {"num_unlabelled": len(soft.texts), "teacher": soft.teacher} if soft else {}
+        result = _conclude(config, trainer, data, test, best, validated_on, taught)
     say(f"written to {workdir}")
     _announce(result, of)
+    return result
+
+
+def _last_validation(history: Sequence[Epoch]) -> Metrics:
+    """The test figures of a run that validated on the test reviews."""
+    return Metrics(history[-1].val_loss, history[-1].val_accuracy)
+
+
+def _conclude(
+    config: Config,
+    trained: Trainer | SeedRun,
+    data: ExperimentData,
+    test: Metrics,
+    best: int | None,
+    validated_on: str,
+    more: Mapping[str, Any] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Writes what a run ends with; gives its result, with what `more` there is to say."""
+    workdir = config.workdir
+    assert workdir is not None
+    save_params(workdir / run_directory.PARAMS, trained.state.params)
+    title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
+    history = trained.progress.history
+    reporting.plot_history(workdir / run_directory.HISTORY, history, title, validated_on)
+    result = make_result(config, trained, data, test, best) | dict(more)
+    run_directory.write_result(workdir, result)
+    return result
+
+
+def _conclude_seeds(
+    config: Config, trainer: SeedsTrainer, data: ExperimentData, validated_on: str
+) -> dict[str, Any]:
+    """Writes a run directory for each seed, and what they come to; gives the latter."""
+    if trainer.held_out:
+        tests = trainer.evaluate_each(data.splits.test)
+    else:
+        tests = [_last_validation(history) for history in trainer.progress.histories]
+    results = []
+    for trained, test in zip(trainer.runs(), tests, strict=True):
+        workdir = trained.config.workdir
+        assert workdir is not None
+        run_directory.begin(workdir, trained.config, data.vocabulary, afresh=True)
+        reporting.write_metrics(workdir / run_directory.METRICS, trained.progress.history)
+        results.append(_conclude(trained.config, trained, data, test, None, validated_on))
+    assert config.workdir is not None
+    result = make_result(config, trainer, data, mean_of_seeds(tests), None) | summarise(results)
+    run_directory.write_result(config.workdir, result)
     return result
 
 
@@ -241,11 +288,20 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
 def _announce(result: dict[str, Any], of: str) -> None:
     # Whoever quotes this line should not be able to mistake it for a figure on IMDb.
     remark = " (synthetic corpus)" if result["dataset"] == "synthetic" else ""
-    print(f"{of}test accuracy {result['test_accuracy']:.4f}{remark}")
+    if "seeds" in result:
+        mean, deviation = result["test_accuracy_mean"], result["test_accuracy_std"]
+        accuracy = f"{mean:.4f} ± {deviation:.4f} ({len(result['seeds'])} seeds)"
+    else:
+        accuracy = f"{result['test_accuracy']:.4f}"
+    print(f"{of}test accuracy {accuracy}{remark}")
 
 
 def make_result(
-    config: Config, trainer: Trainer, data: ExperimentData, test: Metrics, best: int | None
+    config: Config,
+    trainer: Trainer | SeedRun,
+    data: ExperimentData,
+    test: Metrics,
+    best: int | None,
 ) -> dict[str, Any]:
     """Collects what `result.json` holds."""
     history = trainer.progress.history

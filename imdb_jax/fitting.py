@@ -11,7 +11,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.profiling import profiler, traced_steps
 from imdb_jax.run_directory import METRICS, PROFILE, TENSORBOARD
 from imdb_jax.stopping import Terminated, best_epoch, out_of_patience, sigterm_noted
-from imdb_jax.trainer import Progress, Trainer
+from imdb_jax.trainer import Trainer
 
 
 def restore_latest(
@@ -39,7 +39,7 @@ def restore_latest(
             f"trained on; choose another --workdir, or replace the run by --overwrite"
         )
     trainer.restore(arrays)
-    trainer.progress = Progress.from_notes(notes)
+    trainer.progress = type(trainer.progress).from_notes(notes)
     epochs, steps = trainer.progress.position
     say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
 

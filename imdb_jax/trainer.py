@@ -14,8 +14,9 @@ from typing import Any
 
 import jax
 import numpy as np
+import optax
 from flax import linen as nn
-from jax.sharding import NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
 from imdb_jax import reporting
@@ -79,7 +80,7 @@ class Progress:
     def to_notes(self) -> dict[str, Any]:
         """The same as JSON knows it. Waits for the device."""
         self.sums = jax.device_get(self.sums)
-        sums = [[float(value) for value in step] for step in self.sums]
+        sums = [[np.asarray(value).tolist() for value in step] for step in self.sums]
         return {"history": [list(row) for row in self.history], "sums": sums} | {
             "seconds": self.seconds
         }
@@ -94,6 +95,8 @@ class Progress:
 class Trainer:
     """A model in training, with its steps compiled for the batches it will see.
 
+    What is different where many models train at once, `SeedsTrainer` says in methods of its own.
+
     Attributes:
       state: the model and its optimiser.
       progress: the figures so far.
@@ -103,6 +106,10 @@ class Trainer:
         which a checkpoint may be due.
       compile_seconds: how long compiling both steps took.
     """
+
+    _train_step = staticmethod(train_step)
+    _train_steps = staticmethod(train_steps)
+    _eval_step = staticmethod(eval_step)
 
     def __init__(
         self, config: Config, model: nn.Module, splits: Splits, resident: bool | None = None
@@ -121,7 +128,7 @@ class Trainer:
         self.progress = Progress()
         self.steps = num_batches(len(splits.train), config.batch_size)
         self.breaks: tuple[int, ...] = ()
-        self._mesh = data_mesh()
+        self._mesh = self._devices()
         self._train = splits.train
         self._on_device: tuple[jax.Array, jax.Array] | None = None
         self._programs: dict[Any, Any] = {}
@@ -136,28 +143,28 @@ class Trainer:
             )
         self.held_out = splits.validation is not None
         self._validation = splits.test if splits.validation is None else splits.validation
-        first = next(batches(splits.train, config.batch_size, self._mesh))
+        order = self._order(1)
+        first = next(self._train_batches(order))
         learning_rate = learning_rate_schedule(
             config.schedule, config.learning_rate, config.epochs * self.steps, config.warmup
         )
-        state = create_train_state(
-            model, first.ids, config.seed, keras_adam(learning_rate), config.loss
-        )
+        state = self._initial_state(model, first.ids, keras_adam(learning_rate))
         if isinstance(model, Ngram):
             counted = splits.train.join(splits.counted) if splits.counted else splits.train
             assert isinstance(counted.ids, Sequences)
             ratios = nb_log_ratios(counted.ids, counted.labels, model.num_words)
+            ratios = np.broadcast_to(ratios, state.params["log_ratio"].shape)
             state = state.replace(params={**state.params, "log_ratio": ratios})
-        self.state: TrainState = jax.device_put(state, replicated(self._mesh))
+        self.state: TrainState = self._placed_state(state)
         started = time.perf_counter()
         if self._on_device is None:
-            self._compiled(train_step, first)
+            self._compiled(self._train_step, first)
         else:
-            rows, weights = batch_rows(len(splits.train), config.batch_size, self._mesh)
+            rows, weights = self._batch_rows(order)
             until = self._next_stop(0)
             placed = self._placed(rows[:until], weights[:until])
-            self._compiled(train_steps, *self._on_device, *placed)
-        self._compiled(eval_step, next(batches(splits.test, EVAL_BATCH_SIZE, self._mesh)))
+            self._compiled(self._train_steps, *self._on_device, *placed)
+        self._compiled(self._eval_step, next(self._eval_batches(splits.test)))
         self.compile_seconds = time.perf_counter() - started
 
     def train_epoch(self, tick: Tick = lambda: None) -> Epoch:
@@ -170,14 +177,19 @@ class Trainer:
         Raises:
           UserError: the loss is no longer a finite number.
         """
+        self._take_steps(tick)
+        return self._end_epoch(tick)
+
+    def _take_steps(self, tick: Tick) -> None:
+        """Takes the steps that the epoch lacks."""
         config, progress = self.config, self.progress
         epoch, done = len(progress.history) + 1, len(progress.sums)
-        order = epoch_order(len(self._train), config.seed, epoch)
+        order = self._order(epoch)
         started = time.perf_counter() - progress.seconds
         with reporting.epoch_bar(
             f"epoch {epoch}/{config.epochs}",
             self.steps,
-            lambda: mean_metrics(progress.sums),
+            self._running,
             not config.quiet,
             done,
         ) as advance:
@@ -186,29 +198,34 @@ class Trainer:
                 progress.seconds = time.perf_counter() - started
                 advance(len(steps))
                 tick()
-            metrics = mean_metrics(progress.sums)
+            jax.block_until_ready(progress.sums)
             progress.seconds = time.perf_counter() - started
-        _refuse_divergence(metrics, config, f"in epoch {epoch}")
+
+    def _end_epoch(self, tick: Tick) -> Epoch:
+        """Validates, and adds the epoch's figures to the history."""
+        progress, epoch = self.progress, len(self.progress.history) + 1
+        metrics = mean_metrics(progress.sums)
+        refuse_divergence(metrics, self.config, f"in epoch {epoch}")
         row = Epoch(epoch, *metrics, *self.evaluate(self._validation, tick), progress.seconds)
         self.progress = Progress([*progress.history, row])
         return row
 
     def _steps(self, order: NDArray[np.int64]) -> Iterator[list[Sums]]:
         """Takes the steps that an epoch lacks one by one; gives the sums of each."""
-        given = batches(self._train, self.config.batch_size, self._mesh, order)
+        given = self._train_batches(order)
         for batch in itertools.islice(given, len(self.progress.sums), None):
             # Only enqueued: the device works while the host cuts the next batch.
-            self.state, sums = self._compiled(train_step, batch)(self.state, batch)
+            self.state, sums = self._compiled(self._train_step, batch)(self.state, batch)
             yield [pace(sums, self._mesh)]
 
     def _resident_steps(self, order: NDArray[np.int64]) -> Iterator[list[Sums]]:
         """Takes the steps that an epoch lacks up to each checkpoint in one program."""
         assert self._on_device is not None
-        rows, weights = batch_rows(len(order), self.config.batch_size, self._mesh, order)
+        rows, weights = self._batch_rows(order)
         while (done := len(self.progress.sums)) < self.steps:
             until = self._next_stop(done)
             given = *self._on_device, *self._placed(rows[done:until], weights[done:until])
-            self.state, sums = self._compiled(train_steps, *given)(self.state, *given)
+            self.state, sums = self._compiled(self._train_steps, *given)(self.state, *given)
             yield [Sums(*step) for step in zip(*jax.device_get(sums), strict=True)]
 
     def _next_stop(self, done: int) -> int:
@@ -242,7 +259,7 @@ class Trainer:
                 return step(*given)
         except FloatingPointError as error:
             epoch, done = len(self.progress.history) + 1, len(self.progress.sums)
-            where = f"step {done + 1} of epoch {epoch}" if step is train_step else "evaluation"
+            where = f"step {done + 1} of epoch {epoch}" if step is self._train_step else "evaluation"
             raise UserError(
                 f"a NaN in {where}: {str(error).partition('. ')[0]}; "
                 f"try a learning rate below {self.config.learning_rate:g}"
@@ -261,11 +278,11 @@ class Trainer:
 
         def step(state: TrainState, batch: Batch) -> Any:
             tick()
-            return self._compiled(eval_step, batch)(state, batch)
+            return self._compiled(self._eval_step, batch)(state, batch)
 
         metrics = evaluate(self.state, examples, self._mesh, step)[0]
         # The effect of an epoch's last step shows in no training loss.
-        _refuse_divergence(metrics, self.config, "in evaluation")
+        refuse_divergence(metrics, self.config, "in evaluation")
         return metrics
 
     def arrays(self) -> dict[str, np.ndarray]:
@@ -278,7 +295,36 @@ class Trainer:
         leaves = [arrays[name] for name in _named_leaves(self.state)]
         state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
         state = state.replace(dropout_key=jax.random.wrap_key_data(state.dropout_key))
-        self.state = jax.device_put(state, replicated(self._mesh))
+        self.state = self._placed_state(state)
+
+    def _running(self) -> Metrics:
+        """The means over the steps of this epoch so far."""
+        return mean_metrics(self.progress.sums)
+
+    def _devices(self) -> Mesh:
+        return data_mesh()
+
+    def _placed_state(self, state: TrainState) -> TrainState:
+        return jax.device_put(state, replicated(self._mesh))
+
+    def _initial_state(
+        self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
+    ) -> TrainState:
+        return create_train_state(model, ids, self.config.seed, optimizer, self.config.loss)
+
+    def _order(self, epoch: int) -> NDArray[np.int64]:
+        return epoch_order(len(self._train), self.config.seed, epoch)
+
+    def _train_batches(self, order: NDArray[np.int64]) -> Iterator[Batch]:
+        return batches(self._train, self.config.batch_size, self._mesh, order)
+
+    def _batch_rows(
+        self, order: NDArray[np.int64]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        return batch_rows(len(order), self.config.batch_size, self._mesh, order)
+
+    def _eval_batches(self, examples: Examples) -> Iterator[Batch]:
+        return batches(examples, EVAL_BATCH_SIZE, self._mesh)
 
 
 def _named_leaves(state: TrainState) -> dict[str, Any]:
@@ -287,7 +333,8 @@ def _named_leaves(state: TrainState) -> dict[str, Any]:
     return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
-def _refuse_divergence(metrics: Metrics, config: Config, where: str) -> None:
+def refuse_divergence(metrics: Metrics, config: Config, where: str) -> None:
+    """Raises `UserError` if the loss is not a finite number."""
     if not math.isfinite(metrics.loss):
         raise UserError(
             f"the loss became {metrics.loss} {where}; "

@@ -6,7 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 
-from imdb_jax import experiment, reporting, trainer
+from imdb_jax import experiment, reporting, seeds, trainer
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import load_config, load_recipe
 from imdb_jax.datasets import synthetic_dataset
@@ -63,6 +63,7 @@ def share_compilation(patch):
     patch.setattr(trainer, "learning_rate_schedule", schedule)
     patch.setattr(trainer, "keras_adam", lambda rate: once(keras_adam, rate, rate))
     patch.setattr(trainer, "create_train_state", initial_state)
+    patch.setattr(seeds, "create_train_state", initial_state)
 
 
 def hasten(patch, dataset):
