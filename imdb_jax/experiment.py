@@ -161,7 +161,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
         config = dataclasses.replace(config, dataset=earlier.dataset)
 
     model = create_configured_model(config)
-    use_all_cores(model)
+    use_all_cores(model, config.seeds)
     say(_versions())
     data = load_data_for(config, soft=soft)
     config = _completed(config, data, workdir)
@@ -252,13 +252,14 @@ def _conclude_seeds(
     return result
 
 
-def use_all_cores(model: nn.Module) -> None:
+def use_all_cores(model: nn.Module, seeds: int = 1) -> None:
     """Makes each core of a CPU a device, for a model of which XLA computes most on a single core.
 
-    A batch is then spread over the cores. Changes nothing for other models and other devices, where
-    the number of CPU devices was chosen already, or once JAX has found its devices.
+    A batch is then spread over the cores, and so are several seeds, of any model. Changes nothing
+    for other models and other devices, where the number of CPU devices was chosen already, or once
+    JAX has found its devices.
     """
-    if not getattr(model, "one_core", False):
+    if seeds == 1 and not getattr(model, "one_core", False):
         return
     chosen = "xla_force_host_platform_device_count" in os.environ.get("XLA_FLAGS", "")
     if jax.config.values["jax_num_cpu_devices"] == -1 and not chosen:
