@@ -109,13 +109,22 @@ class Sequences:
             offsets = self.offsets[first : max(first, end) + 1]
             return Sequences(self.values[offsets[0] : offsets[-1]], offsets - offsets[0])
         if isinstance(index, slice) or (isinstance(index, np.ndarray) and index.ndim):
-            rows = np.arange(len(self))[index]
-            lengths = self.lengths[rows]
+            rows = self._rows(index)
+            lengths = self.offsets[rows + 1] - self.offsets[rows]
             # The position of every value: its row's start, plus its place within the row.
             shift = np.repeat(self.offsets[rows] - (np.cumsum(lengths) - lengths), lengths)
             return Sequences.from_lengths(self.values[shift + np.arange(lengths.sum())], lengths)
         row = range(len(self))[index]
         return self.values[self.offsets[row] : self.offsets[row + 1]]
+
+    def _rows(self, index: slice | NDArray[Any]) -> NDArray[np.int64]:
+        if isinstance(index, slice) or index.dtype == bool:
+            return np.arange(len(self))[index]
+        # Without making an array of all rows, of which there may be a billion.
+        rows = np.where(index < 0, index + len(self), index)
+        if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
+            raise IndexError(f"there are {len(self)} sequences, and no others")
+        return rows
 
     def __iter__(self) -> Iterator[NDArray[Any]]:
         return (self[row] for row in range(len(self)))

@@ -60,7 +60,7 @@ def _key(form: InputFormat, rows: NDArray[np.int64]) -> str:
     identity = {
         "code": [file_digest(Path(module)) for module in _CODE],
         "form": dataclasses.asdict(form),
-        "rows": hashlib.sha256(rows.tobytes()).hexdigest(),
+        "rows": hashlib.sha256(rows.data).hexdigest(),
     }
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
 

@@ -2,7 +2,7 @@
 
 The batch at any step is a pure function of the seed and the step: an epoch's order is a
 permutation drawn from (seed, epoch), and a batch is one gather from the padded reviews, which are
-memory-mapped.
+memory-mapped. Which rows make a batch is computed when the batch is made.
 """
 
 from __future__ import annotations
@@ -21,7 +21,10 @@ from imdb_jax.encoding import PAD_ID, Sequences
 from imdb_jax.input_format import InputFormat
 from imdb_jax.models.sets import Sets, fold
 from imdb_jax.padded import padded_reviews, ragged_reviews
+from imdb_jax.shuffling import Order
 from imdb_jax.training import Batch
+
+_BATCHES_AT_A_TIME = 64  # whose rows are computed together
 
 
 @dataclass(frozen=True)
@@ -144,11 +147,6 @@ def make_splits(
     return Splits(examples[first:last], held_out, examples[last:])
 
 
-def epoch_order(num_examples: int, seed: int, epoch: int) -> Int[np.ndarray, " num_examples"]:
-    """The order of an epoch's examples: a permutation that only (seed, epoch) determine."""
-    return np.random.default_rng([seed, epoch]).permutation(num_examples)
-
-
 def data_mesh() -> Mesh:
     """All devices along one axis, `data`, over which the reviews of a batch are spread."""
     return jax.make_mesh((jax.device_count(),), ("data",), axis_types=(AxisType.Auto,))
@@ -160,10 +158,7 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batches(
-    examples: Examples,
-    batch_size: int,
-    mesh: Mesh,
-    order: Int[np.ndarray, " num_examples"] | None = None,
+    examples: Examples, batch_size: int, mesh: Mesh, order: Order | None = None, first: int = 0
 ) -> Iterator[Batch]:
     """Cuts examples into batches of one shape, spread over the mesh's devices.
 
@@ -175,27 +170,41 @@ def batches(
       batch_size: reviews that count in a batch (the last one may have fewer).
       mesh: devices, along an axis `data`.
       order: the order to take the examples in; as they stand if None.
+      first: how many batches to leave out at the beginning.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
-    for rows, weights in zip(*batch_rows(len(examples), batch_size, mesh, order), strict=True):
-        batch = Batch(examples.batch_ids(rows, mesh.size), examples.labels[rows], weights)
-        # To a single device the compiled step takes them in less time.
-        yield batch if mesh.size == 1 else jax.device_put(batch, sharding)
+    number = num_batches(len(examples), batch_size)
+    for start in range(first, number, _BATCHES_AT_A_TIME):
+        wanted = range(start, min(start + _BATCHES_AT_A_TIME, number))
+        given = batch_rows(len(examples), batch_size, mesh, order, wanted)
+        for rows, weights in zip(*given, strict=True):
+            batch = Batch(examples.batch_ids(rows, mesh.size), examples.labels[rows], weights)
+            # To a single device the compiled step takes them in less time.
+            yield batch if mesh.size == 1 else jax.device_put(batch, sharding)
 
 
 def batch_rows(
     num_examples: int,
     batch_size: int,
     mesh: Mesh,
-    order: Int[np.ndarray, " num_examples"] | None = None,
+    order: Order | None = None,
+    wanted: range | None = None,
 ) -> tuple[Int[np.ndarray, "num_batches size"], Float[np.ndarray, "num_batches size"]]:
-    """Says which examples make each batch of `batches`, and with what weights, 1 or 0."""
-    order = np.arange(num_examples) if order is None else order
-    number, num_devices = num_batches(num_examples, batch_size), mesh.shape["data"]
-    missing = number * batch_size - num_examples
-    rows = np.pad(order, (0, missing), mode="edge").reshape(number, batch_size)
-    weights = (np.arange(rows.size) < num_examples).astype(np.float32).reshape(rows.shape)
-    filling = (0, 0), (0, -batch_size % num_devices)
+    """Says which examples make each batch of `batches`, and with what weights, 1 or 0.
+
+    Args:
+      num_examples: how many there are.
+      batch_size: as in `batches`.
+      mesh: as in `batches`.
+      order: as in `batches`.
+      wanted: numbers of neighbouring batches; by default of all.
+    """
+    wanted = range(num_batches(num_examples, batch_size)) if wanted is None else wanted
+    places = np.arange(wanted.start * batch_size, wanted.stop * batch_size)
+    inside = np.minimum(places, num_examples - 1)
+    rows = (inside if order is None else order[inside]).reshape(-1, batch_size)
+    weights = (places < num_examples).astype(np.float32).reshape(rows.shape)
+    filling = (0, 0), (0, -batch_size % mesh.shape["data"])
     return np.pad(rows, filling, mode="edge"), np.pad(weights, filling)
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import io
-import itertools
 import math
 import time
 from collections.abc import Callable, Iterator
@@ -33,12 +32,12 @@ from imdb_jax.pipeline import (
     batch_rows,
     batches,
     data_mesh,
-    epoch_order,
     num_batches,
     replicated,
 )
 from imdb_jax.reporting import Epoch
 from imdb_jax.schedules import learning_rate_schedule
+from imdb_jax.shuffling import epoch_order
 from imdb_jax.training import (
     Batch,
     Metrics,
@@ -210,15 +209,15 @@ class Trainer:
         self.progress = Progress([*progress.history, row])
         return row
 
-    def _steps(self, order: NDArray[np.int64]) -> Iterator[list[Sums]]:
+    def _steps(self, order: Any) -> Iterator[list[Sums]]:
         """Takes the steps that an epoch lacks one by one; gives the sums of each."""
-        given = self._train_batches(order)
-        for batch in itertools.islice(given, len(self.progress.sums), None):
+        done = len(self.progress.sums)
+        for batch in self._train_batches(order, done):
             # Only enqueued: the device works while the host cuts the next batch.
             self.state, sums = self._compiled(self._train_step, batch)(self.state, batch)
             yield [pace(sums, self._mesh)]
 
-    def _resident_steps(self, order: NDArray[np.int64]) -> Iterator[list[Sums]]:
+    def _resident_steps(self, order: Any) -> Iterator[list[Sums]]:
         """Takes the steps that an epoch lacks up to each checkpoint in one program."""
         assert self._on_device is not None
         rows, weights = self._batch_rows(order)
@@ -312,16 +311,15 @@ class Trainer:
     ) -> TrainState:
         return create_train_state(model, ids, self.config.seed, optimizer, self.config.loss)
 
-    def _order(self, epoch: int) -> NDArray[np.int64]:
+    def _order(self, epoch: int) -> Any:
+        """The order of the epoch's reviews."""
         return epoch_order(len(self._train), self.config.seed, epoch)
 
-    def _train_batches(self, order: NDArray[np.int64]) -> Iterator[Batch]:
-        return batches(self._train, self.config.batch_size, self._mesh, order)
+    def _train_batches(self, order: Any, done: int = 0) -> Iterator[Batch]:
+        return batches(self._train, self.config.batch_size, self._mesh, order, done)
 
-    def _batch_rows(
-        self, order: NDArray[np.int64]
-    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        return batch_rows(len(order), self.config.batch_size, self._mesh, order)
+    def _batch_rows(self, order: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+        return batch_rows(len(self._train), self.config.batch_size, self._mesh, order)
 
     def _eval_batches(self, examples: Examples) -> Iterator[Batch]:
         return batches(examples, EVAL_BATCH_SIZE, self._mesh)

@@ -8,18 +8,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 from jax.sharding import AxisType
 
+from imdb_jax import pipeline
 from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
 from imdb_jax.encoding import Sequences, Vocabulary
 from imdb_jax.input_format import InputFormat, distinct_ids
 from imdb_jax.pipeline import (
     Examples,
+    batch_rows,
     batches,
     data_mesh,
-    epoch_order,
     make_splits,
     num_batches,
     replicated,
 )
+from imdb_jax.shuffling import epoch_order
 
 
 def mesh(num_devices):
@@ -103,6 +105,33 @@ def test_without_an_order_examples_come_as_they_stand():
     assert second.ids[:2, 0].tolist() == [3, 4]
 
 
+@given(count=st.integers(1, 40), batch_size=st.integers(1, 10), first=st.integers(0, 50))
+def test_batches_can_begin_anywhere(count, batch_size, first):
+    """So that a run that goes on need not make the batches it has seen."""
+    order = epoch_order(count, 0, 1)
+    every = list(batches(numbered(count), batch_size, mesh(1), order))[first:]
+    later = list(batches(numbered(count), batch_size, mesh(1), order, first))
+    assert len(later) == len(every)
+    for one, other in zip(every, later, strict=True):
+        for expected, found in zip(one, other, strict=True):
+            np.testing.assert_array_equal(expected, found)
+
+
+@pytest.mark.parametrize("num_devices", [1, 3])
+@pytest.mark.parametrize("at_a_time", [1, 3, 64])
+def test_the_rows_of_some_batches_are_those_rows_of_all(num_devices, at_a_time, monkeypatch):
+    order = epoch_order(23, 0, 1)
+    whole = batch_rows(23, 5, mesh(num_devices), order)
+    monkeypatch.setattr(pipeline, "_BATCHES_AT_A_TIME", at_a_time)
+    given_batches = batches(numbered(23), 5, mesh(num_devices), order)
+    ids = np.stack([np.asarray(batch.ids)[:, 0] for batch in given_batches])
+    np.testing.assert_array_equal(ids, whole[0])
+    part = batch_rows(23, 5, mesh(num_devices), order, range(2, 4))
+    for expected, found in zip(whole, part, strict=True):
+        np.testing.assert_array_equal(expected[2:4], found)
+        assert expected.dtype == found.dtype
+
+
 def test_no_examples_make_no_batches():
     assert list(batches(numbered(0), 3, data_mesh())) == []
     assert num_batches(0, 3) == 0
@@ -113,29 +142,6 @@ def test_mesh_is_all_devices_and_parameters_are_on_each():
     everywhere = jax.device_put(np.arange(6), replicated(data_mesh()))
     assert {shard.device for shard in everywhere.addressable_shards} == set(jax.devices())
     assert all(shard.data.shape == (6,) for shard in everywhere.addressable_shards)
-
-
-# Order
-
-
-@given(count=st.integers(0, 100), seed=st.integers(0, 2**40), epoch=st.integers(1, 1000))
-def test_order_is_a_permutation_that_seed_and_epoch_determine(count, seed, epoch):
-    order = epoch_order(count, seed, epoch)
-    assert sorted(order.tolist()) == list(range(count))
-    np.testing.assert_array_equal(order, epoch_order(count, seed, epoch))
-
-
-def test_order_differs_between_seeds_and_epochs():
-    orders = {tuple(epoch_order(50, seed, epoch)) for seed in range(5) for epoch in range(1, 6)}
-    assert len(orders) == 25
-
-
-def test_order_does_not_depend_on_what_was_drawn_before():
-    np.random.seed(3)  # noqa: NPY002
-    before = epoch_order(50, 1, 2)
-    epoch_order(50, 1, 1)
-    np.random.random()  # noqa: NPY002
-    np.testing.assert_array_equal(before, epoch_order(50, 1, 2))
 
 
 # Ids
