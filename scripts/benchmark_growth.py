@@ -125,7 +125,7 @@ def train_on_file(
 
 @contextmanager
 def watched_memory() -> Iterator[list[float]]:
-    """Watches how much memory (MB) this process holds besides mapped files.
+    """Watches how much memory (MB) this process and its children hold besides mapped files.
 
     Yields:
       A list of one number, the most seen so far; 0 where the system does not tell.
@@ -148,11 +148,18 @@ def watched_memory() -> Iterator[list[float]]:
 
 
 def _anonymous_mb() -> float:
+    children = [_read(file) for file in Path("/proc/self/task").glob("*/children")]
+    numbers = ["self", *" ".join(children).split()]
+    lines = [line for n in numbers for line in _read(Path(f"/proc/{n}/status")).splitlines()]
+    return sum(int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon:"))
+
+
+def _read(file: Path) -> str:
+    """The text of a file; none if the process that it is about has ended."""
     try:
-        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        return file.read_text(encoding="ascii", errors="replace")
     except OSError:
-        return 0.0
-    return next((int(line.split()[1]) / 1e3 for line in lines if line.startswith("RssAnon:")), 0.0)
+        return ""
 
 
 def table(title: str, measured: dict[str, Any]) -> Table:

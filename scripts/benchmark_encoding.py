@@ -1,0 +1,151 @@
+"""Measures how encoding, padding and an epoch grow with the data: from raw text, through the cache.
+
+    python scripts/benchmark_encoding.py --sizes 25000,400000,1600000 --json out.json
+
+The training reviews are repeated, as a data set that is read as a stream; what is done with them is
+what training does with any data set. Each size is a process of its own, with a cache of its own,
+which is removed: about 1.5 kB a review.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from benchmark import parse_sizes, show
+
+from imdb_jax import cli, reporting
+from imdb_jax.errors import UserError
+from imdb_jax.files import write_atomically
+
+if TYPE_CHECKING:
+    from imdb_jax.datasets import Dataset
+
+_STAGES = {"encode": "encoding", "pad": "padding", "epoch": "epoch of pooled"}
+
+
+@dataclass(frozen=True)
+class Options:
+    """What to measure."""
+
+    sizes: str = "25000,400000,1600000"
+    """Numbers of training reviews, with commas between them."""
+
+    scratch: Path | None = None
+    """Directory for the caches; by default the system's."""
+
+    json: Path | None = None
+    """Write all figures to this file."""
+
+    dataset: Literal["imdb_reviews", "synthetic"] = "imdb_reviews"
+    """Whose training reviews are repeated."""
+
+    data_dir: Path | None = None
+    """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+
+    only: int = 0
+    """Measure this number in this process, whose cache is the environment's, and print JSON."""
+
+
+def benchmark(arguments: Sequence[str]) -> None:
+    """Parses the arguments, measures, prints a table and writes the JSON file."""
+    options = cli.parse("benchmark_encoding", Options(), __doc__ or "", arguments)
+    if options.only:
+        print(json.dumps(measure(options)))
+        return
+    rows = []
+    for size in parse_sizes(options.sizes):
+        with tempfile.TemporaryDirectory(prefix="imdb_jax_", dir=options.scratch) as cache:
+            command = [sys.executable, __file__, *arguments, "--only", str(size)]
+            environment = {**os.environ, "IMDB_JAX_CACHE": cache, "JAX_PLATFORMS": "cpu"}
+            finished = subprocess.run(command, env=environment, stdout=subprocess.PIPE, text=True)
+        if finished.returncode:
+            raise UserError(f"the measurement of {size} reviews failed")
+        rows.append(json.loads(finished.stdout.splitlines()[-1]))
+        reporting.note(f"{size} reviews: {rows[-1]}")
+    show(table(rows))
+    if options.json:
+        write_atomically(options.json, json.dumps(rows, indent=2).encode())
+
+
+def repeated(dataset: Dataset, size: int) -> Dataset:
+    """A data set whose training reviews are those of another over and over, read as a stream."""
+    import numpy as np
+
+    from imdb_jax.datasets import Reviews, StreamedTexts
+
+    def read(split: str) -> Reviews:
+        reviews = dataset.read(split)
+        if split != "train":
+            return reviews
+
+        def texts() -> Iterator[str | bytes]:
+            return itertools.chain.from_iterable(itertools.repeat(reviews.texts))
+
+        return Reviews(StreamedTexts(texts, range(size)), np.resize(reviews.labels, size))
+
+    return dataclasses.replace(dataset, fingerprint=f"{dataset.fingerprint} {size}", read=read)
+
+
+def measure(options: Options) -> dict[str, Any]:
+    """Seconds of each stage, and how much memory besides mapped files it took at most."""
+    from benchmark_growth import watched_memory
+
+    from imdb_jax.config import load_recipe
+    from imdb_jax.corpus import load_corpus
+    from imdb_jax.datasets import find_dataset
+    from imdb_jax.experiment import configured_input_format, create_configured_model
+    from imdb_jax.host_memory import keep_freed_memory
+    from imdb_jax.pipeline import make_splits
+    from imdb_jax.trainer import Trainer
+
+    config = dataclasses.replace(load_recipe("pooled"), epochs=1, quiet=True)
+    dataset = repeated(find_dataset(options.dataset, options.data_dir), options.only)
+    found: dict[str, Any] = {"train_reviews": options.only}
+
+    started = time.perf_counter()
+    with watched_memory() as peak:
+        corpus = load_corpus(dataset)
+    found |= {"encode_seconds": time.perf_counter() - started, "encode_mb": peak[0]}
+    found |= {"encoded_reviews": len(corpus.train.labels) + len(corpus.test.labels)}
+
+    started = time.perf_counter()
+    with watched_memory() as peak:
+        splits = make_splits(corpus, configured_input_format(config))
+    found |= {"pad_seconds": time.perf_counter() - started, "pad_mb": peak[0]}
+
+    with watched_memory() as peak:
+        keep_freed_memory()  # as training does
+        epoch = Trainer(config, create_configured_model(config), splits).train_epoch()
+    return found | {"epoch_seconds": epoch.seconds, "epoch_mb": peak[0]}
+
+
+def table(rows: Sequence[dict[str, Any]]) -> Any:
+    """A row per number of reviews."""
+    from rich.table import Table
+
+    result = Table(title="the training reviews repeated", title_justify="left")
+    result.add_column("training reviews", justify="right")
+    for stage in _STAGES.values():
+        for unit in ("s", "MB"):
+            result.add_column(f"{stage}, {unit}", justify="right")
+    result.add_column("encoded per s", justify="right")
+    for row in rows:
+        cells = [f"{row[f'{stage}_{unit}']:.1f}" for stage in _STAGES for unit in ("seconds", "mb")]
+        rate = row["encoded_reviews"] / row["encode_seconds"]
+        result.add_row(f"{row['train_reviews']:,}", *cells, f"{rate:,.0f}")
+    return result
+
+
+if __name__ == "__main__":
+    cli.run_command(benchmark)
