@@ -203,7 +203,7 @@ class Config(DataOptions):
         if self.patience and not self.validation:
             raise UserError("patience needs a validation loss; hold reviews out by validation")
         if self.unlabelled and self.seeds > 1:
-            raise UserError("unlabelled texts are learnt from by one model at a time; leave out seeds")
+            raise UserError("one model at a time learns from unlabelled texts; leave out seeds")
         if self.patience and self.seeds > 1:
             raise UserError(
                 "seeds trains all models for the same epochs and patience does not; leave one out"

@@ -258,7 +258,9 @@ class Trainer:
                 return step(*given)
         except FloatingPointError as error:
             epoch, done = len(self.progress.history) + 1, len(self.progress.sums)
-            where = f"step {done + 1} of epoch {epoch}" if step is self._train_step else "evaluation"
+            where = (
+                f"step {done + 1} of epoch {epoch}" if step is self._train_step else "evaluation"
+            )
             raise UserError(
                 f"a NaN in {where}: {str(error).partition('. ')[0]}; "
                 f"try a learning rate below {self.config.learning_rate:g}"

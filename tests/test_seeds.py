@@ -210,7 +210,7 @@ def test_another_run_is_refused_and_left(finished, alone, place, changes, match)
     [
         ({"seeds": 0}, "seeds must be at least 1, not 0"),
         ({"seeds": 2, "patience": 1, "validation": 0.5}, "patience"),
-        ({"seeds": 2, "unlabelled": "texts.txt"}, "one model at a time"),
+        ({"seeds": 2, "unlabelled": "texts.txt"}, "one model at a time learns"),
         ({"seeds": 2, "seed": 2**63 - 1}, "seed must be below"),
     ],
 )
