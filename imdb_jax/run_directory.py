@@ -37,7 +37,8 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
         raise UserError(f"{workdir} is a file; choose another --workdir")
     # A run that was killed while it wrote its first file leaves a temporary one; while its teacher
     # was trained, that.
-    if all(path.name.startswith((f".{CONFIG}.", TEACHER)) for path in workdir.iterdir()):
+    names = {path.name for path in workdir.iterdir()} - _own_teacher(config)
+    if all(name.startswith(f".{CONFIG}.") for name in names):
         return None
     if not (workdir / CONFIG).exists():
         raise UserError(f"{workdir} holds something other than a run; choose another --workdir")
@@ -103,7 +104,7 @@ def begin(
         workdir.mkdir(parents=True, exist_ok=True)
         (workdir / RESULT).unlink(missing_ok=True)
         discard(workdir / PARAMS)
-        kept = {CONFIG, TEACHER} if config.unlabelled and not config.teacher else {CONFIG}
+        kept = {CONFIG} | _own_teacher(config)
         for path in list(workdir.iterdir()):
             if path.name not in kept and (afresh or _is_temporary(path)):
                 if path.is_dir() and not path.is_symlink():
@@ -114,6 +115,11 @@ def begin(
         vocabulary.save(workdir / vocabulary.FILE)
     except OSError as error:
         raise UserError(f"cannot write the run to {workdir}: {error.strerror}") from error
+
+
+def _own_teacher(config: Config) -> set[str]:
+    """The name of the directory where the run's own teacher is trained, if it has one."""
+    return {TEACHER} if config.unlabelled and config.teacher is None else set()
 
 
 def _is_temporary(path: Path) -> bool:

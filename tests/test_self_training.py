@@ -202,16 +202,26 @@ def test_other_texts_do_not_continue_a_run(tmp_path):
 
 
 def test_replaced_with_its_teacher(tmp_path, workdir):
-    run(self_trained(tmp_path / "run", epochs=1))
-    run(self_trained(tmp_path / "run", overwrite=True))
-    same_params(tmp_path / "run", workdir)
-    run(small(tmp_path / "run", overwrite=True))
-    assert not {"teacher", "soft_labels.npz"} & {path.name for path in (tmp_path / "run").iterdir()}
+    copy = shutil.copytree(workdir, tmp_path / "copy")
+    run(self_trained(copy, overwrite=True, epochs=1))
+    assert load_config(copy / "teacher" / "config.toml").epochs == 1
+    run(small(copy, overwrite=True, epochs=1))
+    assert not {"teacher", "soft_labels.npz"} & {path.name for path in copy.iterdir()}
 
 
 def test_a_directory_that_is_taken_is_refused_before_the_teacher_is_trained(workdir):
     with pytest.raises(UserError, match="already holds a run"):
         run(self_trained(workdir))
+
+
+def test_a_run_that_is_called_teacher_is_not_taken_for_one(tmp_path, workdir):
+    shutil.copytree(workdir / "teacher", tmp_path / "teacher")
+    for config in (small(tmp_path), self_trained(tmp_path, teacher=workdir / "teacher")):
+        with pytest.raises(UserError, match="something other than a run"):
+            run(config)
+    with pytest.raises(UserError, match="teacher already holds a run"):
+        run(self_trained(tmp_path))
+    same_params(tmp_path / "teacher", workdir / "teacher")
 
 
 def test_a_teacher_of_another_architecture(tmp_path, dataset):
@@ -232,7 +242,7 @@ def test_a_teacher_that_may_have_seen_what_is_tested_on(tmp_path, workdir):
     assert not (tmp_path / "run").exists()
 
 
-def test_damaged_soft_labels(tmp_path, workdir, dataset):
+def test_damaged_soft_labels(tmp_path, workdir):
     copy = shutil.copytree(workdir, tmp_path / "copy")
     (copy / "soft_labels.npz").write_bytes(b"no archive")
     with pytest.raises(UserError, match="damaged"):
