@@ -197,7 +197,7 @@ def serve() -> None:
 
 def _join(texts: Sequence[bytes]) -> NDArray[np.uint8]:
     """Each text after a line feed."""
-    return np.frombuffer(b"".join(b"\n" + text for text in texts), np.uint8)
+    return np.frombuffer(b"\n".join([b"", *texts]), np.uint8)
 
 
 def _split(joined: NDArray[np.uint8]) -> list[bytes]:
