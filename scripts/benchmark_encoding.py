@@ -4,7 +4,8 @@
 
 The training reviews are repeated, as a data set that is read as a stream; what is done with them is
 what training does with any data set. Each size is a process of its own, with a cache of its own,
-which is removed: about 1.5 kB a review.
+which is removed: about 1.5 kB a review. `--rates` measures instead what one process can feed others
+with, in seconds of its processor, which a busy machine changes less.
 """
 
 from __future__ import annotations
@@ -53,6 +54,9 @@ class Options:
     data_dir: Path | None = None
     """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
 
+    rates: bool = False
+    """Measure what a process can read, merge and write, and what it can cut into batches."""
+
     only: int = 0
     """Measure this number in this process, whose cache is the environment's, and print JSON."""
 
@@ -62,6 +66,9 @@ def benchmark(arguments: Sequence[str]) -> None:
     options = cli.parse("benchmark_encoding", Options(), __doc__ or "", arguments)
     if options.only:
         print(json.dumps(measure(options)))
+        return
+    if options.rates:
+        print(json.dumps(rates(options), indent=2))
         return
     rows = []
     for size in parse_sizes(options.sizes):
@@ -128,6 +135,45 @@ def measure(options: Options) -> dict[str, Any]:
         keep_freed_memory()  # as training does
         epoch = Trainer(config, create_configured_model(config), splits).train_epoch()
     return found | {"epoch_seconds": epoch.seconds, "epoch_mb": peak[0]}
+
+
+def rates(options: Options) -> dict[str, float]:
+    """Microseconds of this process: to have a review numbered elsewhere, and to shuffle and cut."""
+    import numpy as np
+
+    from imdb_jax import numbering, shuffling
+    from imdb_jax.datasets import find_dataset
+    from imdb_jax.encoding import normalized
+    from imdb_jax.files import save_blocks
+    from imdb_jax.pipeline import Examples, batches, data_mesh
+    from imdb_jax.word_counts import WordCounts
+
+    texts = repeated(find_dataset(options.dataset, options.data_dir), 100_000).read("train").texts
+    numbering._BYTES_HERE = 0  # from the first text on
+    counts, found = WordCounts(), {}
+    with (
+        tempfile.TemporaryDirectory(dir=options.scratch) as directory,
+        numbering.Numbering(counts, 2) as pool,
+    ):
+        started = time.process_time()
+        blocks = pool.number(normalized(texts))
+        save_blocks(Path(directory, "numbers.npy"), np.int32, map(counts.add, blocks))
+        found["feed_us_per_review"] = (time.process_time() - started) / len(texts) * 1e6
+
+    examples = Examples(np.ones((1_600_000, 256), np.uint16), np.ones(1_600_000, np.float32))
+    for name, largest in (("table", shuffling.LARGEST_TABLE), ("computed", 0)):
+        shuffling.LARGEST_TABLE = largest
+        order = shuffling.epoch_order(len(examples), 0, 1)
+        started = time.process_time()
+        number = sum(len(batch.weights) for batch in batches(examples, 512, data_mesh(), order))
+        found[f"batch_us_per_review_{name}"] = (time.process_time() - started) / number * 1e6
+
+    order = shuffling.epoch_order(10**9, 0, 1)
+    started = time.process_time()
+    for first in range(0, 64 * 512 * 20, 64 * 512):
+        order[np.arange(first, first + 64 * 512)]
+    found["order_us_per_512_of_a_billion"] = (time.process_time() - started) / (64 * 20) * 1e6
+    return found
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Any:
