@@ -12,7 +12,9 @@ from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
+import numpy as np
 
+from imdb_jax.distributed import is_first, num_processes, wait_for_all
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest, write_atomically
 
@@ -39,8 +41,10 @@ class Position(NamedTuple):
 def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:
     """Writes a tree of arrays, and the checksums of its files, to a new directory.
 
+    Of several processes, all are to call it; each writes the slices that lie on its devices.
+
     Args:
-      path: the directory; it must not exist.
+      path: the directory, which all processes see; it must not exist.
       params: the tree.
       notes: what else there is to say, as JSON knows it. Numbers are kept to the last bit.
 
@@ -55,14 +59,18 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
         raise ValueError(f"{path} already exists")
     try:
         with ocp.StandardCheckpointer() as checkpointer:
-            # From the host: arrays saved from devices can be read only where there are as many.
-            checkpointer.save(path, jax.device_get(params), custom_metadata=notes)
-        files = sorted(file for file in path.rglob("*") if file.is_file())
-        digests = {file.relative_to(path).as_posix(): file_digest(file) for file in files}
-        write_atomically(path / _CHECKSUMS, json.dumps(digests, indent=1).encode())
+            # From the host if it has it all, so that plain Orbax reads it on any devices.
+            tree = jax.device_get(params) if num_processes() == 1 else params
+            checkpointer.save(path, tree, custom_metadata=notes)
+        if is_first():
+            files = sorted(file for file in path.rglob("*") if file.is_file())
+            digests = {file.relative_to(path).as_posix(): file_digest(file) for file in files}
+            write_atomically(path / _CHECKSUMS, json.dumps(digests, indent=1).encode())
+        wait_for_all(path.name)
     # Orbax and TensorStore raise a different kind for each way in which writing can fail.
     except Exception as error:
-        discard(path)
+        if is_first():
+            discard(path)
         raise UserError(f"the checkpoint {path} cannot be written: {_reason(error)}") from error
 
 
@@ -105,7 +113,9 @@ def load_with_notes(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
         with ocp.StandardCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(path)
             _refuse_other_model(path, _describe(metadata.item_metadata.tree), _describe(like))
-            return checkpointer.restore(path), metadata.custom_metadata
+            # To the host: the devices may be others than those that it was saved from.
+            on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+            return checkpointer.restore(path, on_host), metadata.custom_metadata
     except UserError:
         raise
     # Orbax and TensorStore raise a different kind for each way in which a file can be wrong.
@@ -143,9 +153,11 @@ class Checkpoints:
     ) -> None:
         """Starts to write a checkpoint, once the one before is written.
 
+        Of several processes, all are to call it; they wait until it is written.
+
         Args:
           position: where training stands; later than that of every checkpoint there is.
-          arrays: a tree of host arrays, which must not change any more.
+          arrays: a tree of arrays, which must not change before it is written.
           notes: what else there is to say, as JSON knows it.
           best: the checkpoint to keep besides the latest ones.
 
@@ -154,6 +166,9 @@ class Checkpoints:
         """
         self.wait()
         self._writing = self._writer.submit(self._write, position, arrays, notes, best)
+        if num_processes() > 1:
+            # The arrays are not copied, and writing them must not mix with steps of training.
+            self.wait()
 
     def wait(self) -> None:
         """Waits for the checkpoint that is being written. Raises as `save` does."""
@@ -178,14 +193,16 @@ class Checkpoints:
         Raises:
           UserError: it is of another model.
         """
-        for unfinished in self.directory.glob("*.*"):
-            shutil.rmtree(unfinished)
+        if is_first():
+            for unfinished in self.directory.glob("*.*"):
+                shutil.rmtree(unfinished)
         for position in reversed(self.positions()):
             try:
                 return self.load(position, like)
             except DamagedCheckpoint as error:
                 report(f"{error}; it is discarded for the one before it")
-                discard(self._path(position))
+                if is_first():
+                    discard(self._path(position))
         return None
 
     def positions(self) -> list[Position]:
@@ -199,9 +216,10 @@ class Checkpoints:
     ) -> None:
         self.directory.mkdir(exist_ok=True)
         save_params(self._path(position), arrays, notes)
-        for old in self.positions()[: -self.keep]:
-            if old != best:
-                discard(self._path(old))
+        if is_first():
+            for old in self.positions()[: -self.keep]:
+                if old != best:
+                    discard(self._path(old))
 
     def _path(self, position: Position) -> Path:
         return self.directory / f"{position.epochs}-{position.steps}"

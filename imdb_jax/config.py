@@ -138,8 +138,26 @@ class Config(DataOptions):
     """Number of models to train at once, alike but for their seeds: `seed`, `seed` + 1 and so on,
     each with a run directory of its own in the workdir."""
 
+    shards: int = 0
+    """Parts of the reviews that are shuffled separately; each process holds as many. 0: as many as
+    there are processes."""
+
+    model_parallel: int = 1
+    """Devices among which embedding tables and other large arrays are divided, instead of each
+    holding all of a model; must divide the devices of a process."""
+
+    coordinator: str = ""
+    """HOST:PORT of process 0, where several processes train together: give it, num_processes and
+    process_id to each. Under Slurm, Open MPI, Kubernetes and on Cloud TPUs they are found out."""
+
+    num_processes: int = 0
+    """Number of processes that train together."""
+
+    process_id: int = -1
+    """Which of them this one is, from 0."""
+
     workdir: Path | None = None
-    """Directory for the results; by default runs/<arch>."""
+    """Directory for the results, which all processes must see; by default runs/<arch>."""
 
     overwrite: bool = False
     """Replace the run that the directory already holds."""
@@ -195,6 +213,16 @@ class Config(DataOptions):
                     raise UserError(f"model.{name} must be made of numbers, not {value!r}")
                 if size < 0:
                     raise UserError(f"model.{name} must not be negative, not {value}")
+        several = bool(self.coordinator), self.num_processes > 0, self.process_id >= 0
+        if any(several) and not all(several):
+            raise UserError("coordinator, num_processes and process_id must be given together")
+        if all(several) and self.process_id >= self.num_processes:
+            raise UserError(
+                f"process_id must be below num_processes, {self.num_processes}, "
+                f"not {self.process_id}"
+            )
+        if self.batch_size < self.shards:
+            raise UserError(f"batch_size must be at least shards, {self.shards}")
         if self.resume and self.overwrite:
             raise UserError("resume continues a run and overwrite replaces it; choose one of them")
         for name in ("teacher", "unlabelled_column"):
@@ -220,6 +248,7 @@ def _check_share(name: str, share: float) -> None:
 # 0 to 3 mark padding, start and unknown words, so that 5 is the least with a word in it.
 _AT_LEAST = {"num_words": 5, "max_length": 0, "epochs": 1, "batch_size": 1, "seed": 0}
 _AT_LEAST |= {"seeds": 1, "patience": 0, "checkpoint_every": 0, "keep": 0}
+_AT_LEAST |= {"shards": 0, "model_parallel": 1, "num_processes": 0, "process_id": -1}
 _TYPES = typing.get_type_hints(Config)
 
 
@@ -296,9 +325,11 @@ def dump_config(config: Config) -> str:
 # version would misread what this one writes.
 FORMAT = 1
 
-# These say what to do with a directory or the terminal, and are no part of what a run is.
+# These say what to do with a directory or the terminal, or on which machines, and are no part of
+# what a run is.
 _NOT_SAVED = {"workdir", "overwrite", "resume", "checkpoint_every", "keep", "tensorboard", "quiet"}
 _NOT_SAVED |= {"archive", "allow_unverified", "profile", "debug_nans"}
+_NOT_SAVED |= {"model_parallel", "coordinator", "num_processes", "process_id"}
 _SAVED = [name for name in _TYPES if name not in _NOT_SAVED]
 
 

@@ -179,7 +179,7 @@ def measure(
     import jax.numpy as jnp
 
     from imdb_jax import metrics
-    from imdb_jax.evaluation import evaluate
+    from imdb_jax.evaluation import evaluate_each
     from imdb_jax.pipeline import Examples, data_mesh, replicated
     from imdb_jax.training import TrainState, keras_adam
 
@@ -194,7 +194,7 @@ def measure(
         loss=classifier.config.loss,
     )
     examples = Examples(classifier.encode_each(reviews.texts), reviews.labels.astype(np.float32))
-    means, logits = evaluate(jax.device_put(state, replicated(mesh)), examples, mesh)
+    means, logits = evaluate_each(jax.device_put(state, replicated(mesh)), examples, mesh)
     if not np.isfinite(logits).all():
         raise UserError("the model's output for some reviews is not a finite number")
     return {**means._asdict(), **metrics.summary(examples.labels, logits)}, logits

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 import jax
@@ -11,7 +11,7 @@ from jax.sharding import Mesh
 from jaxtyping import Float32
 
 from imdb_jax.pipeline import Examples, batches
-from imdb_jax.training import Metrics, TrainState, eval_step, mean_metrics
+from imdb_jax.training import Metrics, Sums, TrainState, eval_step, mean_metrics
 
 # Evaluation needs no gradients, hence less memory than training; the size changes no result.
 EVAL_BATCH_SIZE = 512
@@ -21,8 +21,8 @@ T = TypeVar("T")
 
 def evaluate(
     state: TrainState, examples: Examples, mesh: Mesh, step: Callable[..., Any] = eval_step
-) -> tuple[Metrics, Float32[np.ndarray, " num_reviews"]]:
-    """Gives the mean metrics over examples, and the logit of each.
+) -> Metrics:
+    """Gives the mean metrics over the examples of all processes.
 
     Args:
       state: the model.
@@ -33,16 +33,26 @@ def evaluate(
     Raises:
       ValueError: there are no examples.
     """
-    if not len(examples):
-        raise ValueError("there are no reviews to evaluate on")
-    sums, logits = [], []
-    for batch in batches(examples, EVAL_BATCH_SIZE, mesh):
-        batch_sums, batch_logits = pace(step(state, batch), mesh)
-        sums.append(batch_sums)
-        logits.append(batch_logits)
+    return mean_metrics([sums for sums, _ in _steps(state, examples, mesh, step)])
+
+
+def evaluate_each(
+    state: TrainState, examples: Examples, mesh: Mesh
+) -> tuple[Metrics, Float32[np.ndarray, " num_reviews"]]:
+    """Gives what `evaluate` does, and the logit of each example; in a single process."""
+    sums, logits = zip(*_steps(state, examples, mesh, eval_step), strict=True)
     # A batch may be larger than asked for, filled so that it divides among the devices.
     kept = [part[:EVAL_BATCH_SIZE] for part in jax.device_get(logits)]
-    return mean_metrics(sums), np.concatenate(kept)[: len(examples)]
+    return mean_metrics(list(sums)), np.concatenate(kept)[: len(examples)]
+
+
+def _steps(
+    state: TrainState, examples: Examples, mesh: Mesh, step: Callable[..., Any]
+) -> Iterator[tuple[Sums, jax.Array]]:
+    if not len(examples):
+        raise ValueError("there are no reviews to evaluate on")
+    for batch in batches(examples, EVAL_BATCH_SIZE, mesh):
+        yield pace(step(state, batch), mesh)
 
 
 def pace(result: T, mesh: Mesh) -> T:

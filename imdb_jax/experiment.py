@@ -22,6 +22,7 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
+from jax.experimental import multihost_utils
 from rich import box
 
 from imdb_jax import reporting, run_directory
@@ -29,6 +30,14 @@ from imdb_jax.checkpoint import Checkpoints, save_params
 from imdb_jax.config import Config
 from imdb_jax.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
 from imdb_jax.datasets import Layout, absolute_paths, find_dataset
+from imdb_jax.distributed import (
+    all_have,
+    is_first,
+    num_processes,
+    one_first,
+    process_number,
+    wait_for_all,
+)
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.fitting import fit, restore_latest
@@ -36,7 +45,7 @@ from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
 from imdb_jax.input_format import InputFormat
 from imdb_jax.models import Ngram, create_model
 from imdb_jax.ngrams import NgramVocabulary
-from imdb_jax.pipeline import Examples, Splits, make_splits
+from imdb_jax.pipeline import Examples, Splits, make_splits, shard_bounds
 from imdb_jax.progress import Report
 from imdb_jax.reporting import Epoch
 from imdb_jax.seeds import SeedRun, SeedsTrainer, mean_of_seeds, summarise
@@ -86,20 +95,25 @@ def load_data_for(
 ) -> ExperimentData:
     """Finds, encodes and splits the data set of a configuration.
 
+    Where there are several processes, process 0 prepares it, and each gets its parts of the splits.
+
     Args:
       config: which reviews, and how a model is to read them.
       report: receives lines that say what is going on.
       soft: what to learn from besides the labelled reviews. Words remain those of the labelled
         reviews; n-grams, and their log-ratios, are those of both.
     """
-    dataset = find_dataset(
-        config.dataset,
-        config.data_dir,
-        config.archive,
-        config.allow_unverified,
-        report,
-        Layout.of(config),
-    )
+    with one_first("reviews prepared"):
+        dataset = find_dataset(
+            config.dataset,
+            config.data_dir,
+            config.archive,
+            config.allow_unverified,
+            report,
+            Layout.of(config),
+        )
+    shards = config.shards or 1
+    held = range(*shard_bounds(shards, num_processes())[process_number() :][:2])
     test_share = 0.0 if dataset.fixed_split else config.test_share
     corpus: Corpus[Any]
     if isinstance(model := create_configured_model(config), Ngram):
@@ -112,12 +126,13 @@ def load_data_for(
             counted = Examples(ranks[num_labelled:], soft.probabilities)
             labelled = EncodedReviews(ranks[:num_labelled], labels[:num_labelled])
             corpus = dataclasses.replace(corpus, train=labelled)
-        splits = make_splits(corpus, None, test_share, config.validation)
+        splits = make_splits(corpus, None, test_share, config.validation, shards, held)
         splits = dataclasses.replace(splits, counted=counted)
     else:
-        corpus = load_corpus(dataset, report)
+        with one_first("reviews encoded"):
+            corpus = load_corpus(dataset, report)
         form = configured_input_format(config)
-        splits = make_splits(corpus, form, test_share, config.validation)
+        splits = make_splits(corpus, form, test_share, config.validation, shards, held)
         if soft:
             assert isinstance(splits.train.ids, np.ndarray)
             ids = form.ids(corpus.vocabulary.rank(soft.texts), splits.train.ids.shape[1])
@@ -152,18 +167,25 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     share_one_heap()
     workdir = config.workdir or Path("runs") / config.arch
     config = absolute_paths(config)
-    say = (lambda text: None) if config.quiet else print
+    say = print if is_first() and not config.quiet else _nothing
     if config.tensorboard:
         reporting.summary_writer_class()  # lest training ends before it is missed
     earlier = run_directory.earlier_run(workdir, config)
+    if earlier:
+        earlier = dataclasses.replace(earlier, shards=earlier.shards or 1)
     if earlier and config.dataset == "auto" and earlier.dataset in ("imdb_reviews", "synthetic"):
         # What could be had then decides, not what can be had now.
         config = dataclasses.replace(config, dataset=earlier.dataset)
 
+    shards = num_processes() if earlier is None else earlier.shards
+    config = dataclasses.replace(config, shards=config.shards or shards)
+    _refuse_in_shards(config, soft)
     model = create_configured_model(config)
     use_all_cores(model, config.seeds)
     say(_versions())
-    data = load_data_for(config, soft=soft)
+    data = load_data_for(config, reporting.note if is_first() else _nothing, soft)
+    if not all_have(_sizes(data) + " ".join(getattr(data.vocabulary, "words", ()))):
+        raise UserError("the processes of this run have found different reviews")
     config = _completed(config, data, workdir)
     model = create_configured_model(config)
     if earlier:
@@ -171,7 +193,8 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
         result = run_directory.read_result(workdir)
         if result is not None and config.epochs == earlier.epochs:
             say(f"the run in {workdir} has ended before; there is nothing to resume")
-            _announce(result, of)
+            if is_first():
+                _announce(result, of)
             return result
     validated_on = "validation (test reviews)" if data.splits.validation is None else "validation"
     say(_sizes(data))
@@ -186,7 +209,9 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     checkpoints = Checkpoints(workdir / run_directory.CHECKPOINTS, config.keep)
     if earlier:
         restore_latest(trainer, checkpoints, data.fingerprint, say)
-    run_directory.begin(workdir, config, data.vocabulary, afresh=earlier is None)
+    if is_first():
+        run_directory.begin(workdir, config, data.vocabulary, afresh=earlier is None)
+    wait_for_all("run begun")
     if soft:
         soft.save(workdir / run_directory.SOFT_LABELS)
     with checkpoints:
@@ -201,8 +226,25 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
         taught = {"num_unlabelled": len(soft.texts), "teacher": soft.teacher} if soft else {}
         result = _conclude(config, trainer, data, test, best, validated_on, taught)
     say(f"written to {workdir}")
-    _announce(result, of)
+    if is_first():
+        _announce(result, of)
     return result
+
+
+def _refuse_in_shards(config: Config, soft: SoftLabels | None) -> None:
+    """Raises `UserError` if the processes cannot share this run."""
+    processes = num_processes()
+    if config.shards % processes:
+        raise UserError(
+            f"the {config.shards} shards of this run cannot be shared evenly by {processes} "
+            f"processes; start a number of them that divides {config.shards}"
+        )
+    if soft and config.shards > 1:
+        raise UserError("unlabelled texts are learnt from in one shard only; leave out shards")
+    if processes > 1 and config.arch == "ngram":
+        raise UserError("n-grams are counted by a single process; train ngram in one")
+    if config.seeds > 1 and (processes > 1 or config.model_parallel > 1):
+        raise UserError("seeds are trained in one process, and with model_parallel 1")
 
 
 def _last_validation(history: Sequence[Epoch]) -> Metrics:
@@ -222,11 +264,14 @@ def _conclude(
     """Writes what a run ends with; gives its result, with what `more` there is to say."""
     workdir = config.workdir
     assert workdir is not None
-    save_params(workdir / run_directory.PARAMS, trained.state.params)
+    params = multihost_utils.process_allgather(trained.state.params, tiled=True)
+    save_params(workdir / run_directory.PARAMS, params)
+    result = make_result(config, trained, data, test, best) | dict(more)
+    if not is_first():
+        return result
     title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
     history = trained.progress.history
     reporting.plot_history(workdir / run_directory.HISTORY, history, title, validated_on)
-    result = make_result(config, trained, data, test, best) | dict(more)
     run_directory.write_result(workdir, result)
     return result
 
@@ -284,6 +329,10 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
         # Such a model reads as many words as it was trained on, whatever the data set.
         config = dataclasses.replace(config, max_length=ids.shape[1])
     return config
+
+
+def _nothing(text: str) -> None:
+    """Says nothing: what processes other than the first have to say."""
 
 
 def _announce(result: dict[str, Any], of: str) -> None:
@@ -359,13 +408,13 @@ def _versions() -> str:
 def _sizes(data: ExperimentData) -> str:
     splits = data.splits
     corpus = "the built-in synthetic corpus" if data.dataset == "synthetic" else data.dataset
-    held_out = f"{len(splits.validation)} to validate, " if splits.validation is not None else ""
+    held_out = f"{splits.validation.total} to validate, " if splits.validation is not None else ""
     ids = splits.train.ids
     if isinstance(ids, np.ndarray):
         length = f"{ids.shape[1]} ids each"
     else:
         length = f"{ids.lengths.mean():.0f} n-grams each on average"
     return (
-        f"data set: {corpus}; {len(splits.train)} reviews to train, {held_out}"
-        f"{len(splits.test)} to test, of {length}"
+        f"data set: {corpus}; {splits.train.total} reviews to train, {held_out}"
+        f"{splits.test.total} to test, of {length}"
     )

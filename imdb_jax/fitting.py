@@ -7,6 +7,7 @@ from pathlib import Path
 
 from imdb_jax import reporting
 from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax.distributed import is_first
 from imdb_jax.errors import UserError
 from imdb_jax.profiling import profiler, traced_steps
 from imdb_jax.run_directory import METRICS, PROFILE, TENSORBOARD
@@ -28,12 +29,14 @@ def restore_latest(
     Raises:
       UserError: the run began with other reviews.
     """
-    found = checkpoints.latest(trainer.arrays(), reporting.note)
+    report = reporting.note if is_first() else say
+    found = checkpoints.latest(trainer.arrays(), report)
     if found is None:
         say("there is no checkpoint to resume from; starting from the beginning")
         return
     arrays, notes = found
-    if notes["data"] != fingerprint:
+    # It may tell files by their times, which differ where each process has its own.
+    if is_first() and notes["data"] != fingerprint:
         raise UserError(
             f"the reviews are not those that the checkpoints in {checkpoints.directory} were "
             f"trained on; choose another --workdir, or replace the run by --overwrite"
@@ -97,11 +100,16 @@ def fit(
         if asked_to_leave:
             leave()
 
-    log_directory = workdir / TENSORBOARD if config.tensorboard else None
+    def write_metrics() -> None:
+        if is_first():
+            reporting.write_metrics(workdir / METRICS, trainer.progress.history)
+
+    log_directory = workdir / TENSORBOARD if config.tensorboard and is_first() else None
     next_epoch = len(trainer.progress.history) + 1
     epochs, steps = trainer.progress.position
     taken = epochs * trainer.steps + steps
-    traced = traced_steps(taken, (epochs + 1) * trainer.steps) if config.profile else range(0)
+    profile = config.profile and is_first()
+    traced = traced_steps(taken, (epochs + 1) * trainer.steps) if profile else range(0)
     trainer.breaks = traced.start, traced.stop
     with (
         sigterm_noted() as terminated,
@@ -109,13 +117,13 @@ def fit(
         profiler(workdir / PROFILE, traced, lambda: trainer.state, say) as trace,
     ):
         trace(taken)
-        reporting.write_metrics(workdir / METRICS, trainer.progress.history)
+        write_metrics()
         while len(history := trainer.progress.history) < config.epochs:
             if out_of_patience(history, config.patience):
                 say(f"no lower validation loss for {config.patience} epochs")
                 break
             row = trainer.train_epoch(tick)
-            reporting.write_metrics(workdir / METRICS, trainer.progress.history)
+            write_metrics()
             log(row)
             say(reporting.format_epoch(row, config.epochs))
             save()

@@ -33,7 +33,10 @@ _CODE = (__file__, encoding.__file__, input_format.__file__)
 
 
 def padded_reviews(
-    corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " num_rows"]
+    corpus: Corpus[Any],
+    form: InputFormat,
+    rows: Int64[np.ndarray, " num_rows"],
+    length: int | None = None,
 ) -> UInt[np.ndarray, "num_rows length"]:
     """Pads the reviews of a corpus, or takes them from the cache if they are there and undamaged.
 
@@ -41,25 +44,35 @@ def padded_reviews(
       corpus: the reviews; those that are not cached themselves are padded in memory.
       form: how to pad them.
       rows: the order they are wanted in: numbers of train and test reviews joined.
+      length: ids per review; as many as the longest of these has if None.
 
     Returns:
       Their ids, memory-mapped where there is a cache, all equally long.
     """
     if corpus.directory is None:
-        return _pad(corpus, form, rows)
-    path = corpus.directory / f"padded-{_key(form, rows)}.npy"
+        return _pad(corpus, form, rows, length)
+    path = corpus.directory / f"padded-{_key(form, rows, length)}.npy"
     if (padded := _read(path)) is not None:
         return padded
     try:
-        return _write(path, corpus, form, rows)
+        return _write(path, corpus, form, rows, length)
     except OSError:  # no place for it: training needs it all the same
-        return _pad(corpus, form, rows)
+        return _pad(corpus, form, rows, length)
 
 
-def _key(form: InputFormat, rows: NDArray[np.int64]) -> str:
+def longest(corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " num_rows"]) -> int:
+    """How many ids the longest of these rows has, or all of them are to have."""
+    if form.max_length and not form.distinct:
+        return form.max_length
+    lengths = [form.sequences(_ragged(corpus, block)).lengths.max() for block in _blocks(rows)]
+    return int(max(lengths, default=0))
+
+
+def _key(form: InputFormat, rows: NDArray[np.int64], length: int | None) -> str:
     identity = {
         "code": [file_digest(Path(module)) for module in _CODE],
         "form": dataclasses.asdict(form),
+        "length": length,
         "rows": hashlib.sha256(rows.data).hexdigest(),
     }
     return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
@@ -80,12 +93,16 @@ def _read(path: Path) -> NDArray[Any] | None:
 
 
 def _write(
-    path: Path, corpus: Corpus[Any], form: InputFormat, rows: NDArray[np.int64]
+    path: Path,
+    corpus: Corpus[Any],
+    form: InputFormat,
+    rows: NDArray[np.int64],
+    length: int | None,
 ) -> NDArray[Any]:
     """Writes the file under a temporary name, renames it when it is complete, and maps it."""
     unfinished = path.with_name(f".{uuid.uuid4().hex}.npy")
     try:
-        _pad(corpus, form, rows, unfinished)
+        _pad(corpus, form, rows, length, unfinished)
         digest = file_digest(unfinished)
         os.replace(unfinished, path)
         write_atomically(_digest_path(path), digest.encode())
@@ -96,21 +113,21 @@ def _write(
 
 
 def _pad(
-    corpus: Corpus[Any], form: InputFormat, rows: NDArray[np.int64], path: Path | None = None
+    corpus: Corpus[Any],
+    form: InputFormat,
+    rows: NDArray[np.int64],
+    length: int | None,
+    path: Path | None = None,
 ) -> NDArray[Any]:
     """Pads the reviews block by block, into a file if a path is given, else in memory."""
-    blocks = _blocks(rows)
     # As long as the longest of all, be it in whichever block.
-    length = form.max_length if form.max_length and not form.distinct else 0
-    if not length:
-        longest = [form.sequences(_ragged(corpus, block)).lengths.max() for block in blocks]
-        length = int(max(longest, default=0))
+    length = longest(corpus, form, rows) if length is None else length
     shape = (len(rows), length)
     if path is None:
         padded = np.empty(shape, form.dtype)
     else:
         padded = np.lib.format.open_memmap(path, "w+", form.dtype, shape)
-    for place, block in enumerate(blocks):
+    for place, block in enumerate(_blocks(rows)):
         start = place * _BLOCK
         padded[start : start + len(block)] = form.ids(_ragged(corpus, block), length)
     if isinstance(padded, np.memmap):

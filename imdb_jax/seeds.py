@@ -25,9 +25,9 @@ from numpy.typing import NDArray
 
 from imdb_jax.config import Config
 from imdb_jax.evaluation import EVAL_BATCH_SIZE
-from imdb_jax.pipeline import Examples, Splits, batch_rows, batches, replicated
+from imdb_jax.pipeline import Examples, Splits, batch_rows, batches, epoch_orders, replicated
 from imdb_jax.reporting import Epoch
-from imdb_jax.shuffling import Order, epoch_order
+from imdb_jax.shuffling import Order
 from imdb_jax.trainer import Progress, Tick, Trainer, refuse_divergence
 from imdb_jax.training import (
     Batch,
@@ -187,24 +187,25 @@ class SeedsTrainer(Trainer):
     def _initial_state(
         self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
     ) -> TrainState:
-        ids = jax.tree.map(lambda leaf: leaf[0], ids)
         loss = self.config.loss
         return _stack(*(create_train_state(model, ids, s, optimizer, loss) for s in self.seeds))
 
-    def _order(self, epoch: int) -> list[Order]:
+    def _order(self, epoch: int) -> list[list[Order]]:
         """The order of each seed's reviews."""
-        return [epoch_order(len(self._train), seed, epoch) for seed in self.seeds]
+        return [epoch_orders(self._train.shards, seed, epoch) for seed in self.seeds]
 
-    def _train_batches(self, order: list[Order], done: int = 0) -> Iterator[Batch]:
+    def _train_batches(self, order: list[list[Order]], done: int = 0) -> Iterator[Batch]:
         size = self.config.batch_size
         each = [batches(self._train, size, self._alone, of_seed, done) for of_seed in order]
         for of_step in zip(*each, strict=True):
             yield jax.device_put(jax.tree.map(_stack_filled, *of_step), self._by_seed())
 
-    def _batch_rows(self, order: list[Order]) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
+    def _batch_rows(
+        self, order: list[list[Order]]
+    ) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
         """As of one model, with the axis of the seeds after that of the steps."""
         size = self.config.batch_size
-        each = [batch_rows(len(self._train), size, self._alone, of_seed) for of_seed in order]
+        each = [batch_rows(self._train.shards, size, self._alone, of) for of in order]
         rows, weights = (np.stack(arrays, axis=1) for arrays in zip(*each, strict=True))
         return rows, weights
 

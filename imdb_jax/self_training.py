@@ -20,6 +20,7 @@ from imdb_jax import experiment, reporting, run_directory
 from imdb_jax.classifier import Classifier, load
 from imdb_jax.config import UNSUPERVISED, Config, dump_config
 from imdb_jax.datasets import Dataset, Layout, absolute_paths, find_dataset
+from imdb_jax.distributed import num_processes
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
@@ -41,6 +42,8 @@ def run(config: Config) -> dict[str, Any]:
     """
     if not config.unlabelled:
         return experiment.run(config)
+    if num_processes() > 1:
+        raise UserError("unlabelled texts are learnt from by a single process")
     workdir = config.workdir or Path("runs") / config.arch
     config = dataclasses.replace(absolute_paths(config), workdir=workdir)
     if config.unlabelled != UNSUPERVISED:

@@ -64,9 +64,17 @@ class Permutation:
 Order = Int64[np.ndarray, " num_examples"] | Permutation
 
 
-def epoch_order(num_examples: int, seed: int, epoch: int) -> Order:
-    """The order of an epoch's examples; to be indexed with arrays of places."""
+def epoch_order(num_examples: int, seed: int, epoch: int, part: int | None = None) -> Order:
+    """The order of an epoch's examples; to be indexed with arrays of places.
+
+    Args:
+      num_examples: how many there are.
+      seed: of the run.
+      epoch: its number.
+      part: the number of the part that they are, where several are shuffled separately.
+    """
+    entropy = [seed, epoch] if part is None else [seed, epoch, part]
     if num_examples <= LARGEST_TABLE:
-        return np.random.default_rng([seed, epoch]).permutation(num_examples)
-    keys = np.random.SeedSequence([seed, epoch]).generate_state(_NUM_ROUNDS, np.uint64)
+        return np.random.default_rng(entropy).permutation(num_examples)
+    keys = np.random.SeedSequence(entropy).generate_state(_NUM_ROUNDS, np.uint64)
     return Permutation(num_examples, keys)

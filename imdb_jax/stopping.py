@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import itertools
 import signal
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
+from jax.experimental import multihost_utils
+
+from imdb_jax.distributed import num_processes
 from imdb_jax.reporting import Epoch
 
 
@@ -36,8 +40,13 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
     Outside the main thread, which alone can handle signals, it does nothing.
 
     Yields:
-      A function that says whether the signal has come.
+      A function that says whether the signal has come. Of several processes, all are to call it
+      equally often; it says so in the same call to all, whichever of them the signal came to.
     """
+    if num_processes() > 1:
+        calls = itertools.count(1)
+        yield lambda: multihost_utils.reached_preemption_sync_point(next(calls))
+        return
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return

@@ -63,11 +63,14 @@ def train(arguments: Sequence[str]) -> None:
     """
     options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
-    from imdb_jax.self_training import run
+    from imdb_jax.distributed import processes
     from imdb_jax.stopping import Terminated
 
     try:
-        run(options)
+        with processes(options):
+            from imdb_jax.self_training import run
+
+            run(options)
     except Terminated as end:
         print(end, file=sys.stderr)
         sys.exit(128 + signal.SIGTERM)

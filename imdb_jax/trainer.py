@@ -21,6 +21,7 @@ from numpy.typing import NDArray
 from imdb_jax import reporting
 from imdb_jax.checkpoint import Position
 from imdb_jax.config import Config
+from imdb_jax.distributed import is_first, num_processes
 from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
 from imdb_jax.evaluation import EVAL_BATCH_SIZE, evaluate, pace
@@ -32,12 +33,13 @@ from imdb_jax.pipeline import (
     batch_rows,
     batches,
     data_mesh,
+    epoch_orders,
     num_batches,
     replicated,
 )
+from imdb_jax.placement import place
 from imdb_jax.reporting import Epoch
 from imdb_jax.schedules import learning_rate_schedule
-from imdb_jax.shuffling import epoch_order
 from imdb_jax.training import (
     Batch,
     Metrics,
@@ -125,7 +127,7 @@ class Trainer:
         """
         self.config = config
         self.progress = Progress()
-        self.steps = num_batches(len(splits.train), config.batch_size)
+        self.steps = num_batches(splits.train.shards, config.batch_size)
         self.breaks: tuple[int, ...] = ()
         self._mesh = self._devices()
         self._train = splits.train
@@ -135,7 +137,8 @@ class Trainer:
             ids = splits.train.ids
             small = isinstance(ids, np.ndarray) and ids.nbytes <= _RESIDENT_BYTES
             accelerator = self._mesh.devices.flat[0].platform != "cpu"
-            resident = small and accelerator and not config.debug_nans
+            # No process has all reviews, where there are several.
+            resident = small and accelerator and num_processes() == 1 and not config.debug_nans
         if resident:
             self._on_device = jax.device_put(
                 (np.asarray(splits.train.ids), splits.train.labels), replicated(self._mesh)
@@ -147,7 +150,8 @@ class Trainer:
         learning_rate = learning_rate_schedule(
             config.schedule, config.learning_rate, config.epochs * self.steps, config.warmup
         )
-        state = self._initial_state(model, first.ids, keras_adam(learning_rate))
+        one = splits.train.batch_ids(np.zeros(1, np.int64))
+        state = self._initial_state(model, one, keras_adam(learning_rate))
         if isinstance(model, Ngram):
             counted = splits.train.join(splits.counted) if splits.counted else splits.train
             assert isinstance(counted.ids, Sequences)
@@ -189,7 +193,7 @@ class Trainer:
             f"epoch {epoch}/{config.epochs}",
             self.steps,
             self._running,
-            not config.quiet,
+            is_first() and not config.quiet,
             done,
         ) as advance:
             for steps in self._resident_steps(order) if self._on_device else self._steps(order):
@@ -281,18 +285,21 @@ class Trainer:
             tick()
             return self._compiled(self._eval_step, batch)(state, batch)
 
-        metrics = evaluate(self.state, examples, self._mesh, step)[0]
+        metrics = evaluate(self.state, examples, self._mesh, step)
         # The effect of an epoch's last step shows in no training loss.
         refuse_divergence(metrics, self.config, "in evaluation")
         return metrics
 
-    def arrays(self) -> dict[str, np.ndarray]:
-        """Copies all that a step reads and changes to the host, by its place in the state."""
-        # Copies, not views: the next step writes to the same memory.
-        return {name: np.array(leaf) for name, leaf in _named_leaves(self.state).items()}
+    def arrays(self) -> dict[str, Any]:
+        """All that a step reads and changes, by its place in the state.
+
+        Copied to the host; but where there are several processes, each of which may hold a slice
+        only, as it lies on the devices, until the next step.
+        """
+        return _named_leaves(self.state) if num_processes() > 1 else _host_copies(self.state)
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Puts the state back to where `arrays` copied it."""
+        """Puts the state back to where `arrays` copied it, whatever the devices were then."""
         leaves = [arrays[name] for name in _named_leaves(self.state)]
         state = jax.tree.unflatten(jax.tree.structure(self.state), leaves)
         state = state.replace(dropout_key=jax.random.wrap_key_data(state.dropout_key))
@@ -303,10 +310,12 @@ class Trainer:
         return mean_metrics(self.progress.sums)
 
     def _devices(self) -> Mesh:
-        return data_mesh()
+        return data_mesh(self.config.model_parallel)
 
     def _placed_state(self, state: TrainState) -> TrainState:
-        return jax.device_put(state, replicated(self._mesh))
+        leaves = list(place(_host_copies(state), self._mesh).values())
+        placed = jax.tree.unflatten(jax.tree.structure(state), leaves)
+        return placed.replace(dropout_key=jax.random.wrap_key_data(placed.dropout_key))
 
     def _initial_state(
         self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
@@ -314,17 +323,22 @@ class Trainer:
         return create_train_state(model, ids, self.config.seed, optimizer, self.config.loss)
 
     def _order(self, epoch: int) -> Any:
-        """The order of the epoch's reviews."""
-        return epoch_order(len(self._train), self.config.seed, epoch)
+        """The order of the epoch's reviews, part by part."""
+        return epoch_orders(self._train.shards, self.config.seed, epoch)
 
     def _train_batches(self, order: Any, done: int = 0) -> Iterator[Batch]:
         return batches(self._train, self.config.batch_size, self._mesh, order, done)
 
     def _batch_rows(self, order: Any) -> tuple[NDArray[np.int64], NDArray[np.float32]]:
-        return batch_rows(len(self._train), self.config.batch_size, self._mesh, order)
+        return batch_rows(self._train.shards, self.config.batch_size, self._mesh, order)
 
     def _eval_batches(self, examples: Examples) -> Iterator[Batch]:
         return batches(examples, EVAL_BATCH_SIZE, self._mesh)
+
+
+def _host_copies(state: TrainState) -> dict[str, np.ndarray]:
+    # Copies, not views: the next step writes to the same memory.
+    return {name: np.array(leaf) for name, leaf in _named_leaves(state).items()}
 
 
 def _named_leaves(state: TrainState) -> dict[str, Any]:

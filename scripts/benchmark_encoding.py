@@ -165,7 +165,7 @@ def rates(options: Options) -> dict[str, float]:
         shuffling.LARGEST_TABLE = largest
         order = shuffling.epoch_order(len(examples), 0, 1)
         started = time.process_time()
-        number = sum(len(batch.weights) for batch in batches(examples, 512, data_mesh(), order))
+        number = sum(len(batch.weights) for batch in batches(examples, 512, data_mesh(), [order]))
         found[f"batch_us_per_review_{name}"] = (time.process_time() - started) / number * 1e6
 
     order = shuffling.epoch_order(10**9, 0, 1)

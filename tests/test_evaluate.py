@@ -14,7 +14,7 @@ from imdb_jax import classifier, datasets, evaluate, experiment, views
 from imdb_jax.classifier import load
 from imdb_jax.config import load_recipe
 from imdb_jax.datasets import Reviews
-from imdb_jax.evaluation import evaluate as evaluate_examples
+from imdb_jax.evaluation import evaluate_each as evaluate_examples
 from imdb_jax.pipeline import Examples, data_mesh
 
 KEYS = ["loss", "accuracy", "precision", "recall", "f1", "roc_auc", "ece", "confusion_matrix"]

@@ -35,9 +35,9 @@ ROWS = np.random.default_rng(0).permutation(90)
 def test_padded_in_blocks_from_disk_or_in_memory_they_are_the_same(corpus, form, monkeypatch):
     expected = form.ids(Sequences.join(corpus.train.ranks, corpus.test.ranks))[ROWS]
     monkeypatch.setattr(padded, "_BLOCK", 7)
-    written = padded_reviews(corpus, form, ROWS)
-    read = padded_reviews(corpus, form, ROWS)
-    in_memory = padded_reviews(dataclasses.replace(corpus, directory=None), form, ROWS)
+    written = padded_reviews(corpus, form, ROWS, None)
+    read = padded_reviews(corpus, form, ROWS, None)
+    in_memory = padded_reviews(dataclasses.replace(corpus, directory=None), form, ROWS, None)
     assert isinstance(written, np.memmap)
     assert isinstance(read, np.memmap)
     assert not isinstance(in_memory, np.memmap)
@@ -48,9 +48,9 @@ def test_padded_in_blocks_from_disk_or_in_memory_they_are_the_same(corpus, form,
 
 def test_made_once(corpus, monkeypatch):
     form = FORMS["distinct"]
-    padded_reviews(corpus, form, ROWS)
+    padded_reviews(corpus, form, ROWS, None)
     monkeypatch.setattr(padded, "_pad", lambda *_: pytest.fail("padded again"))
-    padded_reviews(corpus, form, ROWS)
+    padded_reviews(corpus, form, ROWS, None)
 
 
 def test_every_format_and_order_has_a_file_of_its_own(corpus):
@@ -81,7 +81,7 @@ def test_without_a_place_to_write_they_are_padded_in_memory(corpus, monkeypatch)
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(padded, "_write", full)
-    found = padded_reviews(corpus, FORMS["fixed length"], ROWS)
+    found = padded_reviews(corpus, FORMS["fixed length"], ROWS, None)
     assert not isinstance(found, np.memmap)
     assert files(corpus) == []
 
@@ -89,5 +89,5 @@ def test_without_a_place_to_write_they_are_padded_in_memory(corpus, monkeypatch)
 def test_a_failed_attempt_leaves_nothing(corpus, monkeypatch):
     monkeypatch.setattr(padded, "file_digest", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        padded._write(corpus.directory / "padded-x.npy", corpus, FORMS["fixed length"], ROWS)
+        padded._write(corpus.directory / "padded-x.npy", corpus, FORMS["fixed length"], ROWS, None)
     assert not list(corpus.directory.glob(".*"))

@@ -1,5 +1,8 @@
 """From encoded reviews to batches: nothing lost, nothing twice, every batch of one shape."""
 
+import itertools
+import types
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -11,15 +14,19 @@ from jax.sharding import AxisType
 from imdb_jax import pipeline
 from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
 from imdb_jax.encoding import Sequences, Vocabulary
+from imdb_jax.errors import UserError
 from imdb_jax.input_format import InputFormat, distinct_ids
 from imdb_jax.pipeline import (
     Examples,
+    Shards,
     batch_rows,
     batches,
     data_mesh,
+    epoch_orders,
     make_splits,
     num_batches,
     replicated,
+    shard_bounds,
 )
 from imdb_jax.shuffling import epoch_order
 
@@ -44,6 +51,10 @@ def sequences(lists):
     return Sequences.from_lengths(values, np.array([len(values) for values in lists], np.int64))
 
 
+def joined(lists):
+    return list(itertools.chain.from_iterable(lists))
+
+
 # Batches
 
 
@@ -55,8 +66,8 @@ def sequences(lists):
 )
 def test_every_example_counts_exactly_once(count, batch_size, num_devices, seed):
     examples, order = numbered(count), epoch_order(count, seed, 1)
-    given_batches = list(batches(examples, batch_size, mesh(num_devices), order))
-    assert len(given_batches) == num_batches(count, batch_size)
+    given_batches = list(batches(examples, batch_size, mesh(num_devices), [order]))
+    assert len(given_batches) == num_batches(examples.shards, batch_size)
     seen = []
     for batch in given_batches:
         ids, labels, weights = map(np.asarray, batch)
@@ -94,7 +105,7 @@ def test_an_epoch_is_compiled_once():
 
     for epoch in (1, 2):
         order = epoch_order(23, 0, epoch)
-        total = sum(float(step(batch)) for batch in batches(numbered(23), 5, data_mesh(), order))
+        total = sum(float(step(batch)) for batch in batches(numbered(23), 5, data_mesh(), [order]))
         assert total == 23
     assert traced == [(8, 3)]
 
@@ -109,8 +120,8 @@ def test_without_an_order_examples_come_as_they_stand():
 def test_batches_can_begin_anywhere(count, batch_size, first):
     """So that a run that goes on need not make the batches it has seen."""
     order = epoch_order(count, 0, 1)
-    every = list(batches(numbered(count), batch_size, mesh(1), order))[first:]
-    later = list(batches(numbered(count), batch_size, mesh(1), order, first))
+    every = list(batches(numbered(count), batch_size, mesh(1), [order]))[first:]
+    later = list(batches(numbered(count), batch_size, mesh(1), [order], first))
     assert len(later) == len(every)
     for one, other in zip(every, later, strict=True):
         for expected, found in zip(one, other, strict=True):
@@ -121,12 +132,12 @@ def test_batches_can_begin_anywhere(count, batch_size, first):
 @pytest.mark.parametrize("at_a_time", [1, 3, 64])
 def test_the_rows_of_some_batches_are_those_rows_of_all(num_devices, at_a_time, monkeypatch):
     order = epoch_order(23, 0, 1)
-    whole = batch_rows(23, 5, mesh(num_devices), order)
+    whole = batch_rows(numbered(23).shards, 5, mesh(num_devices), [order])
     monkeypatch.setattr(pipeline, "_BATCHES_AT_A_TIME", at_a_time)
-    given_batches = batches(numbered(23), 5, mesh(num_devices), order)
+    given_batches = batches(numbered(23), 5, mesh(num_devices), [order])
     ids = np.stack([np.asarray(batch.ids)[:, 0] for batch in given_batches])
     np.testing.assert_array_equal(ids, whole[0])
-    part = batch_rows(23, 5, mesh(num_devices), order, range(2, 4))
+    part = batch_rows(numbered(23).shards, 5, mesh(num_devices), [order], range(2, 4))
     for expected, found in zip(whole, part, strict=True):
         np.testing.assert_array_equal(expected[2:4], found)
         assert expected.dtype == found.dtype
@@ -134,7 +145,7 @@ def test_the_rows_of_some_batches_are_those_rows_of_all(num_devices, at_a_time, 
 
 def test_no_examples_make_no_batches():
     assert list(batches(numbered(0), 3, data_mesh())) == []
-    assert num_batches(0, 3) == 0
+    assert num_batches(numbered(0).shards, 3) == 0
 
 
 def test_mesh_is_all_devices_and_parameters_are_on_each():
@@ -142,6 +153,55 @@ def test_mesh_is_all_devices_and_parameters_are_on_each():
     everywhere = jax.device_put(np.arange(6), replicated(data_mesh()))
     assert {shard.device for shard in everywhere.addressable_shards} == set(jax.devices())
     assert all(shard.data.shape == (6,) for shard in everywhere.addressable_shards)
+
+
+# Shards
+
+
+@given(
+    sizes=st.lists(st.integers(1, 9), min_size=1, max_size=6),
+    batch_size=st.integers(6, 20),
+    devices=st.integers(1, 3),
+    data=st.data(),
+)
+def test_processes_together_give_the_batches_of_one(sizes, batch_size, devices, data):
+    """Whichever of them hold which parts; and every example counts exactly once."""
+    dividing = [number for number in range(1, len(sizes) + 1) if len(sizes) % number == 0]
+    processes = data.draw(st.sampled_from(dividing))
+    held = [range(*bounds) for bounds in itertools.pairwise(shard_bounds(len(sizes), processes))]
+    # Only the size of the axis is asked for.
+    grid = types.SimpleNamespace(shape={"data": processes * devices})
+
+    def given_batches(held):
+        """The examples of each batch that count, by their numbers among all, in their order."""
+        shards = Shards(tuple(sizes), held)
+        before = sum(sizes[: held.start])
+        orders = epoch_orders(shards, 3, 1)
+        rows, weights = batch_rows(shards, batch_size, grid, orders)
+        assert len(rows) == num_batches(shards, batch_size)
+        assert rows.shape[1] % devices == 0
+        return rows.shape, [
+            (before + r[w == 1]).tolist() for r, w in zip(rows, weights, strict=True)
+        ]
+
+    shapes, parts = zip(*map(given_batches, held), strict=True)
+    assert len(set(shapes)) == 1
+    together = [joined(batch) for batch in zip(*parts, strict=True)]
+    _, alone = given_batches(range(len(sizes)))
+    assert together == alone
+    assert max(map(len, alone)) <= batch_size
+    assert sorted(joined(alone)) == list(range(sum(sizes)))
+
+
+def test_one_shard_is_shuffled_as_all_reviews_are():
+    one = Shards((9,), range(1))
+    np.testing.assert_array_equal(epoch_orders(one, 4, 2), [epoch_order(9, 4, 2)])
+
+
+def test_shards_of_equal_size_are_shuffled_differently():
+    first, second = epoch_orders(Shards((30, 30), range(2)), 0, 1)
+    assert sorted(first) == list(range(30))
+    assert (first != second).any()
 
 
 # Ids
@@ -217,6 +277,7 @@ def corpus():
     return Corpus("numbered", Vocabulary([]), reviews(1, 50), reviews(51, 25))
 
 
+SPLITS = ("train", "validation", "test")
 FORMAT = InputFormat(num_words=1000, max_length=2)
 
 
@@ -281,3 +342,36 @@ def test_bag_of_words_is_of_the_words_read(side, kept):
     ranks = sequences([[1, 2, 3, 4, 5], [4]])
     ids = InputFormat(50, max_length=3, truncating=side, distinct=True).ids(ranks)
     assert set(ids[0].tolist()) - {0} == kept
+
+
+@pytest.mark.parametrize(("test_share", "validation"), [(0, 0.3), (0.2, 0.3)])
+def test_splits_are_the_same_for_any_number_of_shards(corpus, test_share, validation):
+    whole = make_splits(corpus, FORMAT, test_share, validation)
+    shared = [
+        make_splits(corpus, FORMAT, test_share, validation, 4, range(part, part + 1))
+        for part in range(4)
+    ]
+    for name in SPLITS:
+        examples = getattr(whole, name)
+        parts = [getattr(splits, name) for splits in shared]
+        assert sorted(joined(map(reviews_of, parts))) == sorted(reviews_of(examples))
+        assert {part.shards.sizes for part in parts} == {tuple(map(len, parts))}
+        # Neighbours at the source, of each of its splits.
+        for number, part in enumerate(parts):
+            for review in reviews_of(part):
+                place, count = (review - 1, 50) if review <= 50 else (review - 51, 25)
+                first, end = shard_bounds(count, 4)[number : number + 2]
+                assert first <= place < end
+
+
+def test_shards_held_together_are_those_held_apart(corpus):
+    together = make_splits(corpus, FORMAT, 0, 0.3, 4, range(2, 4))
+    apart = [make_splits(corpus, FORMAT, 0, 0.3, 4, range(part, part + 1)) for part in (2, 3)]
+    for name in SPLITS:
+        parts = [reviews_of(getattr(splits, name)) for splits in apart]
+        assert reviews_of(getattr(together, name)) == joined(parts)
+
+
+def test_too_many_shards_are_refused(corpus):
+    with pytest.raises(UserError, match="too few reviews for 26 shards"):
+        make_splits(corpus, FORMAT, shards=26, held=range(26))

@@ -266,7 +266,7 @@ def train_epochs(arch, mesh, epochs=2, batch_size=6):
     state, sums = jax.device_put(fresh(arch), replicated(mesh)), []
     for epoch in range(1, epochs + 1):
         order = epoch_order(len(examples), 0, epoch)
-        for batch in batches(examples, batch_size, mesh, order):
+        for batch in batches(examples, batch_size, mesh, [order]):
             state, step_sums = train_step(state, batch)
             # Steps in flight on virtual devices can wait for each other forever.
             sums.append(jax.block_until_ready(step_sums))

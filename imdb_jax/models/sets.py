@@ -32,20 +32,31 @@ class Sets(struct.PyTreeNode):
     reviews: Int[Array | np.ndarray, " lines"]
     size: int = struct.field(pytree_node=False)
 
+    def as_part(self, number: int, of: int) -> Sets:
+        """The same as the part of this number, from 0, of a batch of several parts of one size."""
+        return self.replace(reviews=self.reviews + number * self.size, size=of * self.size)
 
-def fold(sequences: Sequences, multiple: int = 1) -> Sets:
+
+def num_lines(sizes: Int[np.ndarray, " num_sets"]) -> Int[np.ndarray, " num_sets"]:
+    """How many lines sets of these sizes need."""
+    return -(-sizes // _WIDTH)
+
+
+def fold(sequences: Sequences, multiple: int = 1, least: int = 0) -> Sets:
     """Folds sets into lines.
 
     Args:
       sequences: the ids of each set, none of them 0.
       multiple: the number of lines will be one of this.
+      least: lines to make room for, at least.
     """
     lengths = sequences.lengths
-    lines = -(-lengths // _WIDTH)
+    lines = num_lines(lengths)
     number = lines.sum()
+    room = max(number, least)
     # Rounded up by a sixteenth to an eighth, so that steps are compiled for a few numbers only.
-    multiple = int(np.lcm(multiple, 1 << max(4, int(number).bit_length() - 4)))
-    ids = np.zeros((max(1, -(-number // multiple)) * multiple, _WIDTH), sequences.values.dtype)
+    multiple = int(np.lcm(multiple, 1 << max(4, int(room).bit_length() - 4)))
+    ids = np.zeros((max(1, -(-room // multiple)) * multiple, _WIDTH), sequences.values.dtype)
     # A set's ids follow one another from the beginning of its first line.
     shift = np.repeat((np.cumsum(lines) - lines) * _WIDTH - sequences.offsets[:-1], lengths)
     ids.reshape(-1)[shift + np.arange(len(sequences.values))] = sequences.values

@@ -1,0 +1,210 @@
+"""Several processes, which train as one does, and none of which outlives another by much."""
+
+import contextlib
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_runs import hasten, params_of, small
+
+from imdb_jax import distributed, experiment
+from imdb_jax.checkpoint import Checkpoints
+from imdb_jax.distributed import in_cluster
+from imdb_jax.errors import UserError
+
+# Starts the processes of a run, having imported what they need once, and says how they ended.
+PROGRAM = """if True:
+    import json, os, sys
+    from pathlib import Path
+    import orbax.checkpoint
+    from imdb_jax import experiment, distributed, train
+    sys.path.insert(0, sys.argv[1])
+    from small_runs import small, small_dataset
+    dataset = small_dataset()
+    experiment.find_dataset = lambda *_: dataset
+    experiment.layer_table = lambda *_: ""
+    distributed.HEARTBEAT_SECONDS = int(os.environ["HEARTBEAT_SECONDS"])
+    workdir, number, port, changes = Path(sys.argv[2]), *map(json.loads, sys.argv[3:])
+    children = []
+    for process in range(number):
+        child = os.fork()
+        if not child:
+            for stream, name in ((1, "out"), (2, "err")):
+                path = f"{workdir}-{process}.{name}"
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+            place = {"coordinator": f"127.0.0.1:{port}", "num_processes": number}
+            config = small(workdir, **changes, **place, process_id=process)
+            train.parse_arguments = lambda _: config
+            train.main()
+            sys.exit()
+        children.append(child)
+    print(json.dumps(children), flush=True)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]))
+"""
+SHARED = {"shards": 4}
+# So slow that processes can be ended at a certain point.
+SLOW = SHARED | {"batch_size": 4, "checkpoint_every": 1}
+
+
+class Run:
+    """The processes of a run."""
+
+    def __init__(self, workdir, number, devices=1, heartbeat=60, **changes):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.workdir, self.number = workdir, number
+        flag = f"--xla_force_host_platform_device_count={devices}"
+        program = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(Path(__file__).parent)]
+        self.starter = subprocess.Popen(
+            [*program, str(workdir), str(number), str(port), json.dumps(changes)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {"XLA_FLAGS": flag, "TF_CPP_MIN_LOG_LEVEL": "3", "HEARTBEAT_SECONDS": str(heartbeat)}
+            | {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent.parent / "compiled")}
+            | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
+        )
+
+        self.children = json.loads(self.starter.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self.starter:
+            if self.starter.poll() is None:
+                for child in self.children:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+
+    def position(self):
+        """The latest checkpoint."""
+        return (Checkpoints(self.workdir / "checkpoints", 1).positions() or [(0, 0)])[-1]
+
+    def wait_for(self, position):
+        deadline = time.monotonic() + 90
+        while self.position() < position and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def end(self):
+        """The processes' exit statuses."""
+        return json.loads(self.starter.communicate(timeout=90)[0])
+
+    def output(self, process):
+        return Path(f"{self.workdir}-{process}.out").read_text()
+
+    def errors(self, process):
+        return Path(f"{self.workdir}-{process}.err").read_text()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hastened(small_synthetic):
+    with pytest.MonkeyPatch.context() as patch:
+        hasten(patch, small_synthetic)
+        yield
+
+
+def metrics(workdir):
+    lines = (workdir / "metrics.csv").read_text().splitlines()[1:]
+    return np.array([line.split(",")[:-1] for line in lines], float)
+
+
+def assert_same(workdir, other):
+    """The same loss curve, and the same parameters at the end."""
+    np.testing.assert_allclose(metrics(workdir), metrics(other), rtol=1e-5)
+    for array, same in zip(*map(jax.tree.leaves, map(params_of, (workdir, other))), strict=True):
+        np.testing.assert_allclose(array, same, rtol=1e-4, atol=1e-6)
+    assert (workdir / "vocabulary.txt").read_text() == (other / "vocabulary.txt").read_text()
+    assert (workdir / "config.toml").read_text() == (other / "config.toml").read_text()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process makes of the reviews in four shards."""
+    workdir = tmp_path_factory.mktemp("alone")
+    experiment.run(small(workdir, **SHARED))
+    return workdir
+
+
+def test_processes_train_as_one_does(tmp_path, alone):
+    """Also where the embedding table is divided among the devices of each."""
+    four = Run(tmp_path / "four", 4, **SHARED)
+    two = Run(tmp_path / "two", 2, devices=2, **SHARED, model_parallel=2)
+    with four, two:
+        for run in (four, two):
+            assert run.end() == [0] * run.number, run.errors(0)
+            assert_same(run.workdir, alone)
+            # Only process 0 has anything to say.
+            result = json.loads((run.workdir / "result.json").read_text())
+            line = f"test accuracy {result['test_accuracy']:.4f} (synthetic corpus)\n"
+            assert [run.output(n) for n in range(run.number)] == [line] + [""] * (run.number - 1)
+            assert [run.errors(n) for n in range(run.number)] == [""] * run.number
+            assert result["device_count"] == 4
+
+
+def test_what_ends_one_process_ends_the_others_and_the_rest_goes_on(tmp_path):
+    """Whether it is the first one or not; in time, in one line, and to be resumed by fewer."""
+    with contextlib.ExitStack() as stack:
+        runs = [
+            stack.enter_context(Run(tmp_path / name, 2, heartbeat=4, **SLOW))
+            for name in ("first", "second", "asked")
+        ]
+        for run in runs:
+            run.wait_for((0, 2))
+        first, second, asked = runs
+        os.kill(first.children[0], signal.SIGKILL)
+        os.kill(second.children[1], signal.SIGKILL)
+        os.kill(asked.children[1], signal.SIGTERM)
+        started = time.monotonic()
+        assert first.end() == [-signal.SIGKILL, 2]
+        assert second.end() == [2, -signal.SIGKILL]
+        assert asked.end() == [128 + signal.SIGTERM] * 2
+        assert time.monotonic() - started < 60
+    ended = f"error: {distributed.ENDED}\n"
+    assert [first.errors(1), second.errors(0)] == [ended] * 2
+    line = "continue by the same command with --resume\n"
+    assert all(asked.errors(n).endswith(line) for n in range(2))
+
+    whole = tmp_path / "whole"
+    experiment.run(small(whole, **SLOW | {"checkpoint_every": 0}))
+    for run in runs:
+        assert (0, 2) <= run.position() < (3, 0)
+        # With the shards with which it began, though it is one process now.
+        experiment.run(small(run.workdir, batch_size=4, checkpoint_every=0, resume=True))
+        assert_same(run.workdir, whole)
+
+
+def test_processes_that_cannot_share_the_shards_evenly_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "num_processes", lambda: 3)
+    with pytest.raises(UserError, match="4 shards of this run cannot be shared evenly by 3 proc"):
+        experiment.run(small(tmp_path / "run", **SHARED))
+
+
+SLURM = {"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, False),
+        (SLURM, True),
+        (SLURM | {"SLURM_NTASKS": "1"}, False),
+        ({"SLURM_NTASKS": "2"}, False),  # a batch script, which starts tasks or does not
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "t1,t2"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),  # any container there has that
+    ],
+)
+def test_clusters_are_told_from_single_machines(environment, found):
+    assert in_cluster(environment) == found
