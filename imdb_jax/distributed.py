@@ -88,7 +88,9 @@ def processes(config: Config) -> Iterator[None]:
             raise
         # Leaving in good order would mean waiting for processes that may be waiting for this one.
         atexit.register(_leave, _exit_status(error), patient=config.process_id == 0)
-        if isinstance(error, jax.errors.JaxRuntimeError) and _is_about_others(str(error)):
+        # Writing a checkpoint, too, fails for want of the others.
+        causes = [c for c in (error, error.__cause__) if isinstance(c, jax.errors.JaxRuntimeError)]
+        if any(_is_about_others(str(cause)) for cause in causes):
             raise UserError(ENDED) from error
         raise
     jax.distributed.shutdown()
