@@ -8,8 +8,6 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 
-from jax.experimental import multihost_utils
-
 from imdb_jax.distributed import num_processes
 from imdb_jax.reporting import Epoch
 
@@ -44,6 +42,8 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
       equally often; it says so in the same call to all, whichever of them the signal came to.
     """
     if num_processes() > 1:
+        from jax.experimental import multihost_utils
+
         calls = itertools.count(1)
         yield lambda: multihost_utils.reached_preemption_sync_point(next(calls))
         return

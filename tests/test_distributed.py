@@ -189,6 +189,12 @@ def test_processes_that_cannot_share_the_shards_evenly_are_refused(tmp_path, mon
         experiment.run(small(tmp_path / "run", **SHARED))
 
 
+def test_the_way_to_join_them_leads_past_jax():
+    """Which is told on its import to be silent about what is said in one line here."""
+    program = "import sys, imdb_jax.distributed, imdb_jax.stopping; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
 SLURM = {"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "0"}
 
 
