@@ -34,7 +34,8 @@ from imdb_jax import (
     word_table,
 )
 from imdb_jax.caches import cache_directory
-from imdb_jax.datasets import Dataset, find_dataset
+from imdb_jax.datasets import Dataset, Extent, find_dataset
+from imdb_jax.distributed import all_agree, gather
 from imdb_jax.encoding import (
     INDEX_FROM,
     START_ID,
@@ -91,6 +92,7 @@ class Corpus(Generic[V]):
       train: training reviews.
       test: test reviews.
       directory: the entry of the cache that holds it; None where it is not cached.
+      extent: which reviews these are, if they are a part of a data set.
     """
 
     name: str
@@ -98,6 +100,7 @@ class Corpus(Generic[V]):
     train: EncodedReviews
     test: EncodedReviews
     directory: Path | None = None
+    extent: Extent | None = None
 
 
 def load_corpus(dataset: Dataset, report: Report = print) -> Corpus[Vocabulary]:
@@ -105,19 +108,30 @@ def load_corpus(dataset: Dataset, report: Report = print) -> Corpus[Vocabulary]:
 
     Texts are read as a stream, numbered on all cores and written to the cache as they come: in
     memory are no more than the vocabulary, and the length and the label of each review.
+
+    Of a part of a data set, each process is to call it with another one. The words of all parts are
+    counted together, so that the vocabulary is that of the whole.
     """
+    merged: list[WordCounts] = []
+
+    def count_all(counts: WordCounts) -> WordCounts:
+        if not merged:  # only once, whatever a process encodes again
+            merged.append(_merge_counts(gather(counts.to_bytes())))
+        return merged[0]
+
+    counting = count_all if dataset.extent else None
 
     def write(directory: Path) -> None:
-        _encode_into(directory, dataset)
+        _encode_into(directory, dataset, counting)
 
     def encode() -> Corpus[Vocabulary]:
         train = dataset.read("train")
-        vocabulary, ranks = Vocabulary.build_and_rank(train.texts, dataset.ties)
+        vocabulary, ranks = Vocabulary.build_and_rank(train.texts, dataset.ties, counting)
         train_reviews = EncodedReviews(ranks, train.labels)
         del train  # the texts of one split at a time are enough in memory
         test = dataset.read("test")
         test_reviews = EncodedReviews(vocabulary.rank(test.texts), test.labels)
-        return Corpus(dataset.name, vocabulary, train_reviews, test_reviews)
+        return Corpus(dataset.name, vocabulary, train_reviews, test_reviews, extent=dataset.extent)
 
     identity = _identity(dataset, _CODE) | {"ties": dataset.ties}
     return _load(dataset, report, identity, Vocabulary, write, encode)
@@ -184,16 +198,23 @@ def _load(
     """
     key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
     entry = cache_directory() / "encoded" / f"{dataset.name}-{key}"
+    cached: Corpus[V] | None = None
     if os.path.exists(entry):  # unlike Path's, False for whatever cannot be looked at
         try:
             _verify_entry(entry, identity)
-            return _open_entry(entry, dataset.name, kind)
+            cached = _open_entry(entry, dataset, kind)
         except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
             report(f"The cached encoding {entry} is damaged ({error}); encoding again.")
             _remove(entry)
+    # Where one process has to count its part again, all have to.
+    usable = cached is not None
+    if dataset.extent:
+        usable = all_agree(usable)
+    if cached and usable:
+        return cached
     try:
         _write_entry(entry, identity, write)
-        return _open_entry(entry, dataset.name, kind)
+        return _open_entry(entry, dataset, kind)
     except OSError as error:
         reason = error.strerror or error  # NumPy's, for a full disk, has no strerror
         report(f"The encoded reviews cannot be cached in {entry.parent}: {reason}.")
@@ -208,7 +229,16 @@ def _remove(entry: Path) -> None:
             entry.unlink()
 
 
-def _encode_into(directory: Path, dataset: Dataset) -> None:
+def _merge_counts(parts: Iterable[bytes]) -> WordCounts:
+    merged = WordCounts()
+    for part in parts:
+        merged.merge(WordCounts.from_bytes(part))
+    return merged
+
+
+def _encode_into(
+    directory: Path, dataset: Dataset, count_all: Callable[[WordCounts], WordCounts] | None
+) -> None:
     """Encodes a data set word by word into the files of an entry, some reviews at a time."""
     counts = WordCounts()
     with Numbering(counts) as pool:
@@ -217,7 +247,7 @@ def _encode_into(directory: Path, dataset: Dataset) -> None:
         numbered = (Sequences.from_lengths(counts.add(block), block.lengths) for block in blocks)
         _write_split(directory, "train", train.labels, numbered)
         del train, blocks, numbered  # of whose source the texts may be in memory
-        vocabulary, rank_of_number = Vocabulary.from_counts(counts, dataset.ties)
+        vocabulary, rank_of_number = Vocabulary.from_counts(counts, dataset.ties, count_all)
         vocabulary.save(directory / vocabulary.FILE)
         # Which is known only now that all words are counted.
         _replace(directory / "train_ranks.npy", rank_of_number)
@@ -289,14 +319,15 @@ def _verify_entry(entry: Path, identity: dict[str, Any]) -> None:
             raise ValueError(f"{name} has another checksum")
 
 
-def _open_entry(entry: Path, name: str, kind: type[V]) -> Corpus[V]:
+def _open_entry(entry: Path, dataset: Dataset, kind: type[V]) -> Corpus[V]:
     splits = {}
     for split in _SPLITS:
         ranks, offsets, labels = (
             np.load(entry / f"{split}_{array}.npy", mmap_mode="r") for array in _ARRAYS
         )
         splits[split] = EncodedReviews(Sequences(ranks, np.array(offsets)), np.array(labels))
-    return Corpus(name, kind.load(entry / kind.FILE), **splits, directory=entry)
+    vocabulary = kind.load(entry / kind.FILE)
+    return Corpus(dataset.name, vocabulary, **splits, directory=entry, extent=dataset.extent)
 
 
 def keras_orders(

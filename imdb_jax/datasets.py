@@ -6,11 +6,11 @@ import dataclasses
 import hashlib
 import itertools
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar, overload
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar, overload
 
 import numpy as np
 from jaxtyping import Bool, Int8
@@ -96,6 +96,9 @@ class Dataset:
         are in a file that somebody chose for them.
       unsupervised: it has a split `unsupervised` as well, of reviews whose labels, all -1, say
         nothing.
+      sizes: tells the number of reviews of each split, where it can without reading them.
+      read_rows: reads some neighbouring reviews of a split and no others, where that can be done.
+      extent: which reviews these are, if they are a part of a data set, see `part`.
     """
 
     name: str
@@ -105,6 +108,48 @@ class Dataset:
     held_out: bool = False
     fixed_split: bool = False
     unsupervised: bool = False
+    sizes: Callable[[], Mapping[str, int]] | None = None
+    read_rows: Callable[[str, range], Reviews] | None = None
+    extent: Extent | None = None
+
+    def part(self, number: int, of: int) -> Dataset:
+        """One of equal parts: a range of the train and one of the test reviews."""
+        if self.sizes:
+            sizes = self.sizes()
+        else:
+            sizes = {split: len(self.read(split).labels) for split in ("train", "test")}
+        rows = {
+            split: range(number * size // of, (number + 1) * size // of)
+            for split, size in sizes.items()
+        }
+
+        def read(split: str) -> Reviews:
+            if self.read_rows:
+                return self.read_rows(split, rows[split])
+            return self.read(split)[rows[split].start : rows[split].stop]
+
+        return dataclasses.replace(
+            self,
+            fingerprint=f"{self.fingerprint} part {number} of {of}",
+            read=read,
+            extent=Extent(rows["train"], rows["test"], sizes["train"], sizes["test"]),
+        )
+
+
+class Extent(NamedTuple):
+    """Which of the reviews at the source a part of a data set has.
+
+    Attributes:
+      train: numbers of its training reviews.
+      test: numbers of its test reviews.
+      num_train: number of training reviews at the source.
+      num_test: number of test reviews there.
+    """
+
+    train: range
+    test: range
+    num_train: int
+    num_test: int
 
 
 @dataclass(frozen=True)
@@ -210,6 +255,9 @@ def imdb_reviews(data_dir: Path) -> Dataset:
     """
     keras_order = prepared_reviews.read_file_names(data_dir, "train") is not None
 
+    def read_rows(split: str, rows: range | None) -> Reviews:
+        return Reviews(*prepared_reviews.read_split(data_dir, split, rows))
+
     def read(split: str) -> Reviews:
         texts, labels = prepared_reviews.read_split(data_dir, split)
         if not keras_order or split == UNSUPERVISED:
@@ -225,6 +273,9 @@ def imdb_reviews(data_dir: Path) -> Dataset:
         ties="keras" if keras_order else "alphabetical",
         read=read,
         unsupervised=True,
+        sizes=partial(prepared_reviews.split_sizes, data_dir),
+        # Keras' order is one of labels and names: to know it takes all records.
+        read_rows=None if keras_order else read_rows,
     )
 
 

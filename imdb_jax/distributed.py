@@ -142,6 +142,22 @@ def all_have(value: str) -> bool:
     return bool((digests == digest).all())
 
 
+def all_agree(value: bool) -> bool:
+    """Whether all processes say so."""
+    return int(largest(not value)) == 0
+
+
+def gather(data: bytes) -> list[bytes]:
+    """What each process gives, in the order of the processes."""
+    from jax.experimental import multihost_utils
+
+    sizes = multihost_utils.process_allgather(np.array([len(data)], np.int32)).reshape(-1)
+    padded = np.zeros(sizes.max(), np.uint8)
+    padded[: len(data)] = np.frombuffer(data, np.uint8)
+    parts = multihost_utils.process_allgather(padded).reshape(len(sizes), -1)
+    return [part[:size].tobytes() for part, size in zip(parts, sizes, strict=True)]
+
+
 def largest(numbers: Any) -> NDArray[np.int32]:
     """The largest of the numbers that the processes give, or of each of several numbers."""
     from jax.experimental import multihost_utils

@@ -14,7 +14,7 @@ from __future__ import annotations
 import os
 import re
 import string
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -172,9 +172,17 @@ class Vocabulary:
 
     @classmethod
     def build_and_rank(
-        cls, texts: Iterable[Text], ties: Ties = "alphabetical"
+        cls,
+        texts: Iterable[Text],
+        ties: Ties = "alphabetical",
+        count_all: Callable[[WordCounts], WordCounts] | None = None,
     ) -> tuple[Vocabulary, Sequences]:
         """Builds the vocabulary of `texts` and gives their `rank`s, reading each text once.
+
+        Args:
+          texts: those of the training reviews.
+          ties: see `Vocabulary`.
+          count_all: see `from_counts`.
 
         Returns:
           The vocabulary, and the ranks of each text's words (int32, from 1).
@@ -186,19 +194,34 @@ class Vocabulary:
             numbers.append(counts.add(numbered))
             lengths.append(numbered.lengths)
             known.keep_up_with(counts)
-        vocabulary, rank_of_number = cls.from_counts(counts, ties)
+        vocabulary, rank_of_number = cls.from_counts(counts, ties, count_all)
         ranks = rank_of_number[np.concatenate(numbers)]
         return vocabulary, Sequences.from_lengths(ranks, np.concatenate(lengths))
 
     @classmethod
     def from_counts(
-        cls, counts: WordCounts, ties: Ties = "alphabetical"
+        cls,
+        counts: WordCounts,
+        ties: Ties = "alphabetical",
+        count_all: Callable[[WordCounts], WordCounts] | None = None,
     ) -> tuple[Vocabulary, Int[np.ndarray, " num_words"]]:
         """Ranks counted words.
+
+        Args:
+          counts: of texts; if others hold more texts, it learns their words.
+          ties: see `Vocabulary`.
+          count_all: given these, gives the counts of all texts, if others hold more.
 
         Returns:
           The vocabulary; and the rank (int32, from 1) of each word, by its number in `counts`.
         """
+        if count_all:
+            whole = count_all(counts)
+            vocabulary, rank_of_number = cls.from_counts(whole, ties)
+            here = counts.merge(whole)  # words keep their numbers; how often they occur is settled
+            ranks = np.empty_like(rank_of_number)
+            ranks[here] = rank_of_number
+            return vocabulary, ranks
         words = counts.words
         if ties == "keras":
             tied = python2_dict_order(words)

@@ -129,8 +129,10 @@ def load_data_for(
         splits = make_splits(corpus, None, test_share, config.validation, shards, held)
         splits = dataclasses.replace(splits, counted=counted)
     else:
-        with one_first("reviews encoded"):
-            corpus = load_corpus(dataset, report)
+        # Of several processes, each reads and encodes a part.
+        several = num_processes() > 1
+        own = dataset.part(process_number(), num_processes()) if several else dataset
+        corpus = load_corpus(own, report)
         form = configured_input_format(config)
         splits = make_splits(corpus, form, test_share, config.validation, shards, held)
         if soft:

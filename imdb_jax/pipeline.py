@@ -20,6 +20,7 @@ from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, Int64, Integer, UInt
 
 from imdb_jax.corpus import Corpus, keras_orders
+from imdb_jax.datasets import Extent
 from imdb_jax.distributed import largest
 from imdb_jax.encoding import PAD_ID, Sequences
 from imdb_jax.errors import UserError
@@ -193,7 +194,7 @@ def make_splits(
     train and one of the test reviews at the source, then makes a part of each split.
 
     Args:
-      corpus: the reviews.
+      corpus: the reviews, at least those of the parts held.
       form: how to pad them; None leaves them the sets that they are.
       test_share: see `split_rows`.
       validation: see `split_rows`.
@@ -203,7 +204,9 @@ def make_splits(
     Raises:
       UserError: a part would have no review of a split.
     """
-    counts = len(corpus.train.labels), len(corpus.test.labels)
+    num_train, num_test = len(corpus.train.labels), len(corpus.test.labels)
+    extent = corpus.extent or Extent(range(num_train), range(num_test), num_train, num_test)
+    counts = extent.num_train, extent.num_test
     part_of = np.concatenate(
         [np.repeat(np.arange(shards), np.diff(shard_bounds(count, shards))) for count in counts]
     )
@@ -222,6 +225,9 @@ def make_splits(
     # What is held out first, so that the order, for which the padded reviews are cached, is the
     # same whatever share that is.
     order = np.concatenate([split[part] for split in parts.values() for part in held])
+    # From numbers at the source to those in the corpus.
+    from_test = order - extent.num_train - extent.test.start + num_train
+    order = np.where(order < extent.num_train, order - extent.train.start, from_test)
     # Padded together, so that reviews of every split, and of every process, are equally long.
     if form is None:
         ids: Any = ragged_reviews(corpus, order)

@@ -40,8 +40,16 @@ def is_prepared(data_dir: Path) -> bool:
     return _describe(data_dir) is not None
 
 
-def read_split(data_dir: Path, split: str) -> tuple[list[bytes], Int8[np.ndarray, " num_reviews"]]:
-    """Reads one prepared split in TFDS' order.
+def split_sizes(data_dir: Path) -> dict[str, int]:
+    """Number of reviews of each prepared split. Raises `UserError` if nothing is prepared there."""
+    shards = _described(data_dir).shards
+    return {split: sum(count for _, count in files) for split, files in shards.items()}
+
+
+def read_split(
+    data_dir: Path, split: str, rows: range | None = None
+) -> tuple[list[bytes], Int8[np.ndarray, " num_reviews"]]:
+    """Reads one prepared split in TFDS' order, or some neighbouring reviews of it.
 
     ArrayRecord files are read in bulk and the records parsed as the protocol buffers they are:
     three times as fast as asking `tfds.data_source` for the same records.
@@ -49,6 +57,7 @@ def read_split(data_dir: Path, split: str) -> tuple[list[bytes], Int8[np.ndarray
     Args:
       data_dir: TFDS' data directory, prepared.
       split: "train", "test" or "unsupervised".
+      rows: numbers of the reviews to read; others are not. None reads all.
 
     Returns:
       The texts in UTF-8, and their labels: 1 positive, 0 negative, -1 unsupervised.
@@ -71,8 +80,13 @@ def read_split(data_dir: Path, split: str) -> tuple[list[bytes], Int8[np.ndarray
 
     texts: list[bytes] = []
     labels: list[int] = []
+    first = 0
     for file, count in prepared.shards[split]:
-        for record in _read_records(file, count):
+        wanted = range(count)
+        if rows is not None:
+            wanted = wanted[max(0, rows.start - first) : max(0, rows.stop - first)]
+        first += count
+        for record in _read_records(file, count, wanted) if wanted else ():
             features = tf_example_pb2.Example.FromString(record).features.feature
             texts.append(features["text"].bytes_list.value[0])
             labels.append(features["label"].int64_list.value[0])
@@ -186,19 +200,24 @@ def _described(data_dir: Path) -> _Prepared:
     return prepared
 
 
-def _read_records(file: Path, count: int) -> list[bytes]:
+def _read_records(file: Path, count: int, wanted: range) -> list[bytes]:
     from array_record.python.array_record_module import ArrayRecordReader
 
     try:
         reader = ArrayRecordReader(str(file))
         try:
-            records: list[bytes] = reader.read_all()
+            found = reader.num_records()
+            records: list[bytes] = []
+            if found == count:
+                # All at once, where all are wanted.
+                whole = len(wanted) == count
+                records = reader.read_all() if whole else reader.read(wanted.start, wanted.stop)
         finally:
             reader.close()
     except RuntimeError as error:  # every failure, of the disk as of a checksum
         raise UserError(
             f"{file} is damaged: {error}; remove its directory and prepare it again"
         ) from error
-    if len(records) != count:
-        raise UserError(f"{file} has {len(records):,} records where {count:,} belong")
-    return records
+    if found != count:
+        raise UserError(f"{file} has {found:,} records where {count:,} belong")
+    return list(records)

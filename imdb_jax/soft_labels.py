@@ -125,4 +125,4 @@ def with_texts(dataset: Dataset, texts: Sequence[Text]) -> Dataset:
         return Reviews([*reviews.texts, *texts], np.concatenate([reviews.labels, labels]))
 
     both = f"{dataset.fingerprint} {fingerprint(texts)}"
-    return dataclasses.replace(dataset, fingerprint=both, read=read)
+    return dataclasses.replace(dataset, fingerprint=both, read=read, sizes=None, read_rows=None)

@@ -83,7 +83,11 @@ class KnownWords:
 class WordCounts:
     """How often each word occurs in some texts, the words numbered as they first occur."""
 
-    def __init__(self, words: Iterable[bytes] = (), counts: Sequence[int] = ()) -> None:
+    def __init__(
+        self,
+        words: Iterable[bytes] = (),
+        counts: Sequence[int] | Int64[np.ndarray, " num_words"] = (),
+    ) -> None:
         """Takes distinct words in the order of their first occurrence, and the count of each."""
         self._number = FirstOccurrence[bytes]((word, i) for i, word in enumerate(words))
         self._counts = np.array(counts, np.int64)
@@ -132,6 +136,17 @@ class WordCounts:
         self._make_room()
         self._counts[numbers] += later.counts
         return numbers
+
+    def to_bytes(self) -> bytes:
+        """All of it, for another process; see `from_bytes`."""
+        return np.int64(len(self)).tobytes() + self.counts.tobytes() + b" ".join(self.words)
+
+    @classmethod
+    def from_bytes(cls, data: bytes) -> WordCounts:
+        """Reads what `to_bytes` gave."""
+        number = int(np.frombuffer(data, np.int64, 1)[0])
+        counts = np.frombuffer(data, np.int64, number, offset=8)
+        return cls(data[8 * (number + 1) :].split(), counts)
 
     def _make_room(self) -> None:
         missing = len(self) - len(self._counts)

@@ -109,6 +109,90 @@ def test_encoding_in_any_blocks_equals_encoding_at_once(
     assert_equal(load_corpus(replace(small_synthetic, ties=ties), no_report), expected)
 
 
+class Processes:
+    """Threads that stand for the processes of a run, and exchange what these would."""
+
+    def __init__(self, number, patch):
+        self.number, self.given = number, [None] * number
+        self.barrier = threading.Barrier(number, timeout=30)
+        patch.setattr(corpus_module, "gather", self.gather)
+        patch.setattr(corpus_module, "all_agree", lambda value: all(self.gather(value)))
+
+    def gather(self, value):
+        self.given[int(threading.current_thread().name)] = value
+        self.barrier.wait()
+        given = list(self.given)
+        self.barrier.wait()
+        return given
+
+    def load(self, dataset):
+        found = [None] * self.number
+
+        def load_part(process):
+            found[process] = load_corpus(dataset.part(process, self.number), no_report)
+
+        threads = [
+            threading.Thread(target=load_part, args=(process,), name=str(process))
+            for process in range(self.number)
+        ]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+        return found
+
+
+@pytest.mark.parametrize("number", [2, 3, 7])
+@pytest.mark.parametrize("ties", ["alphabetical", "keras"])
+@pytest.mark.parametrize("cached", [True, False])
+def test_parts_of_several_processes_make_the_whole(
+    small_synthetic, cache, monkeypatch, number, ties, cached
+):
+    dataset = replace(small_synthetic, ties=ties)
+    whole = load_corpus(dataset, no_report)
+    processes = Processes(number, monkeypatch)
+    if not cached:
+        monkeypatch.setattr(corpus_module, "_write_entry", lambda *_: no_space())
+        monkeypatch.setitem(globals(), "no_report", lambda line: None)
+    parts = processes.load(dataset)
+    if cached:  # what is cached is the same; if a part is missing, all are made again
+        shutil.rmtree(parts[0].directory)
+        parts = processes.load(dataset)
+        assert [part.directory.exists() for part in parts] == [True] * number
+    for split in ("train", "test"):
+        assert [review for part in parts for review in as_lists(getattr(part, split).ranks)] == (
+            as_lists(getattr(whole, split).ranks)
+        )
+        labels = np.concatenate([getattr(part, split).labels for part in parts])
+        np.testing.assert_array_equal(labels, getattr(whole, split).labels)
+        rows = [row for part in parts for row in getattr(part.extent, split)]
+        assert rows == list(range(len(labels)))
+    assert {part.vocabulary for part in parts} == {whole.vocabulary}
+
+
+def no_space():
+    raise OSError(errno.ENOSPC, "No space left on device")
+
+
+@pytest.mark.parametrize("number", [2, 3])
+def test_splits_of_parts_are_parts_of_the_splits(small_synthetic, cache, monkeypatch, number):
+    from imdb_jax.input_format import InputFormat
+    from imdb_jax.pipeline import make_splits
+
+    form = InputFormat(500, max_length=30)
+    whole = load_corpus(small_synthetic, no_report)
+    for process, part in enumerate(Processes(number, monkeypatch).load(small_synthetic)):
+        given = [
+            make_splits(corpus, form, 0.2, 0.25, number, range(process, process + 1))
+            for corpus in (whole, part)
+        ]
+        for split in ("train", "validation", "test"):
+            expected, found = (getattr(splits, split) for splits in given)
+            np.testing.assert_array_equal(found.ids, expected.ids)
+            np.testing.assert_array_equal(found.labels, expected.labels)
+            assert found.parts == expected.parts
+
+
 def test_reviews_can_be_chosen_by_row(small_synthetic):
     train = load_corpus(small_synthetic).train
     chosen = train[np.array([5, 0])]

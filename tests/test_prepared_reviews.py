@@ -19,6 +19,7 @@ from imdb_jax.prepared_reviews import (
     is_prepared,
     read_file_names,
     read_split,
+    split_sizes,
 )
 
 
@@ -51,6 +52,16 @@ def test_records_hold_the_reviews_and_their_labels(prepared: Path) -> None:
         assert labels.dtype == np.int8
         assert len(texts) == len(labels) == count
         assert sorted(zip(texts, labels.tolist(), strict=True)) == sorted(wanted)
+
+
+def test_any_neighbouring_records_can_be_read_alone(prepared: Path) -> None:
+    assert split_sizes(prepared) == COUNTS
+    texts, labels = read_split(prepared, "train")
+    number = len(texts)
+    for rows in (range(0), range(3), range(2, number - 1), range(number - 1, number)):
+        found, found_labels = read_split(prepared, "train", rows)
+        assert found == [texts[row] for row in rows]
+        np.testing.assert_array_equal(found_labels, labels[rows.start : rows.stop])
 
 
 def test_file_names_follow_the_records(prepared: Path) -> None:

@@ -91,6 +91,14 @@ def test_blocks_hold_every_text_once():
     assert list(blocks_of([])) == []
 
 
+def test_counts_pass_as_bytes():
+    counts, _ = counted([b"one two one", "drei été".encode(), b""])
+    passed = WordCounts.from_bytes(counts.to_bytes())
+    assert passed.words == counts.words
+    np.testing.assert_array_equal(passed.counts, counts.counts)
+    assert len(WordCounts.from_bytes(WordCounts().to_bytes())) == 0
+
+
 def test_counts_must_fit_the_words():
     for spelt, numbers in (([b"a"], []), ([b"a", b"a"], [1, 1])):
         with pytest.raises(ValueError, match="a count for each word, and no word twice"):
