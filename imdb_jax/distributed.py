@@ -88,9 +88,8 @@ def processes(config: Config) -> Iterator[None]:
             raise
         # Leaving in good order would mean waiting for processes that may be waiting for this one.
         atexit.register(_leave, _exit_status(error), patient=config.process_id == 0)
-        # Writing a checkpoint, too, fails for want of the others.
-        causes = [c for c in (error, error.__cause__) if isinstance(c, jax.errors.JaxRuntimeError)]
-        if any(_is_about_others(str(cause)) for cause in causes):
+        # Writing a checkpoint, too, fails for want of the others, and Orbax wraps why.
+        if any(map(_is_about_others, _causes(error))):
             raise UserError(ENDED) from error
         raise
     jax.distributed.shutdown()
@@ -243,9 +242,21 @@ class _Listener:
                     sys.stderr.write(line)
 
 
-def _is_about_others(message: str) -> bool:
-    """Whether an error of JAX's is one of the connections between processes."""
-    return any(word in message for word in ("Gloo", "NCCL", "onnection", "UNAVAILABLE"))
+def _causes(error: BaseException | None) -> Iterator[BaseException]:
+    """An error, and what it was raised in consequence of."""
+    while error is not None:
+        yield error
+        error = error.__cause__ or error.__context__
+
+
+def _is_about_others(error: BaseException) -> bool:
+    """Whether an error is one of the connections between processes."""
+    import jax
+
+    words = ["Gloo", "NCCL"]
+    if isinstance(error, jax.errors.JaxRuntimeError):
+        words += ["onnection", "UNAVAILABLE"]
+    return any(word in str(error) for word in words)
 
 
 def _exit_status(error: BaseException) -> int:

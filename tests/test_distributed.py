@@ -214,3 +214,15 @@ SLURM = {"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID"
 )
 def test_clusters_are_told_from_single_machines(environment, found):
     assert in_cluster(environment) == found
+
+
+def test_the_loss_of_others_is_recognised_however_it_is_wrapped():
+    try:
+        try:
+            raise ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+        except ValueError as error:
+            raise UserError("the checkpoint cannot be written") from error
+    except UserError as error:
+        found = [distributed._is_about_others(cause) for cause in distributed._causes(error)]
+    assert found == [False, True]
+    assert not distributed._is_about_others(ValueError("a connection that is not JAX's"))
