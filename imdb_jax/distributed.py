@@ -9,6 +9,7 @@ from __future__ import annotations
 import atexit
 import ctypes
 import hashlib
+import logging
 import os
 import signal
 import sys
@@ -76,6 +77,8 @@ def processes(config: Config) -> Iterator[None]:
 
     # Of what JAX's runtime logs, only what is fatal. Read when JAX is imported.
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
+    # Orbax logs what it raises besides.
+    logging.getLogger("absl").setLevel(logging.CRITICAL)
     listener = _Listener()
     import jax
 
@@ -86,12 +89,12 @@ def processes(config: Config) -> Iterator[None]:
         if isinstance(error, Terminated):  # as all processes have been
             jax.distributed.shutdown()
             raise
-        # Leaving in good order would mean waiting for processes that may be waiting for this one.
-        atexit.register(_leave, _exit_status(error), patient=config.process_id == 0)
         # Writing a checkpoint, too, fails for want of the others, and Orbax wraps why.
         if any(map(_is_about_others, _causes(error))):
-            raise UserError(ENDED) from error
-        raise
+            error = UserError(ENDED)
+        # Leaving in good order would mean waiting for processes that may be waiting for this one.
+        atexit.register(_leave, _exit_status(error), patient=config.process_id == 0)
+        raise error
     jax.distributed.shutdown()
 
 
@@ -255,7 +258,7 @@ def _is_about_others(error: BaseException) -> bool:
 
     words = ["Gloo", "NCCL"]
     if isinstance(error, jax.errors.JaxRuntimeError):
-        words += ["onnection", "UNAVAILABLE"]
+        words += ["onnection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "arrier", "oordination"]
     return any(word in str(error) for word in words)
 
 
