@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -147,7 +148,8 @@ def test_processes_train_as_one_does(tmp_path, alone):
             result = json.loads((run.workdir / "result.json").read_text())
             line = f"test accuracy {result['test_accuracy']:.4f} (synthetic corpus)\n"
             assert [run.output(n) for n in range(run.number)] == [line] + [""] * (run.number - 1)
-            assert [run.errors(n) for n in range(run.number)] == [""] * run.number
+            for n in range(run.number):  # native libraries may have
+                assert not re.search("error:|Traceback|Warning", run.errors(n)), run.errors(n)
             assert result["device_count"] == 4
 
 
