@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -20,6 +22,10 @@ from imdb_jax.files import file_digest, write_atomically
 
 # Written last: a checkpoint without it was never finished.
 _CHECKSUMS = "checksums.json"
+# What Orbax appends to the name of a checkpoint until it is finished; older versions, also a time.
+_UNFINISHED = ".orbax-checkpoint-tmp"
+# The names of a run's checkpoints: those that `Checkpoints` gives them, and no other.
+POSITION = r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
 
 
 class DamagedCheckpoint(UserError):
@@ -75,13 +81,27 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
 
 
 def discard(path: Path) -> None:
-    """Removes a checkpoint, if it is there, and what unfinished attempts to write it have left."""
-    for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
-        shutil.rmtree(unfinished)
-    # First, so that nobody takes what is left for a whole checkpoint.
-    (path / _CHECKSUMS).unlink(missing_ok=True)
-    if path.exists():
-        shutil.rmtree(path)
+    """Remove a checkpoint, if there is one, and what unfinished attempts to write it have left.
+
+    Files and links of these names stay: a checkpoint is a directory.
+    """
+    if path.is_dir() and not path.is_symlink():
+        # At once, so that nobody takes what is left for a whole checkpoint.
+        path.rename(path.with_name(f"{path.name}{_UNFINISHED}-{time.time_ns()}"))
+    for unfinished in path.parent.glob(f"{path.name}{_UNFINISHED}*"):
+        if is_checkpoint(unfinished, re.escape(path.name)):
+            shutil.rmtree(unfinished)
+
+
+def is_checkpoint(path: Path, name: str = POSITION) -> bool:
+    """Return whether a path is a directory with the name of a checkpoint, finished or not.
+
+    Args:
+      path: what to look at; a link is no checkpoint.
+      name: pattern of the names of finished checkpoints.
+    """
+    matches = re.fullmatch(rf"{name}({re.escape(_UNFINISHED)}(-[0-9]+)?)?", path.name)
+    return bool(matches) and path.is_dir() and not path.is_symlink()
 
 
 def load_params(path: Path, like: Any) -> Any:
@@ -194,8 +214,9 @@ class Checkpoints:
           UserError: it is of another model.
         """
         if is_first():
-            for unfinished in self.directory.glob("*.*"):
-                shutil.rmtree(unfinished)
+            for path in self.directory.glob(f"*{_UNFINISHED}*"):
+                if is_checkpoint(path):
+                    shutil.rmtree(path)
         for position in reversed(self.positions()):
             try:
                 return self.load(position, like)
@@ -207,15 +228,18 @@ class Checkpoints:
 
     def positions(self) -> list[Position]:
         """The positions of the checkpoints, damaged ones included, in their order."""
-        names = [path.name for path in self.directory.glob("*")]
-        matches = [match for name in names if (match := re.fullmatch(r"(\d+)-(\d+)", name))]
+        names = [path.name for path in self.directory.glob("*") if is_checkpoint(path)]
+        matches = [match for name in names if (match := re.fullmatch(POSITION, name))]
         return sorted(Position(int(match[1]), int(match[2])) for match in matches)
 
     def _write(
         self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
     ) -> None:
         self.directory.mkdir(exist_ok=True)
-        save_params(self._path(position), arrays, notes)
+        path = self._path(position)
+        if os.path.lexists(path):
+            raise UserError(f"{path} is in the way of a checkpoint; move it, then use --resume")
+        save_params(path, arrays, notes)
         if is_first():
             for old in self.positions()[: -self.keep]:
                 if old != best:
