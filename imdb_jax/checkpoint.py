@@ -18,7 +18,7 @@ import numpy as np
 
 from imdb_jax.distributed import is_first, num_processes, wait_for_all
 from imdb_jax.errors import UserError
-from imdb_jax.files import file_digest, write_atomically
+from imdb_jax.files import file_digest, is_directory, write_atomically
 
 # Written last: a checkpoint without it was never finished.
 _CHECKSUMS = "checksums.json"
@@ -64,6 +64,7 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
     if path.exists():
         raise ValueError(f"{path} already exists")
     try:
+        path.parent.mkdir(exist_ok=True)
         with ocp.StandardCheckpointer() as checkpointer:
             # From the host if it has it all, so that plain Orbax reads it on any devices.
             tree = jax.device_get(params) if num_processes() == 1 else params
@@ -85,7 +86,7 @@ def discard(path: Path) -> None:
 
     Files and links of these names stay: a checkpoint is a directory.
     """
-    if path.is_dir() and not path.is_symlink():
+    if is_directory(path):
         # At once, so that nobody takes what is left for a whole checkpoint.
         path.rename(path.with_name(f"{path.name}{_UNFINISHED}-{time.time_ns()}"))
     for unfinished in path.parent.glob(f"{path.name}{_UNFINISHED}*"):
@@ -101,7 +102,7 @@ def is_checkpoint(path: Path, name: str = POSITION) -> bool:
       name: pattern of the names of finished checkpoints.
     """
     matches = re.fullmatch(rf"{name}({re.escape(_UNFINISHED)}(-[0-9]+)?)?", path.name)
-    return bool(matches) and path.is_dir() and not path.is_symlink()
+    return bool(matches) and is_directory(path)
 
 
 def load_params(path: Path, like: Any) -> Any:
@@ -235,7 +236,6 @@ class Checkpoints:
     def _write(
         self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
     ) -> None:
-        self.directory.mkdir(exist_ok=True)
         path = self._path(position)
         if os.path.lexists(path):
             raise UserError(f"{path} is in the way of a checkpoint; move it, then use --resume")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tempfile
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -33,6 +34,22 @@ def write_atomically(path: Path, data: bytes) -> None:
         except BaseException:
             os.unlink(out.name)
             raise
+
+
+def is_temporary(path: Path, names: Collection[str]) -> bool:
+    """Return whether `write_atomically` of a file of these names was killed and has left this."""
+    match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}", path.name)
+    return match is not None and match[1] in names and is_regular(path)
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether there is a file, and no link to one, at a path."""
+    return path.is_file() and not path.is_symlink()
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether there is a directory, and no link to one, at a path."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def save_blocks(path: Path, dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:
