@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import tempfile
 from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
@@ -15,24 +14,22 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` under a temporary name beside `path`, then renames it.
+    """Write `data` under a temporary name beside `path`, then rename it.
 
     Raises:
       OSError: the directory is missing or not writable, or the disk is full; what was at `path`
         is then untouched, and the temporary file gone.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as out:
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    # A new file has the permissions of any other: the umask, which is all threads' own, is left.
+    with temporary.open("xb") as out:
         try:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-            # A temporary file is private by default; give it the permissions of any new file.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(out.name, 0o666 & ~umask)
-            os.replace(out.name, path)
+            os.replace(temporary, path)
         except BaseException:
-            os.unlink(out.name)
+            temporary.unlink(missing_ok=True)
             raise
 
 
