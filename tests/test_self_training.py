@@ -224,6 +224,16 @@ def test_a_run_that_is_called_teacher_is_not_taken_for_one(tmp_path, workdir):
     same_params(tmp_path / "teacher", workdir / "teacher")
 
 
+@pytest.mark.parametrize("how", ["overwrite", "resume"])
+def test_a_link_is_no_teacher_of_ones_own(tmp_path, workdir, how):
+    other = shutil.copytree(workdir / "teacher", tmp_path / "other")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "teacher").symlink_to(other)
+    with pytest.raises(UserError, match="something other than a run, teacher"):
+        run(self_trained(tmp_path / "run", epochs=1, **{how: True}))
+    same_params(other, workdir / "teacher")
+
+
 def test_a_teacher_of_another_architecture(tmp_path, dataset):
     run(ngram(tmp_path / "teacher", validation=1 / 3))
     run(self_trained(tmp_path / "run", teacher=tmp_path / "teacher"))
