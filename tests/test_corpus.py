@@ -177,7 +177,7 @@ def no_space():
 @pytest.mark.parametrize("number", [2, 3])
 def test_splits_of_parts_are_parts_of_the_splits(small_synthetic, cache, monkeypatch, number):
     from imdb_jax.input_format import InputFormat
-    from imdb_jax.pipeline import make_splits
+    from imdb_jax.splits import make_splits
 
     form = InputFormat(500, max_length=30)
     whole = load_corpus(small_synthetic, no_report)
