@@ -186,7 +186,8 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     use_all_cores(model, config.seeds)
     say(_versions())
     data = load_data_for(config, reporting.note if is_first() else _nothing, soft)
-    if not all_have(_sizes(data) + " ".join(getattr(data.vocabulary, "words", ()))):
+    words = getattr(data.vocabulary, "words", ())
+    if not all_have(" ".join([data.fingerprint, _sizes(data), *words])):
         raise UserError("the processes of this run have found different reviews")
     config = _completed(config, data, workdir)
     model = create_configured_model(config)
