@@ -141,7 +141,7 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
       UserError: there is no such split.
     """
     from imdb_jax.datasets import Reviews
-    from imdb_jax.pipeline import split_rows
+    from imdb_jax.splits import split_rows
 
     if own is None and split == "validation":
         raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
@@ -180,7 +180,8 @@ def measure(
 
     from imdb_jax import metrics
     from imdb_jax.evaluation import evaluate_each
-    from imdb_jax.pipeline import Examples, data_mesh, replicated
+    from imdb_jax.pipeline import data_mesh, replicated
+    from imdb_jax.splits import Examples
     from imdb_jax.training import TrainState, keras_adam
 
     mesh = data_mesh()

@@ -125,10 +125,11 @@ def show_review(
     Raises:
       UserError: there is no such review.
     """
+    from imdb_jax.corpus import keras_orders
     from imdb_jax.encoding import ranks_to_ids
-    from imdb_jax.exploration import shuffled_rows
 
-    rows = shuffled_rows(corpus, split)
+    orders = keras_orders(len(corpus.train.labels), len(corpus.test.labels))
+    rows = orders[0] if split == "train" else orders[1]
     if not 0 <= number < len(rows):
         raise UserError(f"there is no {split} review {number}, only 0 to {len(rows) - 1}")
     row = rows[number]

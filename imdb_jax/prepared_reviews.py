@@ -25,6 +25,10 @@ DIRECTORY = Path("imdb_reviews", "plain_text", "1.0.0")  # in TFDS' data directo
 
 _FILE_NAMES = "file_names.json.gz"
 _FILE_NAMES_FORMAT = 1
+# How a fingerprint of contents begins. In earlier versions, that of these reviews was a digest of
+# their files' times, and that of the synthetic ones a digest of a module's source.
+BY_CONTENT = "content:"
+_NUM_SAMPLES = 64  # records of a split that a fingerprint covers
 
 
 def default_data_dir() -> Path:
@@ -67,12 +71,6 @@ def read_split(
         damaged.
     """
     prepared = _described(data_dir)
-    if prepared.file_format != "array_record":
-        raise UserError(
-            f"{data_dir / DIRECTORY} is in {prepared.file_format} format, which only TensorFlow "
-            "reads; prepare the reviews in another directory as well: python -m imdb_jax.train "
-            "--data-dir OTHER --archive aclImdb_v1.tar.gz"
-        )
     if split not in prepared.shards:
         raise UserError(f"there is no split {split!r}, only {', '.join(sorted(prepared.shards))}")
 
@@ -141,18 +139,30 @@ def write_file_names(data_dir: Path, names: dict[str, list[str]]) -> None:
 
 
 def fingerprint(data_dir: Path) -> str:
-    """Gives a hexadecimal digest that changes when the prepared files do.
+    """Return a digest of the prepared reviews: `BY_CONTENT`, then hexadecimal digits.
 
-    It covers names, sizes and modification times, not contents, and so costs well under a
-    millisecond.
+    The digest covers the number and the total size of each split's records, 64 evenly spaced ones
+    of them, and the original names of the training files. It notices when reviews are added, left
+    out or reordered, or when many change; a few changed reviews of the same total size go
+    unnoticed. How files are dated, compressed or described does not matter: reviews that are
+    copied or prepared again keep their fingerprint. Takes some 20 ms, at every start of a run.
 
     Raises:
-      UserError: nothing is prepared there.
+      UserError: nothing is prepared there, or a file is damaged.
     """
-    _described(data_dir)
-    entries = sorted(os.scandir(data_dir / DIRECTORY), key=lambda entry: entry.name)
-    stats = [(entry.name, entry.stat().st_size, entry.stat().st_mtime_ns) for entry in entries]
-    return _sha256_of(stats)
+    prepared = _described(data_dir)
+    info = json.loads((data_dir / DIRECTORY / "dataset_info.json").read_bytes())
+    num_bytes = {split["name"]: split.get("numBytes") for split in info["splits"]}
+    content = []
+    for split, files in sorted(prepared.shards.items()):
+        total, digest = sum(count for _, count in files), hashlib.sha256()
+        step = max(1, -(-total // _NUM_SAMPLES))
+        for file, count in files:
+            for record in _read_records(file, count, range(0, count, step)):
+                # The order of a record's features is random; each begins with the byte of "\n".
+                digest.update(b"\n".join(sorted(record.split(b"\n"))))
+        content.append([split, total, num_bytes[split], digest.hexdigest()])
+    return BY_CONTENT + _sha256_of([content, read_file_names(data_dir, "train")])
 
 
 def _sha256_of(value: Any) -> str:
@@ -197,6 +207,12 @@ def _described(data_dir: Path) -> _Prepared:
     prepared = _describe(data_dir)
     if prepared is None:
         raise UserError(f"there are no prepared IMDb reviews in {data_dir}")
+    if prepared.file_format != "array_record":
+        raise UserError(
+            f"{data_dir / DIRECTORY} is in {prepared.file_format} format, which only TensorFlow "
+            "reads; prepare the reviews in another directory as well: python -m imdb_jax.train "
+            "--data-dir OTHER --archive aclImdb_v1.tar.gz"
+        )
     return prepared
 
 
@@ -211,7 +227,7 @@ def _read_records(file: Path, count: int, wanted: range) -> list[bytes]:
             if found == count:
                 # All at once, where all are wanted.
                 whole = len(wanted) == count
-                records = reader.read_all() if whole else reader.read(wanted.start, wanted.stop)
+                records = reader.read_all() if whole else reader.read(list(wanted))
         finally:
             reader.close()
     except RuntimeError as error:  # every failure, of the disk as of a checksum

@@ -113,7 +113,7 @@ def measure(options: Options) -> dict[str, Any]:
     from imdb_jax.datasets import find_dataset
     from imdb_jax.experiment import configured_input_format, create_configured_model
     from imdb_jax.host_memory import keep_freed_memory
-    from imdb_jax.pipeline import make_splits
+    from imdb_jax.splits import make_splits
     from imdb_jax.trainer import Trainer
 
     config = dataclasses.replace(load_recipe("pooled"), epochs=1, quiet=True)
@@ -145,7 +145,8 @@ def rates(options: Options) -> dict[str, float]:
     from imdb_jax.datasets import find_dataset
     from imdb_jax.encoding import normalized
     from imdb_jax.files import save_blocks
-    from imdb_jax.pipeline import Examples, batches, data_mesh
+    from imdb_jax.pipeline import batches, data_mesh
+    from imdb_jax.splits import Examples
     from imdb_jax.word_counts import WordCounts
 
     texts = repeated(find_dataset(options.dataset, options.data_dir), 100_000).read("train").texts

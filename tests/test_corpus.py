@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_jax import caches, encoding, load_data, numbering, word_counts
 from imdb_jax import corpus as corpus_module
-from imdb_jax import encoding, files, load_data, numbering, word_counts
 from imdb_jax.caches import cache_directory
 from imdb_jax.corpus import (
     Corpus,
@@ -152,7 +152,7 @@ def test_parts_of_several_processes_make_the_whole(
     whole = load_corpus(dataset, no_report)
     processes = Processes(number, monkeypatch)
     if not cached:
-        monkeypatch.setattr(corpus_module, "_write_entry", lambda *_: no_space())
+        monkeypatch.setattr(corpus_module, "write_entry", lambda *_: no_space())
         monkeypatch.setitem(globals(), "no_report", lambda line: None)
     parts = processes.load(dataset)
     if cached:  # what is cached is the same; if a part is missing, all are made again
@@ -177,7 +177,7 @@ def no_space():
 @pytest.mark.parametrize("number", [2, 3])
 def test_splits_of_parts_are_parts_of_the_splits(small_synthetic, cache, monkeypatch, number):
     from imdb_jax.input_format import InputFormat
-    from imdb_jax.pipeline import make_splits
+    from imdb_jax.splits import make_splits
 
     form = InputFormat(500, max_length=30)
     whole = load_corpus(small_synthetic, no_report)
@@ -356,12 +356,12 @@ def test_other_data_gets_an_entry_of_its_own(small_synthetic, cache, change):
 @pytest.mark.parametrize("module", [corpus_module, encoding])
 def test_other_code_gets_an_entry_of_its_own(small_synthetic, cache, module, monkeypatch):
     load_corpus(small_synthetic, no_report)
-    digest = files.file_digest
+    digest = caches.source_digest
 
-    def changed(path):
-        return "changed" if path == Path(module.__file__) else digest(path)
+    def changed(*modules):
+        return digest(*modules, __file__) if module.__file__ in modules else digest(*modules)
 
-    monkeypatch.setattr(corpus_module, "file_digest", changed)
+    monkeypatch.setattr(corpus_module, "source_digest", changed)
     load_corpus(small_synthetic, no_report)
     assert len(list(cache.iterdir())) == 2
 

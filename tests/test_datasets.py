@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tfds_writer import prepare_tfds
 
-from imdb_jax import preparation, prepared_reviews
+from imdb_jax import datasets, preparation, prepared_reviews, synthetic
 from imdb_jax.config import DataOptions
 from imdb_jax.corpus import load_corpus
 from imdb_jax.datasets import (
@@ -154,6 +154,23 @@ def test_synthetic_reads_neither_disk_nor_network(monkeypatch):
     monkeypatch.setattr(prepared_reviews, "is_prepared", never)
     monkeypatch.setattr(preparation, "prepare", never)
     assert find_dataset("synthetic", report=never).name == "synthetic"
+
+
+# Of the first 500 test reviews.
+TEXTS = "c02a6317cd7431a4126d55ead4530bea80fca5d5906cfa660311e38c4752a568"
+
+
+def test_the_fingerprint_of_the_synthetic_corpus_follows_from_its_texts(monkeypatch):
+    """Not from the module that writes them, and NumPy's random numbers are among its causes."""
+    datasets._synthetic_digest.cache_clear()
+    monkeypatch.setattr(synthetic, "__file__", "moved.py")
+    before = synthetic_dataset().fingerprint
+    assert before.startswith(f"content:{TEXTS} ")
+    datasets._synthetic_digest.cache_clear()
+    generator = np.random.PCG64
+    monkeypatch.setattr(np.random, "PCG64", lambda seed: generator([*np.atleast_1d(seed), 1]))
+    assert synthetic_dataset().fingerprint != before
+    datasets._synthetic_digest.cache_clear()
 
 
 def test_synthetic_sizes_are_part_of_the_fingerprint():

@@ -15,7 +15,8 @@ from imdb_jax.classifier import load
 from imdb_jax.config import load_recipe
 from imdb_jax.datasets import Reviews
 from imdb_jax.evaluation import evaluate_each as evaluate_examples
-from imdb_jax.pipeline import Examples, data_mesh
+from imdb_jax.pipeline import data_mesh
+from imdb_jax.splits import Examples
 
 KEYS = ["loss", "accuracy", "precision", "recall", "f1", "roc_auc", "ece", "confusion_matrix"]
 

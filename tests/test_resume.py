@@ -13,11 +13,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_runs import hasten, metrics_of, outcome, small
 
-from imdb_jax import evaluation, experiment, files, load, reporting, train, trainer
+from imdb_jax import evaluation, experiment, files, fitting, load, reporting, train, trainer
 from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax.datasets import synthetic_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.stopping import Terminated
 
@@ -453,6 +455,45 @@ def test_other_reviews_are_refused(broken_off, small_synthetic, monkeypatch):
     other = dataclasses.replace(small_synthetic, fingerprint="another")
     monkeypatch.setattr(experiment, "find_dataset", lambda *_: other)
     refused(small(broken_off, resume=True), "the reviews are not those that the checkpoints")
+
+
+@pytest.fixture
+def of_earlier_version(monkeypatch, broken_off):
+    """Lets its checkpoints be those of a version that hashed the synthetic corpus' source."""
+    latest = Checkpoints.latest
+
+    def latest_of_earlier(self, *arguments):
+        arrays, notes = latest(self, *arguments)
+        sizes = notes["data"].partition(" ")[2]
+        kept = {name: notes[name] for name in ("history", "sums", "seconds")}
+        return arrays, kept | {"data": f"{'0123456789abcdef' * 4} {sizes}"}
+
+    monkeypatch.setattr(Checkpoints, "latest", latest_of_earlier)
+
+
+def test_run_of_an_earlier_version_goes_on(broken_off, of_earlier_version, uninterrupted, capsys):
+    resume(broken_off)
+    assert "an earlier version began this run" in capsys.readouterr().err
+    assert outcome(broken_off) == uninterrupted
+
+
+def test_other_sizes_in_a_run_of_an_earlier_version_are_refused(
+    broken_off, of_earlier_version, small_synthetic, monkeypatch
+):
+    sizes = synthetic_dataset(num_train=61, num_test=30).fingerprint
+    other = dataclasses.replace(small_synthetic, fingerprint=sizes)
+    monkeypatch.setattr(experiment, "find_dataset", lambda *_: other)
+    refused(small(broken_off, resume=True), "the reviews are not those that the checkpoints")
+
+
+def test_a_numpy_that_shuffles_differently_is_refused(broken_off, monkeypatch):
+    began_with = np.__version__
+    monkeypatch.setattr(np, "__version__", "9.8")
+    resumed = small(broken_off, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "order_digest", lambda seed: "another")
+        refused(resumed, f"with NumPy {began_with}, which shuffles .* the installed NumPy 9.8;")
+    experiment.run(resumed)  # another version that shuffles alike is welcome
 
 
 def test_what_could_be_had_at_first_decides_for_auto(broken_off, small_synthetic, monkeypatch):

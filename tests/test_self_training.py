@@ -14,9 +14,9 @@ from imdb_jax.config import load_config, load_recipe
 from imdb_jax.datasets import Reviews, synthetic_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
-from imdb_jax.pipeline import Examples
 from imdb_jax.self_training import run
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
+from imdb_jax.splits import Examples
 from imdb_jax.trainer import Trainer
 
 
