@@ -21,6 +21,23 @@ from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
 from imdb_jax.progress import Report, announced
 
+
+class PublishedArchive(NamedTuple):
+    """Where an archive is published, its size in bytes, its SHA-256 and its file name."""
+
+    url: str
+    size: int
+    sha256: str
+    name: str
+
+
+PUBLISHED = PublishedArchive(
+    "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    84_125_825,
+    "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
+    "aclImdb_v1.tar.gz",
+)
+
 COUNTS = {"train": 25_000, "test": 25_000, "unsupervised": 50_000}
 """The splits of the IMDb reviews, and how many reviews each has."""
 
@@ -35,29 +52,11 @@ _MAX_REVIEW_BYTES = 1 << 20
 _MAX_UNPACKED_BYTES = 1 << 31
 
 # By the first bytes of a file. The streams of tarfile itself would not check gzip's checksum.
-_OPENERS: dict[bytes, Callable[[Path], Any]] = {
+_OPENERS: dict[bytes, Any] = {
     b"\x1f\x8b": gzip.open,
     b"\xfd7zXZ\0": lzma.open,
     b"BZh": bz2.open,
 }
-
-
-class PublishedArchive(NamedTuple):
-    """Where the published archive is, its size in bytes, its SHA-256 and its file name."""
-
-    url: str
-    size: int
-    sha256: str
-    name: str
-
-
-def published_archive() -> PublishedArchive:
-    """Return what TFDS knows about the published archive: one line with four columns."""
-    import importlib.resources
-
-    checksums = importlib.resources.files("tensorflow_datasets.datasets.imdb_reviews")
-    url, size, sha256, name = checksums.joinpath("checksums.tsv").read_text().split()
-    return PublishedArchive(url, int(size), sha256, name)
 
 
 def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> ReviewFiles:
@@ -91,10 +90,8 @@ def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> 
             advance(1)
     for split, expected in COUNTS.items():
         if len(reviews[split]) != expected:
-            raise UserError(
-                f"{source} holds {len(reviews[split]):,} {split} reviews; there must be "
-                f"{expected:,}"
-            )
+            found = f"{len(reviews[split]):,} {split} reviews"
+            raise UserError(f"{source} holds {found}; there must be {expected:,}")
     return reviews
 
 
@@ -104,13 +101,14 @@ def _find(path: Path) -> Path:
         return path
     if not path.is_dir():
         raise UserError(f"there is no file or directory {path}")
-    if (archive := path / published_archive().name).is_file():
-        return archive
+    if (path / PUBLISHED.name).is_file():
+        return path / PUBLISHED.name
     for tree in (path, path / "aclImdb"):
         if (tree / "train").is_dir() and (tree / "test").is_dir():
             return tree
     suffixes = {".tar", ".tgz", ".txz", ".tbz2"}
-    archives = sorted(f for f in path.glob("aclImdb*.t*") if suffixes & {*f.suffixes})
+    files = sorted(filter(Path.is_file, path.glob("aclImdb*.t*")))
+    archives = [file for file in files if suffixes & {*file.suffixes}]
     if len(archives) != 1:
         found = ", ".join(file.name for file in archives) or "none"
         raise UserError(f"{path} must hold one aclImdb archive or directory; it holds {found}")
@@ -118,20 +116,19 @@ def _find(path: Path) -> Path:
 
 
 def _verify(source: Path) -> None:
-    official = published_archive()
     if source.is_dir():
         raise UserError(
-            f"{source} is a directory, which has no checksum; give {official.name}, or accept the "
+            f"{source} is a directory, which has no checksum; give {PUBLISHED.name}, or accept the "
             "directory as it is with --allow-unverified"
         )
     try:
         sha256 = file_digest(source)
     except OSError as error:
         raise UserError(f"cannot read {source}: {error.strerror}") from error
-    if sha256 != official.sha256:
+    if sha256 != PUBLISHED.sha256:
         raise UserError(
             f"{source} is not the published archive: its SHA-256 is {sha256}, not "
-            f"{official.sha256}; accept it all the same with --allow-unverified"
+            f"{PUBLISHED.sha256}; accept it all the same with --allow-unverified"
         )
 
 

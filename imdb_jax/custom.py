@@ -108,7 +108,7 @@ def _from_sources(
     name: str, sources: Sequence[Source], options: DataOptions, report: Report
 ) -> Dataset:
     """Make a data set of one source, or of one with training and one with test reviews."""
-    summaries = [_summarize(source, report) for source in sources]
+    summaries = [labelled.summarize(source, report) for source in sources]
     counts = [Counter(summary.labels) for summary in summaries]
     # The training reviews must have both labels, and all reviews together no third one.
     for labels in (counts[0], sum(counts, Counter())):
@@ -118,19 +118,19 @@ def _from_sources(
             f"{source.name}: {count.total():,} reviews, {count[positive]:,} {positive!r} (positive)"
             f" and {count[negative]:,} {negative!r} (negative)"
         )
-    masks = [np.ones(len(summary.labels), bool) for summary in summaries]
     if len(sources) == 1:
-        share = options.test_share or _TEST_SHARE
-        testing = labelled.choose_test_rows(summaries[0].digests, share)
+        [source], [summary] = sources, summaries
+        testing = labelled.choose_test_rows(summary.digests, options.test_share or _TEST_SHARE)
         report(f"{name}: {testing.sum():,} of the reviews become the test split")
-        sources, summaries, masks = [*sources] * 2, summaries * 2, [~testing, testing]
+        train, test = (_Split(source, summary, rows, positive) for rows in (~testing, testing))
     else:
         known = set(summaries[0].digests)
         if repeated := sum(digest in known for digest in summaries[1].digests):
             report(f"{sources[1].name}: {repeated:,} of the texts are training reviews as well")
-    train, test = (
-        _Split(*parts, positive) for parts in zip(sources, summaries, masks, strict=True)
-    )
+        train, test = (
+            _Split(source, summary, np.ones(len(summary.labels), bool), positive)
+            for source, summary in zip(sources, summaries, strict=True)
+        )
     if not (train.chosen.any() and test.chosen.any()):
         raise UserError(f"{name} has too few reviews to train on some and to test on others")
     return Dataset(
@@ -138,19 +138,9 @@ def _from_sources(
         fingerprint=hashlib.sha256(train.digest() + test.digest()).hexdigest(),
         ties="alphabetical",
         read=lambda split: {"train": train, "test": test}[split].read(),
-        test_is_share=len(counts) == 1,
-        fixed_split=len(counts) == 1,
+        test_is_share=len(sources) == 1,
+        fixed_split=len(sources) == 1,
     )
-
-
-def _summarize(source: Source, report: Report) -> Summary:
-    summary = labelled.summarize(source)
-    remark = labelled.describe_unusable(summary, source.name)
-    if not summary.labels:
-        raise UserError(remark or f"{source.name} has no rows")
-    if remark:
-        report(remark)
-    return summary
 
 
 @dataclass(frozen=True)

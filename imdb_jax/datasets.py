@@ -69,7 +69,7 @@ def find_dataset(options: DataOptions, report: Report = print) -> Dataset:
         if name == "imdb_reviews":
             raise
         report(f"The IMDb reviews are not in {data_dir}, and {error}")
-        report("Using the built-in synthetic corpus instead; its accuracies are not IMDb's.")
+        report("Using the synthetic corpus instead; its accuracies are not comparable to IMDb's.")
         return synthetic_dataset()
     return imdb_reviews(data_dir)
 

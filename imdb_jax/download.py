@@ -37,18 +37,18 @@ def fetch(directory: Path, report: Report) -> Path:
       UserError: the server sent something else, of which nothing is kept.
       OSError: the directory cannot be written.
     """
-    official = archive.published_archive()
-    file = directory / official.name
-    if file.is_file() and file_digest(file) == official.sha256:
+    published = archive.PUBLISHED
+    file = directory / published.name
+    if file.is_file() and file_digest(file) == published.sha256:
         return file
     directory.mkdir(exist_ok=True)
     unfinished = file.with_name(file.name + ".unfinished")
     try:
-        _download(official, unfinished, report)
-        if (sha256 := file_digest(unfinished)) != official.sha256:
+        _download(published, unfinished, report)
+        if (sha256 := file_digest(unfinished)) != published.sha256:
             raise UserError(
-                f"{official.url} sent something else than the published archive: its SHA-256 is "
-                f"{sha256}, not {official.sha256}; nothing of it was kept"
+                f"{published.url} sent something else than the published archive: its SHA-256 is "
+                f"{sha256}, not {published.sha256}; nothing of it was kept"
             )
         unfinished.replace(file)
     finally:
@@ -56,25 +56,26 @@ def fetch(directory: Path, report: Report) -> Path:
     return file
 
 
-def _download(official: archive.PublishedArchive, file: Path, report: Report) -> None:
+def _download(published: archive.PublishedArchive, file: Path, report: Report) -> None:
     """Write what the URL sends to a file, but hardly more than the size of the archive."""
     import urllib3
 
-    title = f"Downloading {official.url} ({official.size / 1e6:.0f} MB)"
+    title = f"Downloading {published.url} ({published.size / 1e6:.0f} MB)"
     with (
-        closing(_answer(official.url)) as response,
+        closing(_answer(published.url)) as response,
         file.open("wb") as output,
-        announced(title, official.size, report) as advance,
+        announced(title, published.size, report) as advance,
     ):
         try:
             # Not decoded: servers that call a .tar.gz "gzip-encoded" would have it unpacked here.
             for chunk in response.raw.stream(1 << 16, decode_content=False):
                 output.write(chunk)
                 advance(len(chunk))
-                if output.tell() > official.size:
+                if output.tell() > published.size:
                     break
         except urllib3.exceptions.HTTPError as error:
-            raise _unreachable(official.url, f"broke off ({_reason(error)})") from error
+            problem = f"broke off the download ({_reason(error)})"
+            raise _unreachable(published.url, problem) from error
 
 
 def _answer(url: str) -> Any:

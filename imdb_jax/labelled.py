@@ -11,13 +11,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
 from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError
+from imdb_jax.progress import Report
 from imdb_jax.suggestions import unknown_name
 from imdb_jax.tables import Row, is_unicode
 
@@ -46,19 +47,11 @@ class Source:
                 yield text, label
 
 
-@dataclass(frozen=True)
-class Summary:
-    """The result of reading a source once.
-
-    Attributes:
-      labels: the label of every usable row.
-      digests: a hash of the text of every usable row, 16 bytes.
-      unusable: first and last line of every row that cannot be used, by reason.
-    """
+class Summary(NamedTuple):
+    """The label, and a hash of the text (16 bytes), of every usable row of a source."""
 
     labels: Sequence[str]
     digests: Sequence[bytes]
-    unusable: Mapping[str, Sequence[tuple[int, int]]]
 
 
 def check(row: Row) -> tuple[Text, str, str]:
@@ -67,18 +60,17 @@ def check(row: Row) -> tuple[Text, str, str]:
         return "", "", row.problem
     text, value = row.values
     label = label_name(value)
-    problem = ""
     if text is None or (isinstance(text, str | bytes) and not text.strip()):
-        problem = "no text"
-    elif not isinstance(text, str | bytes):
-        problem = "a text that is not a string"
-    elif label is None:
-        problem = "a label that is neither a string nor a number"
-    elif not label:
-        problem = "no label"
-    elif not (is_unicode(label) and (isinstance(text, bytes) or is_unicode(text))):
-        problem = "invalid UTF-8"
-    return ("", "", problem) if problem else (text, label or "", "")
+        return "", "", "no text"
+    if not isinstance(text, str | bytes):
+        return "", "", "a text that is not a string"
+    if label is None:
+        return "", "", "a label that is neither a string nor a number"
+    if not label:
+        return "", "", "no label"
+    if not (is_unicode(label) and (isinstance(text, bytes) or is_unicode(text))):
+        return "", "", "invalid UTF-8"
+    return text, label, ""
 
 
 def label_name(value: Any) -> str | None:
@@ -108,8 +100,12 @@ def _number(name: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def summarize(source: Source) -> Summary:
-    """Read a source once."""
+def summarize(source: Source, report: Report) -> Summary:
+    """Read a source once, and report which rows cannot be used, and why.
+
+    Raises:
+      UserError: no row can be used.
+    """
     labels: list[str] = []
     digests: list[bytes] = []
     unusable: dict[str, list[tuple[int, int]]] = {}
@@ -122,22 +118,25 @@ def summarize(source: Source) -> Summary:
             labels.append(same.setdefault(label, label))
             data = text if isinstance(text, bytes) else text.encode()
             digests.append(hashlib.sha256(data).digest()[:16])
-    return Summary(labels, digests, unusable)
+    message = f"{source.name} has no rows"
+    if unusable:
+        skipped = sum(map(len, unusable.values()))
+        remark = f"{skipped:,} of {skipped + len(labels):,} rows cannot be used"
+        message = f"{source.name}: {remark}: {'; '.join(_describe(unusable))}"
+        if labels:
+            report(message)
+    if not labels:
+        raise UserError(message)
+    return Summary(labels, digests)
 
 
-def describe_unusable(summary: Summary, name: str) -> str:
-    """Return one line on the unusable rows, with some line numbers; empty if there are none."""
-    if not summary.unusable:
-        return ""
-    parts = []
-    for problem, places in summary.unusable.items():
+def _describe(unusable: Mapping[str, Sequence[tuple[int, int]]]) -> Iterator[str]:
+    """Describe the rows that cannot be used, given the first and last line of each by reason."""
+    for problem, places in unusable.items():
         shown = [str(a) if a == b else f"{a}-{b}" for a, b in places[:_SHOWN]]
         more = ", ..." if len(places) > _SHOWN else ""
         lines = "line" if len(places) == 1 and places[0][0] == places[0][1] else "lines"
-        parts.append(f"{len(places):,} with {problem} ({lines} {', '.join(shown)}{more})")
-    skipped = sum(map(len, summary.unusable.values()))
-    total = skipped + len(summary.labels)
-    return f"{name}: {skipped:,} of {total:,} rows cannot be used: {'; '.join(parts)}"
+        yield f"{len(places):,} with {problem} ({lines} {', '.join(shown)}{more})"
 
 
 def choose_positive(counts: Mapping[str, int], wanted: str, name: str) -> tuple[str, str]:

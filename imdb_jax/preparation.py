@@ -95,21 +95,16 @@ def no_logs_or_bars() -> Iterator[None]:
         tqdm_utils.display_progress_bar(bars)
 
 
-@contextmanager
-def _only_one_process(data_dir: Path, report: Report) -> Iterator[None]:
-    """Hold a lock of the operating system, which a killed process cannot leave behind."""
+def _only_one_process(data_dir: Path, report: Report) -> Any:
+    """Take a lock of the operating system, which a killed process cannot leave behind."""
     import filelock
 
     lock = filelock.FileLock(data_dir / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except filelock.Timeout:
         report(f"Waiting for another process that prepares the reviews in {data_dir}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
 def _write(reviews: ReviewFiles, data_dir: Path, report: Report) -> None:

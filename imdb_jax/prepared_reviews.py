@@ -101,12 +101,6 @@ def read_split(
       UserError: nothing is prepared there, its format has no random access, or a file is damaged.
     """
     prepared = _described(data_dir)
-    if prepared.file_format != "array_record":
-        raise UserError(
-            f"{data_dir / DIRECTORY} is in {prepared.file_format} format, which only TensorFlow "
-            "reads; prepare the reviews again in another directory: python -m imdb_jax.train "
-            "--data-dir OTHER --archive aclImdb_v1.tar.gz"
-        )
     if split not in prepared.shards:
         raise UserError(f"there is no split {split!r}, only {', '.join(sorted(prepared.shards))}")
 
@@ -134,10 +128,6 @@ def read_file_names(data_dir: Path, split: str) -> list[str] | None:
     `format` (1), `names` ({"train": [...], "test": [...]}, in record order), and `sha256` of
     `names` as `json.dumps` writes it.
 
-    Args:
-      data_dir: TFDS' data directory, prepared.
-      split: "train" or "test".
-
     Returns:
       The name of each record, in TFDS' order; None if something else prepared the directory, which
       then has no such file.
@@ -153,12 +143,10 @@ def read_file_names(data_dir: Path, split: str) -> list[str] | None:
     try:
         document = json.loads(gzip.decompress(file.read_bytes()))
         names: dict[str, list[str]] = document["names"]
-        expected = _FILE_NAMES_FORMAT, _sha256_of(names)
-        intact = (document["format"], document["sha256"]) == expected
+        if (document["format"], document["sha256"]) != (_FILE_NAMES_FORMAT, _sha256_of(names)):
+            raise ValueError("its checksum or its format is wrong")
     except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}); prepare the reviews again") from error
-    if not intact:
-        raise UserError(f"{file} is damaged or has another version; prepare the reviews again")
     if split not in names:
         raise UserError(f"there are no file names for split {split!r}, only for train and test")
     if len(names[split]) != sum(count for _, count in prepared.shards[split]):
@@ -222,6 +210,12 @@ def _described(data_dir: Path) -> _Prepared:
     prepared = _describe(data_dir)
     if prepared is None:
         raise UserError(f"there are no prepared IMDb reviews in {data_dir}")
+    if prepared.file_format != "array_record":
+        raise UserError(
+            f"{data_dir / DIRECTORY} is in {prepared.file_format} format, which only TensorFlow "
+            "reads; prepare the reviews again in another directory: python -m imdb_jax.train "
+            "--data-dir OTHER --archive aclImdb_v1.tar.gz"
+        )
     return prepared
 
 
@@ -232,9 +226,8 @@ def _read_records(file: Path, count: int, wanted: range) -> list[bytes]:
         with closing(ArrayRecordReader(str(file))) as reader:
             if (found := reader.num_records()) != count:
                 raise UserError(f"{file} has {found:,} records; there must be {count:,}")
-            if len(wanted) == count:
-                return list(reader.read_all())
-            return list(reader.read(wanted.start, wanted.stop))
+            whole = len(wanted) == count
+            return list(reader.read_all() if whole else reader.read(list(wanted)))
     except RuntimeError as error:  # for every failure, of the disk or of a checksum
         raise UserError(
             f"{file} is damaged: {error}; remove its directory and prepare it again"

@@ -77,8 +77,7 @@ def choose_column(
       names: all columns.
       wanted: name of a column; empty to go by `usual`.
       usual: lower-case names. The first one is preferred; of the others only one may occur.
-      where: what error messages call the table.
-      option: the command-line option that names the column.
+      where, option: how error messages call the table, and the option that names the column.
 
     Raises:
       UserError: there is no such column, or more than one.
@@ -100,14 +99,10 @@ def choose_column(
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Read some columns of a file, row by row, in constant memory.
+    """Read some of the `column_names` of a file, row by row, in constant memory.
 
     Blank lines are skipped. The first row of a CSV or TSV file holds the column names; its fields
     may be quoted, and quoted fields may hold delimiters, doubled quotes and line ends.
-
-    Args:
-      path: the file.
-      columns: some of its `column_names`.
 
     Raises:
       UserError: as `column_names`, or the file is so damaged that the remaining rows cannot be

@@ -39,10 +39,10 @@ def tar_bytes(files: dict[str, bytes], *extra: tarfile.TarInfo) -> bytes:
 
 
 def publish(monkeypatch, content, url="unused"):
-    """Makes `content` the archive that TFDS knows about."""
+    """Makes `content` the published archive."""
     sha256 = hashlib.sha256(content).hexdigest()
-    official = archive.PublishedArchive(url, len(content), sha256, "aclImdb_v1.tar.gz")
-    monkeypatch.setattr(archive, "published_archive", lambda: official)
+    published = archive.PublishedArchive(url, len(content), sha256, "aclImdb_v1.tar.gz")
+    monkeypatch.setattr(archive, "PUBLISHED", published)
 
 
 def prepare_fake(directory):

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import hashlib
+import importlib.resources
 import lzma
 import tarfile
 from collections.abc import Callable
@@ -84,6 +85,12 @@ def test_directory_that_holds_the_archive(archive: Path, tmp_path: Path) -> None
 
 def test_absent_archive(tmp_path: Path) -> None:
     assert "no file or directory" in refusal(tmp_path / "absent.tar.gz")
+
+
+def test_the_published_archive_is_the_one_that_tfds_downloads() -> None:
+    known = importlib.resources.files("tensorflow_datasets.datasets.imdb_reviews")
+    url, size, sha256, name = known.joinpath("checksums.tsv").read_text().split()
+    assert (url, int(size), sha256, name) == archive_module.PUBLISHED
 
 
 def test_checksum_is_demanded(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -115,7 +115,7 @@ def test_auto_falls_back_to_the_synthetic_corpus_and_says_so(unreachable, tmp_pa
     assert 1 <= len(lines) <= 3
     assert not any("\n" in line for line in lines)
     said = " ".join(lines)
-    for part in (str(tmp_path), "no route to host", "synthetic", "not IMDb's"):
+    for part in (str(tmp_path), "no route to host", "synthetic", "not comparable to IMDb's"):
         assert part in said
 
 

@@ -13,7 +13,6 @@ from imdb_jax.labelled import (
     Source,
     choose_positive,
     choose_test_rows,
-    describe_unusable,
     label_name,
     summarize,
 )
@@ -97,26 +96,28 @@ def test_rows_that_cannot_be_used_are_counted_and_told():
         ("list", [1]),
         (b"bytes", 1),
     )
-    summary = summarize(rows)
+    lines = []
+    summary = summarize(rows, lines.append)
     assert summary.labels == ["pos", "1"]
     assert summary.digests == [hashlib.sha256(t).digest()[:16] for t in (b"good", b"bytes")]
     assert list(rows.examples()) == [("good", "pos"), (b"bytes", "1")]
-    assert describe_unusable(summary, "reviews.csv") == (
+    assert lines == [
         "reviews.csv: 8 of 10 rows cannot be used: 3 with no text (lines 2, 3, 4); "
         "2 with no label (lines 5, 6); 1 with a text that is not a string (line 7); "
         "1 with invalid UTF-8 (line 8); "
         "1 with a label that is neither a string nor a number (line 9)"
-    )
+    ]
 
 
 def test_only_the_first_lines_are_told():
     rows = [Row((n, n + (n == 2)), (), "damage") for n in range(1, 100)]
-    line = describe_unusable(summarize(Source("x", lambda: iter(rows))), "x")
-    assert line == "x: 99 of 99 rows cannot be used: 99 with damage (lines 1, 2-3, 3, 4, 5, ...)"
+    told = r"x: 99 of 99 rows cannot be used: 99 with damage \(lines 1, 2-3, 3, 4, 5, \.\.\.\)"
+    with pytest.raises(UserError, match=told):
+        summarize(Source("x", lambda: iter(rows)), list)
 
 
 def test_nothing_is_said_where_nothing_is_wrong():
-    assert describe_unusable(summarize(source(("a", "b"))), "x") == ""
+    summarize(source(("a", "b")), pytest.fail)
 
 
 # Rows to test on
