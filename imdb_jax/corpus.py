@@ -34,7 +34,9 @@ from imdb_jax.caches import (
     source_digest,
     write_entry,
 )
-from imdb_jax.datasets import Dataset, Extent, find_dataset
+from imdb_jax.config import DataOptions
+from imdb_jax.dataset import Dataset, Extent
+from imdb_jax.datasets import find_dataset
 from imdb_jax.distributed import all_agree, gather
 from imdb_jax.encoding import (
     INDEX_FROM,
@@ -386,7 +388,8 @@ def get_word_index(
 def _find_corpus(
     dataset: str, data_dir: str | os.PathLike[str] | None, exact: bool
 ) -> Corpus[Vocabulary]:
-    found = find_dataset(dataset, Path(data_dir) if data_dir is not None else None)
+    directory = None if data_dir is None else Path(data_dir)
+    found = find_dataset(DataOptions(dataset=dataset, data_dir=directory))
     if exact and found.ties != "keras":
         raise UserError(
             f"{found.name} was prepared without the names of its files, which give Keras' order; "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -18,7 +19,7 @@ from imdb_jax.errors import UserError
 
 if TYPE_CHECKING:
     from imdb_jax.classifier import Classifier
-    from imdb_jax.datasets import Dataset, Reviews
+    from imdb_jax.dataset import Dataset, Reviews
     from imdb_jax.progress import Report
 
 _TEXT_WIDTH = 300
@@ -84,7 +85,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     config = members[0].config
     dataset, own = find_reviews(config, options, report)
     # To hold reviews out of data that the model has not seen would only waste them.
-    split = options.split or ("all" if dataset.held_out and not own else "test")
+    split = options.split or ("all" if dataset.test_is_share and not own else "test")
     reviews = read_split(dataset, config if own else None, split)
     if not len(reviews.labels):
         raise UserError(f"{dataset.name} has no {split} reviews")
@@ -106,20 +107,20 @@ def evaluate(arguments: Sequence[str]) -> None:
 
 def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[Dataset, bool]:
     """Finds the data set that the options name, and says whether it is the one of the run."""
-    from imdb_jax.datasets import Layout, absolute_paths, find_dataset
+    from imdb_jax.custom import layout_options
+    from imdb_jax.datasets import absolute_paths, find_dataset
 
     def find(source: DataOptions) -> Dataset:
-        return find_dataset(
-            source.dataset,
-            options.data_dir or source.data_dir,
-            options.archive,
-            options.allow_unverified,
-            report,
-            Layout.of(source),
+        found = dataclasses.replace(
+            source,
+            data_dir=options.data_dir or source.data_dir,
+            archive=options.archive,
+            allow_unverified=options.allow_unverified,
         )
+        return find_dataset(found, report)
 
     if options.dataset in ("", config.dataset):
-        if not options.dataset and Layout.of(options) != Layout():
+        if not options.dataset and layout_options(options):
             raise UserError("options that say how reviews are laid out go with --dataset only")
         return find(config), True
     dataset = find(options)
@@ -140,7 +141,7 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     Raises:
       UserError: there is no such split.
     """
-    from imdb_jax.datasets import Reviews
+    from imdb_jax.dataset import Reviews
     from imdb_jax.splits import split_rows
 
     if own is None and split == "validation":

@@ -29,7 +29,7 @@ from imdb_jax import reporting, run_directory
 from imdb_jax.checkpoint import Checkpoints, save_params
 from imdb_jax.config import Config
 from imdb_jax.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
-from imdb_jax.datasets import Layout, absolute_paths, find_dataset
+from imdb_jax.datasets import absolute_paths, find_dataset
 from imdb_jax.distributed import (
     all_have,
     is_first,
@@ -104,14 +104,7 @@ def load_data_for(
         reviews; n-grams, and their log-ratios, are those of both.
     """
     with one_first("reviews prepared"):
-        dataset = find_dataset(
-            config.dataset,
-            config.data_dir,
-            config.archive,
-            config.allow_unverified,
-            report,
-            Layout.of(config),
-        )
+        dataset = find_dataset(config, report)
     shards = config.shards or 1
     local_parts = range(*shard_bounds(shards, num_processes())[process_number() :][:2])
     test_share = 0.0 if dataset.fixed_split else config.test_share

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from numpy.typing import NDArray
 
     from imdb_jax.corpus import Corpus
-    from imdb_jax.datasets import Dataset
+    from imdb_jax.dataset import Dataset
     from imdb_jax.encoding import Vocabulary
     from imdb_jax.exploration import Exploration
 
@@ -73,17 +73,10 @@ def explore(arguments: Sequence[str]) -> None:
     # Imported here so that --help and mistaken options need not wait for NumPy.
     from imdb_jax import exploration, reporting
     from imdb_jax.corpus import load_corpus
-    from imdb_jax.datasets import Layout, find_dataset
+    from imdb_jax.datasets import find_dataset
 
     report = (lambda text: None) if options.quiet else reporting.note
-    dataset = find_dataset(
-        options.dataset,
-        options.data_dir,
-        options.archive,
-        options.allow_unverified,
-        report,
-        Layout.of(options),
-    )
+    dataset = find_dataset(options, report)
     corpus = load_corpus(dataset, report)
     if options.plot:
         title = f"{len(corpus.train.labels) + len(corpus.test.labels):,} reviews, {_title(corpus)}"

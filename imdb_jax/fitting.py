@@ -10,9 +10,9 @@ import numpy as np
 
 from imdb_jax import reporting
 from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax.dataset import BY_CONTENT
 from imdb_jax.distributed import is_first
 from imdb_jax.errors import UserError
-from imdb_jax.prepared_reviews import BY_CONTENT
 from imdb_jax.profiling import profiler, traced_steps
 from imdb_jax.run_directory import METRICS, PROFILE, TENSORBOARD
 from imdb_jax.shuffling import order_digest

@@ -11,7 +11,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int64, Integer, UInt
 
 from imdb_jax.corpus import Corpus, keras_orders
-from imdb_jax.datasets import Extent
+from imdb_jax.dataset import Extent
 from imdb_jax.distributed import largest
 from imdb_jax.encoding import PAD_ID, Sequences
 from imdb_jax.errors import UserError

@@ -22,9 +22,10 @@ from imdb_jax.corpus import (
     keras_shuffle,
     load_corpus,
 )
-from imdb_jax.datasets import Dataset, Reviews, imdb_reviews
+from imdb_jax.dataset import Dataset, Reviews
 from imdb_jax.encoding import Sequences, Vocabulary, tokenize
 from imdb_jax.errors import UserError
+from imdb_jax.prepared_reviews import imdb_reviews
 
 
 @pytest.fixture
@@ -240,7 +241,7 @@ def naive_load_data(
 @pytest.fixture
 def load_small(small_synthetic, monkeypatch):
     """`load_data` of the small corpus."""
-    monkeypatch.setattr(corpus_module, "find_dataset", lambda name, data_dir: small_synthetic)
+    monkeypatch.setattr(corpus_module, "find_dataset", lambda options: small_synthetic)
     return load_data
 
 
@@ -283,7 +284,7 @@ def test_load_data_gives_arrays_like_keras(load_small):
 def test_reviews_of_one_length_still_make_an_array_of_lists(tmp_path, monkeypatch):
     reviews = Reviews(["good film", "bad film"], np.array([1, 0], np.int8))
     dataset = Dataset("equal", "1", "alphabetical", lambda split: reviews)
-    monkeypatch.setattr(corpus_module, "find_dataset", lambda name, data_dir: dataset)
+    monkeypatch.setattr(corpus_module, "find_dataset", lambda options: dataset)
     (x, _), _ = load_data()
     assert x.shape == (2,)
     assert isinstance(x[0], list)
@@ -527,7 +528,7 @@ def test_threads_that_encode_at_once_end_with_one_entry(small_synthetic, cache):
 def test_processes_that_encode_at_once_end_with_one_entry(small_synthetic, cache):
     program = textwrap.dedent("""
         from imdb_jax.corpus import load_corpus
-        from imdb_jax.datasets import synthetic_dataset
+        from imdb_jax.synthetic import synthetic_dataset
         input()
         print(len(load_corpus(synthetic_dataset(60, 30)).train.labels))
     """)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from fake_archives import COUNTS, prepare_fake, review_files
 
-from imdb_jax import prepared_reviews, published
+from imdb_jax import archive, prepared_reviews
 from imdb_jax.errors import UserError
 from imdb_jax.prepared_reviews import (
     DIRECTORY,
@@ -26,7 +26,7 @@ from imdb_jax.prepared_reviews import (
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "COUNTS", COUNTS)
+    monkeypatch.setattr(archive, "COUNTS", COUNTS)
 
 
 @pytest.fixture(scope="module")
@@ -221,7 +221,7 @@ def test_real_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     if "TFDS_DATA_DIR" not in os.environ or not is_prepared(default_data_dir()):
         pytest.skip("no prepared reviews in TFDS_DATA_DIR")
-    for split, count in published.COUNTS.items():
+    for split, count in archive.COUNTS.items():
         texts, labels = read_split(default_data_dir(), split)
         assert len(texts) == len(labels) == count
         assert set(labels.tolist()) == ({-1} if split == "unsupervised" else {0, 1})

@@ -501,7 +501,7 @@ def test_what_could_be_had_at_first_decides_for_auto(broken_off, small_synthetic
     assert small(broken_off).dataset == "auto"
     monkeypatch.setattr(experiment, "find_dataset", lambda *a: asked.append(a) or small_synthetic)
     resume(broken_off)
-    assert asked[0][0] == "synthetic"
+    assert asked[0][0].dataset == "synthetic"
 
 
 def test_run_of_a_newer_version_is_refused(broken_off):

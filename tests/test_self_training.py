@@ -11,12 +11,13 @@ from small_runs import hasten, params_of, small
 
 from imdb_jax import experiment, load, self_training
 from imdb_jax.config import load_config, load_recipe
-from imdb_jax.datasets import Reviews, synthetic_dataset
+from imdb_jax.dataset import Reviews
 from imdb_jax.errors import UserError
 from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
 from imdb_jax.self_training import run
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
 from imdb_jax.splits import Examples
+from imdb_jax.synthetic import synthetic_dataset
 from imdb_jax.trainer import Trainer
 
 
@@ -197,7 +198,7 @@ def test_other_texts_do_not_continue_a_run(tmp_path):
     config = self_trained(tmp_path / "run", unlabelled=str(file))
     interrupted_at(5, config)
     file.write_text("a joy\na bore\n")
-    with pytest.raises(UserError, match="not those that the run"):
+    with pytest.raises(UserError, match="began with other unlabelled texts"):
         run(dataclasses.replace(config, resume=True))
 
 
