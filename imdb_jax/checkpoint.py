@@ -1,4 +1,4 @@
-"""Checkpoints on disk, whole or not at all: the only module that knows Orbax."""
+"""Checkpoints on disk, whole or not at all. The only module that knows Orbax."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from types import TracebackType
 from typing import Any, NamedTuple
 
 import jax
@@ -20,11 +19,11 @@ from imdb_jax.distributed import is_first, num_processes, wait_for_all
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest, is_directory, write_atomically
 
-# Written last: a checkpoint without it was never finished.
+# Written last: a checkpoint without it is unfinished.
 _CHECKSUMS = "checksums.json"
-# What Orbax appends to the name of a checkpoint until it is finished; older versions, also a time.
-_UNFINISHED = ".orbax-checkpoint-tmp"
-# The names of a run's checkpoints: those that `Checkpoints` gives them, and no other.
+# What Orbax calls a checkpoint until it is written, before and after it dropped the time.
+_TEMPORARY = ".orbax-checkpoint-tmp"
+UNFINISHED = rf"{re.escape(_TEMPORARY)}(-[0-9]+)?"
 POSITION = r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
 
 
@@ -36,8 +35,8 @@ class Position(NamedTuple):
     """Where training stands.
 
     Attributes:
-      epochs: number of epochs that are over, validation included.
-      steps: number of steps of the next epoch that were taken.
+      epochs: number of finished epochs, validation included.
+      steps: number of steps taken in the next epoch.
     """
 
     epochs: int
@@ -45,28 +44,27 @@ class Position(NamedTuple):
 
 
 def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:
-    """Writes a tree of arrays, and the checksums of its files, to a new directory.
+    """Write a tree of arrays, and the checksums of its files, to a new directory.
 
-    Of several processes, all are to call it; each writes the slices that lie on its devices.
+    Every process must call this function; each writes the slices on its own devices.
 
     Args:
       path: the directory, which all processes see; it must not exist.
       params: the tree.
-      notes: what else there is to say, as JSON knows it. Numbers are kept to the last bit.
+      notes: anything else to keep, as JSON values. Numbers are kept to the last bit.
 
     Raises:
-      ValueError: there is something at `path` already.
-      UserError: it cannot be written, as when the disk is full.
+      UserError: `path` exists or cannot be written, for example because the disk is full.
     """
     import orbax.checkpoint as ocp
 
     path = path.absolute()
-    if path.exists():
-        raise ValueError(f"{path} already exists")
+    if os.path.lexists(path):
+        raise UserError(f"{path} already exists; move it elsewhere, then continue by --resume")
     try:
         path.parent.mkdir(exist_ok=True)
         with ocp.StandardCheckpointer() as checkpointer:
-            # From the host if it has it all, so that plain Orbax reads it on any devices.
+            # Arrays of the host, if it has them whole, can be read by plain Orbax on any devices.
             tree = jax.device_get(params) if num_processes() == 1 else params
             checkpointer.save(path, tree, custom_metadata=notes)
         if is_first():
@@ -74,86 +72,78 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
             digests = {file.relative_to(path).as_posix(): file_digest(file) for file in files}
             write_atomically(path / _CHECKSUMS, json.dumps(digests, indent=1).encode())
         wait_for_all(path.name)
-    # Orbax and TensorStore raise a different kind for each way in which writing can fail.
-    except Exception as error:
+    except Exception as error:  # Orbax and TensorStore raise many kinds
         if is_first():
             discard(path)
         raise UserError(f"the checkpoint {path} cannot be written: {_reason(error)}") from error
 
 
-def discard(path: Path) -> None:
-    """Remove a checkpoint, if there is one, and what unfinished attempts to write it have left.
-
-    Files and links of these names stay: a checkpoint is a directory.
-    """
-    if is_directory(path):
-        # At once, so that nobody takes what is left for a whole checkpoint.
-        path.rename(path.with_name(f"{path.name}{_UNFINISHED}-{time.time_ns()}"))
-    for unfinished in path.parent.glob(f"{path.name}{_UNFINISHED}*"):
-        if is_checkpoint(unfinished, re.escape(path.name)):
-            shutil.rmtree(unfinished)
-
-
-def is_checkpoint(path: Path, name: str = POSITION) -> bool:
-    """Return whether a path is a directory with the name of a checkpoint, finished or not.
+def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Read a tree of arrays, and the notes saved with it.
 
     Args:
-      path: what to look at; a link is no checkpoint.
-      name: pattern of the names of finished checkpoints.
-    """
-    matches = re.fullmatch(rf"{name}({re.escape(_UNFINISHED)}(-[0-9]+)?)?", path.name)
-    return bool(matches) and is_directory(path)
-
-
-def load_params(path: Path, like: Any) -> Any:
-    """Reads a tree of arrays.
-
-    Args:
-      path: directory that `save_params` wrote.
+      path: a directory that `save_params` wrote.
       like: a tree of the same structure, shapes and dtypes: arrays or `jax.ShapeDtypeStruct`s.
 
     Returns:
-      The tree, of NumPy arrays.
+      The tree, of NumPy arrays, and the notes.
 
     Raises:
       DamagedCheckpoint: the directory is missing or damaged.
       UserError: it holds other parameters.
     """
-    return load_with_notes(path, like)[0]
-
-
-def load_with_notes(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
-    """Reads a tree of arrays, as `load_params` does, and the notes it was saved with."""
     import orbax.checkpoint as ocp
 
     path = path.absolute()
     if not path.is_dir():
         raise DamagedCheckpoint(f"there is no checkpoint at {path}")
-    _verify(path)
     try:
+        # Orbax does not notice all damage.
+        for name, digest in json.loads((path / _CHECKSUMS).read_bytes()).items():
+            if file_digest(path / name) != digest:
+                raise DamagedCheckpoint(
+                    f"the checkpoint {path} is damaged: {name} has another checksum"
+                )
         with ocp.StandardCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(path)
             _refuse_other_model(path, _describe(metadata.item_metadata.tree), _describe(like))
-            # To the host: the devices may be others than those that it was saved from.
+            # To the host, because the checkpoint may come from other devices.
             on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
             return checkpointer.restore(path, on_host), metadata.custom_metadata
     except UserError:
         raise
-    # Orbax and TensorStore raise a different kind for each way in which a file can be wrong.
-    except Exception as error:
+    except Exception as error:  # Orbax and TensorStore raise many kinds
         raise DamagedCheckpoint(
-            f"the checkpoint {path} cannot be read: {_reason(error)}"
+            f"the checkpoint {path} is incomplete or damaged: {_reason(error)}"
         ) from error
 
 
+def discard(path: Path) -> None:
+    """Remove a checkpoint, if there is one, and unfinished attempts to write it.
+
+    A file or a link at `path` is no checkpoint, and stays.
+    """
+    if is_directory(path):
+        # Renaming is atomic: a half-removed checkpoint never passes for a whole one.
+        path.rename(path.with_name(f"{path.name}{_TEMPORARY}-{time.time_ns()}"))
+    _remove_unfinished(path.parent, re.escape(path.name))
+
+
+def _remove_unfinished(directory: Path, name: str) -> None:
+    """Remove the unfinished checkpoints in a directory whose names match a pattern."""
+    for path in directory.glob(f"*{_TEMPORARY}*"):
+        if is_directory(path) and re.fullmatch(name + UNFINISHED, path.name):
+            shutil.rmtree(path)
+
+
 class Checkpoints:
-    """The checkpoints of a run, one directory each, written while training goes on.
+    """The checkpoints of a run, one directory each, written while training continues.
 
     A context manager: leaving it waits for the checkpoint that is being written.
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        """Names the directory that holds them, and how many of the latest to keep."""
+        """Store the directory of the checkpoints, and how many of the latest to keep."""
         self.directory = directory
         self.keep = keep
         self._writer = ThreadPoolExecutor(1, "checkpoint")
@@ -162,9 +152,7 @@ class Checkpoints:
     def __enter__(self) -> Checkpoints:
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, _: TracebackType | None
-    ) -> None:
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
         self._writer.shutdown()
         if error is None:
             self.wait()
@@ -172,52 +160,44 @@ class Checkpoints:
     def save(
         self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
     ) -> None:
-        """Starts to write a checkpoint, once the one before is written.
+        """Start to write a checkpoint, once the previous one is written.
 
-        Of several processes, all are to call it; they wait until it is written.
+        Every process must call this method; of several, each returns once all is written.
 
         Args:
-          position: where training stands; later than that of every checkpoint there is.
+          position: where training stands; later than the position of every other checkpoint.
           arrays: a tree of arrays, which must not change before it is written.
-          notes: what else there is to say, as JSON knows it.
+          notes: see `save_params`.
           best: the checkpoint to keep besides the latest ones.
 
         Raises:
-          UserError: the one before could not be written; those before that are as they were.
+          UserError: the previous checkpoint could not be written; earlier ones are intact.
         """
         self.wait()
         self._writing = self._writer.submit(self._write, position, arrays, notes, best)
         if num_processes() > 1:
-            # The arrays are not copied, and writing them must not mix with steps of training.
+            # The arrays are not copied, and writing them must not mix with training steps.
             self.wait()
 
     def wait(self) -> None:
-        """Waits for the checkpoint that is being written. Raises as `save` does."""
+        """Wait for the checkpoint that is being written. Raises as `save` does."""
         writing, self._writing = self._writing, None
         if writing is not None:
             writing.result()
 
     def load(self, position: Position, like: Any) -> tuple[Any, dict[str, Any]]:
-        """Reads a checkpoint's arrays and notes; see `load_params`."""
-        return load_with_notes(self._path(position), like)
+        """Read the arrays and notes of a checkpoint; see `load_params`."""
+        return load_params(self._path(position), like)
 
     def latest(self, like: Any, report: Callable[[str], None]) -> tuple[Any, dict[str, Any]] | None:
-        """Reads the latest checkpoint that is whole, and removes what is later or unfinished.
+        """Read the latest whole checkpoint, if any, and remove all later or unfinished ones.
 
         Args:
-          like: see `load_params`.
-          report: told of each checkpoint that is damaged.
-
-        Returns:
-          Its arrays and notes; None if there is none.
-
-        Raises:
-          UserError: it is of another model.
+          like: see `load_params`, which also says what is returned and raised.
+          report: receives a line for each damaged checkpoint.
         """
         if is_first():
-            for path in self.directory.glob(f"*{_UNFINISHED}*"):
-                if is_checkpoint(path):
-                    shutil.rmtree(path)
+            _remove_unfinished(self.directory, POSITION)
         for position in reversed(self.positions()):
             try:
                 return self.load(position, like)
@@ -228,18 +208,15 @@ class Checkpoints:
         return None
 
     def positions(self) -> list[Position]:
-        """The positions of the checkpoints, damaged ones included, in their order."""
-        names = [path.name for path in self.directory.glob("*") if is_checkpoint(path)]
-        matches = [match for name in names if (match := re.fullmatch(POSITION, name))]
-        return sorted(Position(int(match[1]), int(match[2])) for match in matches)
+        """Return the positions of all checkpoints, damaged ones included, in order."""
+        directories = filter(is_directory, self.directory.glob("*-*"))
+        matches = (re.fullmatch(POSITION, path.name) for path in directories)
+        return sorted(Position(int(match[1]), int(match[2])) for match in matches if match)
 
     def _write(
         self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
     ) -> None:
-        path = self._path(position)
-        if os.path.lexists(path):
-            raise UserError(f"{path} is in the way of a checkpoint; move it, then use --resume")
-        save_params(path, arrays, notes)
+        save_params(self._path(position), arrays, notes)
         if is_first():
             for old in self.positions()[: -self.keep]:
                 if old != best:
@@ -247,21 +224,6 @@ class Checkpoints:
 
     def _path(self, position: Position) -> Path:
         return self.directory / f"{position.epochs}-{position.steps}"
-
-
-def _verify(path: Path) -> None:
-    """Compares all files with their checksums, since Orbax notices some damage at great length."""
-    try:
-        digests = json.loads((path / _CHECKSUMS).read_bytes())
-        changed = [name for name in digests if file_digest(path / name) != digests[name]]
-    except (OSError, ValueError, TypeError) as error:
-        raise DamagedCheckpoint(
-            f"the checkpoint {path} is incomplete or damaged: {error}"
-        ) from error
-    if changed:
-        raise DamagedCheckpoint(
-            f"the checkpoint {path} is damaged: {changed[0]} has another checksum"
-        )
 
 
 def _refuse_other_model(path: Path, stored: dict[str, str], wanted: dict[str, str]) -> None:
@@ -274,7 +236,7 @@ def _refuse_other_model(path: Path, stored: dict[str, str], wanted: dict[str, st
 
 
 def _describe(tree: Any) -> dict[str, str]:
-    """Name of each leaf -> its dtype and shape."""
+    """Return the dtype and shape of each leaf, by name."""
     return {
         jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
         for path, leaf in jax.tree_util.tree_leaves_with_path(tree)

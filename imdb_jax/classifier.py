@@ -246,6 +246,6 @@ def load(path: str | os.PathLike[str]) -> Classifier:
         raise UserError(f"the run in {directory} has not ended; its training was interrupted")
     kind: Any = NgramVocabulary if isinstance(model, Ngram) else Vocabulary
     vocabulary = kind.load(directory / kind.FILE)
-    params = jax.device_put(load_params(directory / "params", shapes))
+    params = jax.device_put(load_params(directory / "params", shapes)[0])
     made: Any = NgramClassifier if isinstance(model, Ngram) else Classifier
     return made(config, vocabulary, model, params)

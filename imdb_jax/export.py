@@ -3,11 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
-import shutil
-import uuid
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import tyro
@@ -111,31 +110,29 @@ def check_directory(directory: Path, overwrite: bool) -> None:
 
 
 def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:
-    """Fill a directory under a temporary name beside `directory`, then rename it.
+    """Fill a directory under a temporary name, then rename it to `directory`, replacing that.
 
-    What was at `directory` is replaced. If anything fails, it stays as it was.
+    If anything fails, `directory` stays as it was.
 
     Raises:
       UserError: it cannot be written.
     """
-    unfinished = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    replaced = unfinished.with_name(f"{unfinished.name}.replaced")
     try:
-        unfinished.mkdir(parents=True)
-        try:
-            fill(unfinished)
-            if directory.exists():
-                directory.rename(replaced)
-            unfinished.rename(directory)
-        except BaseException:
-            if replaced.exists():
-                replaced.rename(directory)
-            raise
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as beside:
+            new, old = Path(beside, "new"), Path(beside, "old")
+            new.mkdir()  # with the usual permissions, unlike the one around it
+            fill(new)
+            try:
+                if directory.exists():
+                    directory.rename(old)
+                new.rename(directory)
+            except BaseException:
+                if old.exists():
+                    old.rename(directory)
+                raise
     except OSError as error:
         raise UserError(f"cannot write {directory}: {error.strerror or error}") from error
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-        shutil.rmtree(replaced, ignore_errors=True)
 
 
 def main() -> None:

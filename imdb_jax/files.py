@@ -1,4 +1,4 @@
-"""Files: written so that a reader never sees half of one, and checked."""
+"""Write files whole or not at all, and check what they are."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Write `data` under a temporary name beside `path`, then rename it.
+    """Write `data` to a temporary file beside `path`, then rename it to `path`.
 
     Raises:
-      OSError: the directory is missing or not writable, or the disk is full; what was at `path`
-        is then untouched, and the temporary file gone.
+      OSError: the directory is missing or not writable, or the disk is full. Whatever was at `path`
+        is untouched, and the temporary file is gone.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
-    # A new file has the permissions of any other: the umask, which is all threads' own, is left.
+    # Opened like any file, so that the kernel applies the umask, which all threads share.
     with temporary.open("xb") as out:
         try:
             out.write(data)
@@ -34,18 +34,18 @@ def write_atomically(path: Path, data: bytes) -> None:
 
 
 def is_temporary(path: Path, names: Collection[str]) -> bool:
-    """Return whether `write_atomically` of a file of these names was killed and has left this."""
+    """Return whether a process left this file when killed in `write_atomically` of these names."""
     match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}", path.name)
     return match is not None and match[1] in names and is_regular(path)
 
 
 def is_regular(path: Path) -> bool:
-    """Return whether there is a file, and no link to one, at a path."""
+    """Return whether a path is a file, and not a link to one."""
     return path.is_file() and not path.is_symlink()
 
 
 def is_directory(path: Path) -> bool:
-    """Return whether there is a directory, and no link to one, at a path."""
+    """Return whether a path is a directory, and not a link to one."""
     return path.is_dir() and not path.is_symlink()
 
 
@@ -76,6 +76,6 @@ def _write_header(file: BinaryIO, dtype: DTypeLike, total: int) -> None:
 
 
 def file_digest(path: Path) -> str:
-    """SHA-256 of a file's content, in hexadecimal."""
+    """Return the SHA-256 of a file's content, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()

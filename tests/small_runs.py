@@ -99,4 +99,4 @@ def params_of(workdir):
     """The parameters that a small run ended with."""
     model = experiment.create_configured_model(load_config(workdir / "config.toml"))
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8), int))["params"]
-    return load_params(workdir / "params", like)
+    return load_params(workdir / "params", like)[0]

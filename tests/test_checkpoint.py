@@ -16,7 +16,6 @@ from imdb_jax.checkpoint import (
     Position,
     discard,
     load_params,
-    load_with_notes,
     save_params,
 )
 from imdb_jax.errors import UserError
@@ -49,7 +48,7 @@ def refusal(path, like=LIKE):
 
 @pytest.mark.parametrize("like", [LIKE, PARAMS], ids=["shapes", "arrays"])
 def test_what_is_saved_is_read_back_bit_by_bit(saved, like):
-    loaded = load_params(saved, like)
+    loaded, _ = load_params(saved, like)
     jax.tree.map(np.testing.assert_array_equal, loaded, PARAMS)
     assert jax.tree.structure(loaded) == jax.tree.structure(PARAMS)
 
@@ -66,7 +65,8 @@ def test_read_without_the_devices_that_it_was_saved_from(tmp_path):
             "Dense_0": {{"kernel": np.zeros((2, 3), "f"), "bias": np.zeros(3, "f")}},
             "Embed_0": {{"embedding": np.zeros((70, 5), "f")}},
         }}
-        print(load_params(Path({str(tmp_path / "params")!r}), like)["Dense_0"]["kernel"].tolist())
+        params, _ = load_params(Path({str(tmp_path / "params")!r}), like)
+        print(params["Dense_0"]["kernel"].tolist())
     """
     done = subprocess.run(
         [sys.executable, "-W", "error", "-c", program],
@@ -81,7 +81,7 @@ def test_read_without_the_devices_that_it_was_saved_from(tmp_path):
 def test_relative_path(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     save_params(Path("params"), PARAMS)
-    jax.tree.map(np.testing.assert_array_equal, load_params(Path("params"), LIKE), PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, load_params(Path("params"), LIKE)[0], PARAMS)
 
 
 @pytest.mark.parametrize("kind", ["nothing", "file"])
@@ -162,9 +162,9 @@ def test_parameters_of_another_model(saved, capfd, like, complaint):
 
 
 def test_earlier_checkpoint_is_not_overwritten(saved):
-    with pytest.raises(ValueError, match="already exists"):
+    with pytest.raises(UserError, match="already exists"):
         save_params(saved, jax.tree.map(np.zeros_like, PARAMS))
-    jax.tree.map(np.testing.assert_array_equal, load_params(saved, LIKE), PARAMS)
+    jax.tree.map(np.testing.assert_array_equal, load_params(saved, LIKE)[0], PARAMS)
 
 
 def test_nothing_is_pickled(saved):
@@ -181,7 +181,7 @@ NOTES = {"pi": 0.1 + 0.2, "tiny": 5e-324, "whole": 3, "list": [[1.5, -0.0]], "te
 
 def test_notes_are_kept_to_the_last_bit(tmp_path):
     save_params(tmp_path / "params", PARAMS, NOTES)
-    arrays, notes = load_with_notes(tmp_path / "params", LIKE)
+    arrays, notes = load_params(tmp_path / "params", LIKE)
     assert repr(notes) == repr(NOTES)
     jax.tree.map(np.testing.assert_array_equal, arrays, PARAMS)
 
@@ -362,7 +362,7 @@ def test_checkpoint_whose_place_is_taken_is_not_written(tmp_path, kind):
         thesis.mkdir()
         (thesis / "thesis.tex").write_text("ten years of work")
     before = foreign(thesis)
-    with pytest.raises(UserError, match="1-0 is in the way of a checkpoint; move it"):
+    with pytest.raises(UserError, match="1-0 already exists; move it"):
         write_all(path.parent, 2, [(1, 0)])
     assert [found.name for found in path.parent.iterdir()] == ["1-0"]
     assert foreign(thesis) == before

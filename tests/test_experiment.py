@@ -61,7 +61,7 @@ class Finished:
         model = create_configured_model(self.config)
         ids = np.zeros((1, self.config.max_length), np.int32)
         like = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
-        return load_params(self.workdir / "params", like)
+        return load_params(self.workdir / "params", like)[0]
 
 
 def finish(config):
@@ -335,7 +335,6 @@ FOREIGN_FILES = [
     "params.old/notes.txt",
     "seed-0",
     "seed-0/thesis.tex",
-    "seed-0/params/notes.txt",
     "seed-0/config.toml",
     "seed-00/config.toml",
     "teacher/thesis.tex",
