@@ -17,8 +17,7 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from imdb_jax.errors import UserError
-from imdb_jax.suggestions import unknown_name
+from imdb_jax.errors import UserError, unknown_name
 
 UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 

@@ -19,11 +19,10 @@ from imdb_jax import labelled, preparation, prepared_reviews, synthetic, tables,
 from imdb_jax.config import UNSUPERVISED
 from imdb_jax.download import DownloadUnreachable
 from imdb_jax.encoding import Text, Ties
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.files import file_digest
 from imdb_jax.labelled import Source, Summary
 from imdb_jax.progress import Report
-from imdb_jax.suggestions import unknown_name
 
 if TYPE_CHECKING:
     from imdb_jax.config import DataOptions
