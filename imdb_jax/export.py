@@ -68,12 +68,12 @@ def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
     Raises:
       UserError: the model cannot be written so, or a package that this needs is not installed.
     """
-    from imdb_jax.artefacts import FORMATS
     from imdb_jax.classifier import NgramClassifier
+    from imdb_jax.formats import FORMATS
 
     if isinstance(classifier, NgramClassifier):
         raise UserError("an ngram model cannot be exported; its run directory can be copied")
-    from imdb_jax.usage import readme
+    from imdb_jax.readme import readme
 
     for name, content in FORMATS[to](classifier).items():
         write_atomically(directory / name, content)
