@@ -39,13 +39,10 @@ _MAX_WEIGHT_BYTES = 1 << 30
 
 
 def to_keras(config: Config, params: Any) -> dict[str, bytes]:
-    """Write a model as files of Keras: `model.keras` and `model.weights.h5`.
+    """Write a model as files of Keras; return the content of each file by its name.
 
     The Keras model maps padded ids `[batch, length]` (`mlp`: multi-hot vectors
     `[batch, num_words]`) to probabilities `[batch, 1]`. It is not compiled.
-
-    Returns:
-      The content of the files, by name.
 
     Raises:
       UserError: Keras is not installed.
@@ -73,9 +70,8 @@ def load_keras_weights(
 
     Args:
       path: what `model.save("x.keras")` or `model.save_weights("x.weights.h5")` wrote.
-      recipe: name of an architecture, or a configuration, for what the file does not tell. For a
-        `.keras` file, where it may be left out, this is the side on which reviews are padded and
-        cut. For a `.weights.h5` file it is also the architecture, ids per review and the pool size.
+      recipe: a recipe or its name, for what the file does not tell: the side on which reviews are
+        padded and cut; of a `.weights.h5` file also the architecture, ids per review and pool size.
 
     Returns:
       The configuration, with the sizes found, and the parameters, float32 NumPy arrays. The Keras
@@ -87,33 +83,17 @@ def load_keras_weights(
     """
     path = Path(path)
     try:
-        if path.suffix == ".keras":
-            with zipfile.ZipFile(path) as archive:
-                with _open(archive, "config.json", _MAX_CONFIG_BYTES) as file:
-                    layers, length = _parse(json.load(file))
-                with _open(archive, "model.weights.h5", _MAX_WEIGHT_BYTES) as file:
-                    shapes = _read_shapes(file)
-            config = described_config(layers, length, recipe)
-        else:
-            layers = []
-            with path.open("rb") as file:
-                shapes = _read_shapes(file)
-            if recipe is None:
-                raise UserError("weights alone do not tell their architecture: name the recipe")
-            config = as_config(recipe)
-        config = _with_sizes(config, shapes)
+        layers, config, num_params = _examine(path, recipe)
         module = create_model(config.arch, config.num_words, config.model)
         ids = jax.ShapeDtypeStruct((1, config.max_length or 256), np.int32)
         params = jax.eval_shape(module.init, jax.random.key(0), ids)["params"]
-        if sum(map(math.prod, shapes.values())) != sum(p.size for p in jax.tree.leaves(params)):
+        if num_params != sum(leaf.size for leaf in jax.tree.leaves(params)):
             raise UserError(
                 f"its weights are not those of {config.arch} with {config.max_length} ids a review"
             )
         # Layers of dropout would want the states of their generators.
-        twin = build_keras(
-            config,
-            [layer for layer in keras_layers(module, config.max_length) if layer.kind != "Dropout"],
-        )
+        ours = keras_layers(module, config.max_length)
+        twin = build_keras(config, [layer for layer in ours if layer.kind != "Dropout"])
         if layers:
             _check_layers(layers, json.loads(twin.to_json())["config"]["layers"][1:], config.arch)
         twin.load_weights(path)
@@ -124,6 +104,25 @@ def load_keras_weights(
     except Exception as error:
         reason = getattr(error, "strerror", None) or "damaged or not Keras 3's"
         raise UserError(f"cannot read {path}: {reason}") from error
+
+
+def _examine(path: Path, recipe: str | Config | None) -> tuple[list[dict[str, Any]], Config, int]:
+    """Return the layers described, the configuration and the number of parameters."""
+    if path.suffix == ".keras":
+        with zipfile.ZipFile(path) as archive:
+            with _open(archive, "config.json", _MAX_CONFIG_BYTES) as file:
+                layers, length = _parse(json.load(file))
+            with _open(archive, "model.weights.h5", _MAX_WEIGHT_BYTES) as file:
+                shapes = _read_shapes(file)
+        config = described_config(layers, length, recipe)
+    else:
+        layers = []
+        with path.open("rb") as file:
+            shapes = _read_shapes(file)
+        if recipe is None:
+            raise UserError("weights alone do not tell their architecture: name the recipe")
+        config = as_config(recipe)
+    return layers, _with_sizes(config, shapes), sum(map(math.prod, shapes.values()))
 
 
 def _open(archive: zipfile.ZipFile, name: str, limit: int) -> IO[bytes]:
@@ -163,10 +162,7 @@ def _read_shapes(file: IO[bytes]) -> _Shapes:
 
 
 def _parse(model: dict[str, Any]) -> tuple[list[dict[str, Any]], int | None]:
-    """Return the layers of a `config.json`, as Keras describes them, and the size of the input.
-
-    Dropout is no layer there, but the entry 'dropout' of the layer before.
-    """
+    """Return the layers and the length that `described_config` takes."""
     if model["class_name"] != "Sequential":
         raise UserError(f"it is a {model['class_name']} model; only Sequential ones are read")
     layers: list[dict[str, Any]] = []

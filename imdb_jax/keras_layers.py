@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import flax
@@ -39,63 +39,46 @@ def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
       module: the model.
       length: ids per review, which is the window of a pool over the whole review.
     """
-    layers = [*_hidden_layers(module, length)]
-    number = sum(layer.kind == "Dense" for layer in layers)
-    return [*layers, _dense(number, 1, "sigmoid")]
-
-
-# Else the person's Keras configuration would decide.
-_CHANNELS_LAST = {"data_format": "channels_last"}
-_FLATTEN = KerasLayer("Flatten", _CHANNELS_LAST)
-
-
-def _hidden_layers(module: nn.Module, length: int) -> Iterable[KerasLayer]:
+    layers: list[KerasLayer] = []
+    options: dict[str, Any]
+    if isinstance(module, EmbeddingMLP | CNN | Pooled | LSTM):
+        options = {"input_dim": module.num_words, "output_dim": module.embedding_dim}
+        layers.append(KerasLayer("Embedding", options, ("Embed_0.embedding",)))
     match module:
         case MLP():
-            for i, width in enumerate(module.hidden):
-                yield _dense(i, width)
-                if i < len(module.dropout):
-                    yield KerasLayer("Dropout", {"rate": module.dropout[i]})
-        case EmbeddingMLP():
-            yield from (_embedding(module), _FLATTEN, *_dense_if(module.hidden))
-        case CNN():
-            pool = {"pool_size": module.pool_size or length, **_CHANNELS_LAST}
-            yield from (_embedding(module), _convolution(module))
-            yield from (KerasLayer("MaxPooling1D", pool), _FLATTEN, *_dense_if(module.hidden))
-        case Pooled():
-            mean = KerasLayer("GlobalAveragePooling1D", _CHANNELS_LAST)
-            yield from (_embedding(module), mean, *_dense_if(module.hidden))
+            widths, dropout = module.hidden, module.dropout
+        case EmbeddingMLP() | Pooled() | CNN():
+            widths, dropout = [module.hidden] * (module.hidden > 0), ()
+            layers += _reduction(module, length)
         case LSTM():
-            yield _embedding(module)
+            widths, dropout = (), ()
             weights = ("kernel", "recurrent_kernel", "bias")
-            yield KerasLayer("LSTM", {"units": module.units}, weights)
+            layers.append(KerasLayer("LSTM", {"units": module.units}, weights))
         case _:
             raise NotImplementedError(f"{type(module).__name__} has no Keras twin")
+    for i, width in enumerate([*widths, 1]):
+        options = {"units": width, "activation": "relu" if i < len(widths) else "sigmoid"}
+        layers.append(KerasLayer("Dense", options, (f"Dense_{i}.kernel", f"Dense_{i}.bias")))
+        if i < min(len(widths), len(dropout)):
+            layers.append(KerasLayer("Dropout", {"rate": dropout[i]}))
+    return layers
 
 
-def _dense(number: int, units: int, activation: str = "relu") -> KerasLayer:
-    options = {"units": units, "activation": activation}
-    return KerasLayer("Dense", options, (f"Dense_{number}.kernel", f"Dense_{number}.bias"))
-
-
-def _dense_if(units: int) -> list[KerasLayer]:
-    return [_dense(0, units)] if units else []
-
-
-def _embedding(module: EmbeddingMLP | CNN | Pooled | LSTM) -> KerasLayer:
-    options = {"input_dim": module.num_words, "output_dim": module.embedding_dim}
-    return KerasLayer("Embedding", options, ("Embed_0.embedding",))
-
-
-def _convolution(module: CNN) -> KerasLayer:
-    options = {
-        "filters": module.filters,
-        "kernel_size": module.kernel_size,
-        "padding": "same",
-        "activation": "relu",
-        **_CHANNELS_LAST,
-    }
-    return KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias"))
+def _reduction(module: EmbeddingMLP | Pooled | CNN, length: int) -> list[KerasLayer]:
+    """Describe the layers that make a vector of a review's word vectors."""
+    # Keras would take the default from a file in the person's home.
+    last: dict[str, Any] = {"data_format": "channels_last"}
+    if isinstance(module, EmbeddingMLP):
+        return [KerasLayer("Flatten", last)]
+    if isinstance(module, Pooled):
+        return [KerasLayer("GlobalAveragePooling1D", last)]
+    sizes = {"filters": module.filters, "kernel_size": module.kernel_size}
+    options = {**sizes, "padding": "same", "activation": "relu", **last}
+    return [
+        KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias")),
+        KerasLayer("MaxPooling1D", {"pool_size": module.pool_size or length, **last}),
+        KerasLayer("Flatten", last),
+    ]
 
 
 def build_keras(config: Config, layers: Sequence[KerasLayer]) -> Any:
@@ -131,13 +114,13 @@ _PATTERNS = {
 def described_config(
     layers: Sequence[dict[str, Any]], length: int | None, recipe: str | Config | None
 ) -> Config:
-    """Return a recipe with all that a description of layers tells but the sizes of weights.
+    """Return a recipe with all that a description tells, except for the sizes of weights.
 
     Args:
-      layers: the layers after the input, as Keras describes them in JSON, without dropout, whose
-        rate is the entry 'dropout' of the layer before.
+      layers: the layers after the input, as `config.json` of a `.keras` file describes them. A
+        layer of dropout is left out; its rate is the entry 'dropout' of the layer before.
       length: size of the input; None if it is free.
-      recipe: the recipe, or its name; by default that of the architecture with these layers.
+      recipe: the recipe, or its name; by default the recipe of the architecture with these layers.
 
     Raises:
       UserError: no architecture has these layers, or the recipe is for another architecture.
@@ -170,17 +153,10 @@ def as_config(recipe: str | Config) -> Config:
 
 
 def to_flax_params(module: nn.Module, weights: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
-    """Arrange the weights of a Keras model as the parameters of ours.
-
-    Args:
-      module: our model.
-      weights: what `get_weights()` of the Keras model returns.
-
-    Returns:
-      The tree that our model's `init` returns under 'params', with these weights.
+    """Arrange what `get_weights()` of a Keras model returns as the parameters of our model.
 
     Raises:
-      ValueError: there are more or fewer weights than the model has.
+      ValueError: there are more or fewer weights than our model has.
     """
     # The length of a pool's window changes no weight.
     names = [name for layer in keras_layers(module, 1) for name in layer.weights]
