@@ -1,7 +1,7 @@
-"""The reviews read out of a tar archive, or out of a directory with the same files.
+"""The archive in which the reviews were published, and a safe way to read the reviews out of one.
 
-An archive is not trusted: it is streamed through Python's `tarfile`, nothing is ever extracted to
-disk, and what is not the 100,000 reviews, no more and no less, is refused.
+An archive is not trusted: it is streamed through `tarfile`, nothing is extracted to disk, and
+anything but the 100,000 reviews, no more and no less, is refused.
 """
 
 from __future__ import annotations
@@ -13,147 +13,149 @@ import os
 import re
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, NamedTuple
 
-from imdb_jax import published
 from imdb_jax.errors import UserError
+from imdb_jax.files import file_digest
 from imdb_jax.progress import Report, announced
+
+
+class PublishedArchive(NamedTuple):
+    """Where an archive is published, its size in bytes, its SHA-256 and its file name."""
+
+    url: str
+    size: int
+    sha256: str
+    name: str
+
+
+PUBLISHED = PublishedArchive(
+    "http://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
+    84_125_825,
+    "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe",
+    "aclImdb_v1.tar.gz",
+)
+
+COUNTS = {"train": 25_000, "test": 25_000, "unsupervised": 50_000}
+"""The splits of the IMDb reviews, and how many reviews each has."""
+
+ReviewFiles = dict[str, dict[str, bytes]]
+"""Split -> path in the archive, such as `aclImdb/train/pos/0_9.txt` -> text."""
 
 _FOLDERS = ("train/pos", "train/neg", "train/unsup", "test/pos", "test/neg")
 _REVIEW_PATH = re.compile(rf"(?:\./)?(aclImdb/(?:{'|'.join(_FOLDERS)})/\d+_\d+\.txt)")
 
-# The longest review has 14 kB, the unpacked archive some 0.5 GB; beyond these it is not the data.
+# The longest review has 14 kB, the unpacked archive 0.5 GB; anything larger is something else.
 _MAX_REVIEW_BYTES = 1 << 20
 _MAX_UNPACKED_BYTES = 1 << 31
 
-Reviews = dict[str, dict[str, bytes]]  # split -> path in the archive -> text
+# By the first bytes of a file. The streams of tarfile itself would not check gzip's checksum.
+_OPENERS: dict[bytes, Any] = {
+    b"\x1f\x8b": gzip.open,
+    b"\xfd7zXZ\0": lzma.open,
+    b"BZh": bz2.open,
+}
 
 
-def read_archive(archive: Path, *, verify: bool = True, report: Report = print) -> Reviews:
-    """Reads the 100,000 reviews of an archive into memory, some 130 MB.
-
-    Args:
-      archive: as for `locate`.
-      verify: as for `locate`.
-      report: receives one line of text per step.
-
-    Returns:
-      As `read`.
-
-    Raises:
-      UserError: the archive is not what it should be.
-    """
-    return read(locate(archive, verify=verify), report)
-
-
-def locate(path: Path, *, verify: bool) -> Path:
-    """Finds what may be read.
+def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> ReviewFiles:
+    """Read the 100,000 reviews into memory, some 130 MB.
 
     Args:
       path: `aclImdb_v1.tar.gz`, or a directory that holds it. Without `verify` also the same
         reviews in another tar file (gzip, xz, bzip2 or plain), or an unpacked `aclImdb` directory
         or its parent.
-      verify: demand the published SHA-256, which TFDS ships, of the archive.
+      verify: demand that the archive has the published SHA-256.
+      report: receives one line of text per step.
 
     Returns:
-      A tar file or an `aclImdb` directory.
+      The reviews without white space around them, as TFDS has them.
 
     Raises:
-      UserError: there is none, or it has another checksum or none.
+      UserError: there is no archive, its checksum is wrong, it holds anything but the 100,000
+        reviews, or it is not safe to read.
     """
-    official = published.archive()
-    source = _find(path, official.name)
+    source = _find(path)
     if verify:
-        _verify(source, official)
-    return source
-
-
-def read(source: Path, report: Report) -> Reviews:
-    """Reads all reviews of a tar file or an `aclImdb` directory.
-
-    Returns:
-      For each of the splits "train", "test" and "unsupervised": path in the archive, such as
-      `aclImdb/train/pos/0_9.txt`, -> text, without the white space around it, as TFDS has it.
-
-    Raises:
-      UserError: these are not the reviews, or not safe to read.
-    """
-    reviews: Reviews = {split: {} for split in published.COUNTS}
-    members = _tree_members(source) if source.is_dir() else _tar_members(source)
-    with announced(f"Reading {source}", sum(published.COUNTS.values()), report) as advance:
-        for path, text in members:
-            split = "unsupervised" if "/unsup/" in path else path.split("/")[1]
-            if path in reviews[split]:
-                raise UserError(f"{source} holds {path} twice")
-            reviews[split][path] = text.strip()
+        _verify(source)
+    reviews: ReviewFiles = {split: {} for split in COUNTS}
+    files = _tree_files(source) if source.is_dir() else _tar_files(source)
+    with announced(f"Reading {source}", sum(COUNTS.values()), report) as advance:
+        for name, content in files:
+            split = "unsupervised" if "/unsup/" in name else name.split("/")[1]
+            if name in reviews[split]:
+                raise UserError(f"{source} holds {name} twice")
+            reviews[split][name] = content.strip()
             advance(1)
-    for split, expected in published.COUNTS.items():
+    for split, expected in COUNTS.items():
         if len(reviews[split]) != expected:
-            raise UserError(
-                f"{source} holds {len(reviews[split]):,} {split} reviews where {expected:,} belong"
-            )
+            found = f"{len(reviews[split]):,} {split} reviews"
+            raise UserError(f"{source} holds {found}; there must be {expected:,}")
     return reviews
 
 
-def _find(path: Path, official_name: str) -> Path:
+def _find(path: Path) -> Path:
+    """Return the tar file or `aclImdb` directory that a path leads to."""
     if path.is_file():
         return path
     if not path.is_dir():
         raise UserError(f"there is no file or directory {path}")
-    if (path / official_name).is_file():
-        return path / official_name
+    if (path / PUBLISHED.name).is_file():
+        return path / PUBLISHED.name
     for tree in (path, path / "aclImdb"):
         if (tree / "train").is_dir() and (tree / "test").is_dir():
             return tree
-    archives = sorted(file for file in path.glob("aclImdb*.t*") if _is_tar_name(file))
+    suffixes = {".tar", ".tgz", ".txz", ".tbz2"}
+    files = sorted(filter(Path.is_file, path.glob("aclImdb*.t*")))
+    archives = [file for file in files if suffixes & {*file.suffixes}]
     if len(archives) != 1:
         found = ", ".join(file.name for file in archives) or "none"
-        raise UserError(f"{path} should hold one aclImdb archive or directory, it holds: {found}")
+        raise UserError(f"{path} must hold one aclImdb archive or directory; it holds {found}")
     return archives[0]
 
 
-def _is_tar_name(file: Path) -> bool:
-    return file.is_file() and (".tar" in file.suffixes or file.suffix in {".tgz", ".txz", ".tbz2"})
-
-
-def _verify(source: Path, official: published.Archive) -> None:
+def _verify(source: Path) -> None:
     if source.is_dir():
         raise UserError(
-            f"{source} is a directory, which has no checksum; give {official.name}, or pass "
-            "--allow-unverified to accept it as it is"
+            f"{source} is a directory, which has no checksum; give {PUBLISHED.name}, or accept the "
+            "directory as it is with --allow-unverified"
         )
-    sha256 = published.checksum(source)
-    if sha256 != official.sha256:
+    try:
+        sha256 = file_digest(source)
+    except OSError as error:
+        raise UserError(f"cannot read {source}: {error.strerror}") from error
+    if sha256 != PUBLISHED.sha256:
         raise UserError(
-            f"{source} is not the published archive: its SHA-256 is {sha256}, expected "
-            f"{official.sha256}; pass --allow-unverified to accept it all the same"
+            f"{source} is not the published archive: its SHA-256 is {sha256}, not "
+            f"{PUBLISHED.sha256}; accept it all the same with --allow-unverified"
         )
 
 
-def _tree_members(tree: Path) -> Iterator[tuple[str, bytes]]:
+def _tree_files(tree: Path) -> Iterator[tuple[str, bytes]]:
     try:
         for folder in _FOLDERS:
             for entry in os.scandir(tree / folder):
-                match = _REVIEW_PATH.fullmatch(f"aclImdb/{folder}/{entry.name}")
-                if match and entry.is_file():
-                    _refuse_large(entry.stat().st_size, Path(entry.path))
-                    yield match[1], Path(entry.path).read_bytes()
+                name = f"aclImdb/{folder}/{entry.name}"
+                if _REVIEW_PATH.fullmatch(name) and entry.is_file():
+                    _refuse_large(entry.stat().st_size, entry.path)
+                    yield name, Path(entry.path).read_bytes()
     except OSError as error:
         raise UserError(f"cannot read the reviews in {tree}: {error}") from error
 
 
-def _tar_members(archive: Path) -> Iterator[tuple[str, bytes]]:
+def _tar_files(archive: Path) -> Iterator[tuple[str, bytes]]:
     try:
-        with _decompressed(archive) as stream:
-            bounded: Any = _Bounded(stream, _MAX_UNPACKED_BYTES, archive)
+        with archive.open("rb") as file:
+            start = file.read(6)
+        opener = next((_OPENERS[magic] for magic in _OPENERS if start.startswith(magic)), open)
+        with opener(archive, "rb") as stream:
+            bounded: Any = _Bounded(stream, archive)
             with tarfile.open(fileobj=bounded, mode="r|", bufsize=1 << 18) as tar:
                 for member in tar:
                     _refuse_hostile(member, archive)
                     match = _REVIEW_PATH.fullmatch(member.name)
-                    content = tar.extractfile(member) if match else None
-                    if match and content:
+                    if match and (content := tar.extractfile(member)):
                         _refuse_large(member.size, f"{archive}: {member.name}")
                         yield match[1], content.read()
             while bounded.read(1 << 18):  # to the end, where gzip, xz and bzip2 keep checksums
@@ -162,44 +164,28 @@ def _tar_members(archive: Path) -> Iterator[tuple[str, bytes]]:
         raise UserError(f"{archive} is not an intact tar archive: {error}") from error
 
 
-def _decompressed(archive: Path) -> IO[bytes]:
-    """Opens an archive for reading; tarfile's own streams would not check gzip's checksum."""
-    openers: dict[bytes, Callable[[Path], Any]] = {
-        b"\x1f\x8b": gzip.open,
-        b"\xfd7zXZ\0": lzma.open,
-        b"BZh": bz2.open,
-    }
-    with archive.open("rb") as file:
-        start = file.read(8)
-    for magic, opener in openers.items():
-        if start.startswith(magic):
-            stream: IO[bytes] = opener(archive)
-            return stream
-    return archive.open("rb")
-
-
 class _Bounded:
-    """A stream for tarfile that ends in an error rather than unpack without end."""
+    """A stream for tarfile that fails rather than unpack without end."""
 
-    def __init__(self, stream: IO[bytes], limit: int, archive: Path) -> None:
-        self._stream, self._left, self._archive = stream, limit, archive
+    def __init__(self, stream: IO[bytes], archive: Path) -> None:
+        self._stream, self._archive, self._left = stream, archive, _MAX_UNPACKED_BYTES
 
     def read(self, size: int) -> bytes:
         chunk = self._stream.read(size)
         self._left -= len(chunk)
         if self._left < 0:
-            raise UserError(f"{self._archive} unpacks to more than any archive of the reviews")
+            raise UserError(f"{self._archive} unpacks to more than the reviews can take")
         return chunk
 
 
 def _refuse_hostile(member: tarfile.TarInfo, archive: Path) -> None:
     path = PurePosixPath(member.name)
     if path.is_absolute() or ".." in path.parts:
-        raise UserError(f"{archive} is not trusted: member {member.name!r} points outside of it")
+        raise UserError(f"{archive} is not safe: member {member.name!r} points outside of it")
     if not (member.isreg() or member.isdir()):
-        raise UserError(f"{archive} is not trusted: member {member.name!r} is a link or a device")
+        raise UserError(f"{archive} is not safe: member {member.name!r} is a link or a device")
 
 
-def _refuse_large(size: int, what: object) -> None:
+def _refuse_large(size: int, what: str) -> None:
     if size > _MAX_REVIEW_BYTES:
         raise UserError(f"{what} has {size:,} bytes, more than any review")

@@ -1,36 +1,58 @@
-"""Where this package keeps on disk what would take time to make again; all of it may be deleted."""
+"""What takes time to make again, kept on disk: compiled programs, and entries of arrays.
+
+An entry is a directory named after all that determines it. Its manifest says so too, and holds a
+checksum of each file. All of it may be deleted at any time.
+"""
+
+from __future__ import annotations
 
 import contextlib
+import hashlib
+import json
 import os
 import re
-import warnings
+import shutil
+import time
+import uuid
+import zlib
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
+
+from imdb_jax.errors import UserError
+
+T = TypeVar("T")
 
 _SETTINGS = {
     # JAX would keep only programs that took a second to compile; ours are many and small.
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
     "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
 }
+_ZSTD = b"\x28\xb5\x2f\xfd"  # how Zstandard's format begins
 
-
-# What JAX says, with the name of the program, before it compiles it again or does without a copy.
-_UNREADABLE = r"Error (?:reading|writing) persistent compilation cache entry for '(\w+)'"
+# A checksum covers this many blocks of this many bytes: all of a file up to 256 MB.
+_BLOCK, _NUM_BLOCKS = 1 << 18, 1 << 10
+_MANIFEST = "manifest.json"
+_ENTRY = r".+-[0-9a-f]{16}"
+# Earlier versions wrote padded reviews to files of the second kind.
+_UNFINISHED = rf"\.{_ENTRY}\.[0-9a-f]{{32}}|\.[0-9a-f]{{32}}\.npy"
+# No process writes an entry for this long without changing a file, on any machine's clock.
+_ABANDONED_SECONDS = 24 * 3600
 
 
 def cache_directory() -> Path:
-    """Where caches lie: IMDB_JAX_CACHE, else `imdb_jax` in XDG_CACHE_HOME or ~/.cache."""
+    """Return where caches lie: IMDB_JAX_CACHE, else `imdb_jax` in XDG_CACHE_HOME or ~/.cache."""
     if chosen := os.environ.get("IMDB_JAX_CACHE"):
         return Path(chosen).expanduser()
     return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "imdb_jax"
 
 
 def keep_compiled_programs() -> None:
-    """Turns on JAX's cache of compiled programs, so that only the first run of a kind compiles.
+    """Turn on JAX's cache of compiled programs, so that only the first run of a kind compiles.
 
-    It lies in `cache_directory() / "compiled"`. Works through the environment, so that JAX need not
-    be imported for it; call it before JAX is. What the environment says already is left. Without a
-    place to write, nothing is kept.
+    The cache lies in `cache_directory() / "compiled"`. Call this function before JAX is imported,
+    which reads the environment variables set here; those that are set already stay. Where the
+    directory cannot be written, nothing is kept.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -41,22 +63,160 @@ def keep_compiled_programs() -> None:
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
         for name, value in _SETTINGS.items():
             os.environ.setdefault(name, value)
-        _remove_damaged_programs(directory)
+        with contextlib.suppress(OSError):
+            _remove_damaged_programs(directory)
 
 
 def _remove_damaged_programs(directory: Path) -> None:
-    """Removes what JAX cannot read, instead of letting it warn of the same files in every run.
+    """Remove compiled programs that cannot be decompressed.
 
-    A process that was killed while JAX wrote a program leaves half a file.
+    JAX does not write them atomically: a killed process or a full disk leaves half a program. JAX
+    would warn of it in every run and never replace it. Only files that have changed since the last
+    call are read.
     """
-    show = warnings.showwarning
+    checked = directory / ".checked"
+    since = checked.stat().st_mtime if checked.exists() else 0.0
+    checked.touch()
+    for path in directory.glob("*-cache"):
+        if path.stat().st_mtime >= since and not _can_be_decompressed(path.read_bytes()):
+            path.unlink()
 
-    def remove_or_show(message: Warning | str, *rest: Any) -> None:
-        unreadable = re.match(_UNREADABLE, str(message))
-        if not unreadable:
-            return show(message, *rest)
-        for path in directory.glob(f"{unreadable[1]}-*"):
-            with contextlib.suppress(OSError):
-                path.unlink()
 
-    warnings.showwarning = remove_or_show  # type: ignore[assignment]
+def _can_be_decompressed(program: bytes) -> bool:
+    try:
+        if program.startswith(_ZSTD):  # JAX writes it where zstandard is installed
+            import zstandard
+
+            zstandard.ZstdDecompressor().decompress(program)
+        else:
+            zlib.decompress(program)
+    except Exception:  # zstandard, where it is missing or refuses, raises errors of its own
+        return False
+    return True
+
+
+def source_digest(*modules: str) -> str:
+    """Return the SHA-256 of the source of modules, in hexadecimal.
+
+    Args:
+      modules: their `__file__`; that of a package stands for all modules in its directory.
+    """
+    digest = hashlib.sha256()
+    for path in map(Path, modules):
+        for file in sorted(path.parent.glob("*.py")) if path.stem == "__init__" else [path]:
+            digest.update(hashlib.sha256(file.read_bytes()).digest())
+    return digest.hexdigest()
+
+
+def checksum(path: Path) -> str:
+    """Return a SHA-256 of a file's size and content, in hexadecimal.
+
+    Of a file of more than 256 MB, 1,024 blocks of 256 kB are read, spread evenly from the first
+    byte to the last. A change between them is not noticed.
+    """
+    size = path.stat().st_size
+    digest = hashlib.sha256(str(size).encode())
+    step = max(_BLOCK, size // _NUM_BLOCKS)
+    with path.open("rb") as file:
+        for start in [*range(0, size, step), max(0, size - _BLOCK)]:
+            file.seek(start)
+            digest.update(file.read(_BLOCK))
+    return digest.hexdigest()
+
+
+def entry_name(name: str, identity: dict[str, Any]) -> str:
+    """Return the name of an entry's directory: `name`, and a digest of all that determines it."""
+    return f"{name}-{hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]}"
+
+
+def open_entry(
+    entry: Path,
+    identity: dict[str, Any],
+    read: Callable[[Path], T],
+    on_damage: Callable[[Exception], None] = lambda error: None,
+) -> T | None:
+    """Open an entry if it is there and undamaged; remove it if it is damaged.
+
+    Args:
+      entry: its directory.
+      identity: all that determines it, as JSON.
+      read: opens the files in the directory.
+      on_damage: receives the error that shows the damage.
+
+    Returns:
+      What `read` returns; None if there is no entry.
+    """
+    if not os.path.lexists(entry):  # unlike Path's methods, False for whatever cannot be looked at
+        return None
+    try:
+        _verify(entry, identity)
+        return read(entry)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
+        on_damage(error)
+        _remove(entry)
+    return None
+
+
+def write_entry(entry: Path, identity: dict[str, Any], write: Callable[[Path], object]) -> None:
+    """Write an entry under a temporary name and rename it when it is complete.
+
+    Args:
+      entry: its directory.
+      identity: all that determines it, as JSON.
+      write: writes the files into the directory that it receives.
+
+    Raises:
+      OSError: the entry cannot be written.
+    """
+    entry.parent.mkdir(parents=True, exist_ok=True)
+    with contextlib.suppress(OSError):
+        _remove_abandoned(entry.parent)
+    unfinished = entry.parent / f".{entry.name}.{uuid.uuid4().hex}"
+    unfinished.mkdir()
+    try:
+        write(unfinished)
+        files = {path.name: checksum(path) for path in sorted(unfinished.iterdir())}
+        (unfinished / _MANIFEST).write_text(json.dumps({**identity, "files": files}, indent=1))
+        try:
+            unfinished.rename(entry)
+        except OSError:
+            # If another process was faster, its entry is as good.
+            if not (entry / _MANIFEST).is_file():
+                raise
+    finally:
+        shutil.rmtree(unfinished, ignore_errors=True)
+
+
+def _verify(entry: Path, identity: dict[str, Any]) -> None:
+    """Raise one of several exceptions if an entry is not as it was written."""
+    manifest = json.loads((entry / _MANIFEST).read_text())
+    files = manifest.pop("files")
+    if manifest != identity:
+        raise ValueError("its manifest describes something else")
+    for name, expected in files.items():
+        if checksum(entry / name) != expected:
+            raise ValueError(f"{name} has another checksum")
+
+
+def _remove(path: Path) -> None:
+    """Remove a file, a directory, or a link itself, as far as possible."""
+    if path.is_dir() and not path.is_symlink():
+        shutil.rmtree(path, ignore_errors=True)
+    else:
+        with contextlib.suppress(OSError):
+            path.unlink()
+
+
+def _remove_abandoned(directory: Path) -> None:
+    """Remove what killed processes have left unfinished, beside entries and in them."""
+    for path in directory.iterdir():
+        with contextlib.suppress(OSError):
+            if path.is_symlink():
+                continue
+            if re.fullmatch(_UNFINISHED, path.name):
+                files = [path, *(path.iterdir() if path.is_dir() else ())]
+                changed = max(file.lstat().st_mtime for file in files)
+                if time.time() - changed > _ABANDONED_SECONDS:
+                    _remove(path)
+            elif re.fullmatch(_ENTRY, path.name) and path.is_dir():
+                _remove_abandoned(path)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
 import re
 import shutil
+import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
@@ -16,10 +18,14 @@ import numpy as np
 
 from imdb_jax.distributed import is_first, num_processes, wait_for_all
 from imdb_jax.errors import UserError
-from imdb_jax.files import file_digest, write_atomically
+from imdb_jax.files import file_digest, is_directory, write_atomically
 
 # Written last: a checkpoint without it was never finished.
 _CHECKSUMS = "checksums.json"
+# What Orbax appends to the name of a checkpoint until it is finished; older versions, also a time.
+_UNFINISHED = ".orbax-checkpoint-tmp"
+# The names of a run's checkpoints: those that `Checkpoints` gives them, and no other.
+POSITION = r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
 
 
 class DamagedCheckpoint(UserError):
@@ -58,6 +64,7 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
     if path.exists():
         raise ValueError(f"{path} already exists")
     try:
+        path.parent.mkdir(exist_ok=True)
         with ocp.StandardCheckpointer() as checkpointer:
             # From the host if it has it all, so that plain Orbax reads it on any devices.
             tree = jax.device_get(params) if num_processes() == 1 else params
@@ -75,13 +82,27 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
 
 
 def discard(path: Path) -> None:
-    """Removes a checkpoint, if it is there, and what unfinished attempts to write it have left."""
-    for unfinished in path.parent.glob(f"{path.name}.orbax-checkpoint-tmp*"):
-        shutil.rmtree(unfinished)
-    # First, so that nobody takes what is left for a whole checkpoint.
-    (path / _CHECKSUMS).unlink(missing_ok=True)
-    if path.exists():
-        shutil.rmtree(path)
+    """Remove a checkpoint, if there is one, and what unfinished attempts to write it have left.
+
+    Files and links of these names stay: a checkpoint is a directory.
+    """
+    if is_directory(path):
+        # At once, so that nobody takes what is left for a whole checkpoint.
+        path.rename(path.with_name(f"{path.name}{_UNFINISHED}-{time.time_ns()}"))
+    for unfinished in path.parent.glob(f"{path.name}{_UNFINISHED}*"):
+        if is_checkpoint(unfinished, re.escape(path.name)):
+            shutil.rmtree(unfinished)
+
+
+def is_checkpoint(path: Path, name: str = POSITION) -> bool:
+    """Return whether a path is a directory with the name of a checkpoint, finished or not.
+
+    Args:
+      path: what to look at; a link is no checkpoint.
+      name: pattern of the names of finished checkpoints.
+    """
+    matches = re.fullmatch(rf"{name}({re.escape(_UNFINISHED)}(-[0-9]+)?)?", path.name)
+    return bool(matches) and is_directory(path)
 
 
 def load_params(path: Path, like: Any) -> Any:
@@ -194,8 +215,9 @@ class Checkpoints:
           UserError: it is of another model.
         """
         if is_first():
-            for unfinished in self.directory.glob("*.*"):
-                shutil.rmtree(unfinished)
+            for path in self.directory.glob(f"*{_UNFINISHED}*"):
+                if is_checkpoint(path):
+                    shutil.rmtree(path)
         for position in reversed(self.positions()):
             try:
                 return self.load(position, like)
@@ -207,15 +229,17 @@ class Checkpoints:
 
     def positions(self) -> list[Position]:
         """The positions of the checkpoints, damaged ones included, in their order."""
-        names = [path.name for path in self.directory.glob("*")]
-        matches = [match for name in names if (match := re.fullmatch(r"(\d+)-(\d+)", name))]
+        names = [path.name for path in self.directory.glob("*") if is_checkpoint(path)]
+        matches = [match for name in names if (match := re.fullmatch(POSITION, name))]
         return sorted(Position(int(match[1]), int(match[2])) for match in matches)
 
     def _write(
         self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
     ) -> None:
-        self.directory.mkdir(exist_ok=True)
-        save_params(self._path(position), arrays, notes)
+        path = self._path(position)
+        if os.path.lexists(path):
+            raise UserError(f"{path} is in the way of a checkpoint; move it, then use --resume")
+        save_params(path, arrays, notes)
         if is_first():
             for old in self.positions()[: -self.keep]:
                 if old != best:

@@ -135,7 +135,7 @@ class Classifier(Predictor):
     def encode_each(
         self, texts: Iterable[Text]
     ) -> UInt[np.ndarray, "num_texts length"] | Sequences:
-        """The ids of any number of texts, to make `pipeline.Examples` of."""
+        """The ids of any number of texts, to make `splits.Examples` of."""
         return self.encode(texts)
 
     def _enqueue_ids(self, ids: UInt[np.ndarray, "num_texts length"]) -> jax.Array:
@@ -158,7 +158,7 @@ class NgramClassifier(Classifier):
         return self.pad(self.vocabulary.encode(texts))
 
     def encode_each(self, texts: Iterable[Text]) -> Sequences:
-        """The distinct n-grams of any number of texts, to make `pipeline.Examples` of."""
+        """The distinct n-grams of any number of texts, to make `splits.Examples` of."""
         return self.vocabulary.encode(texts)
 
     def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:

@@ -18,6 +18,7 @@ from typing import Annotated, Any, Literal
 import tyro
 
 from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.files import is_regular
 
 UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 
@@ -318,6 +319,19 @@ def dump_config(config: Config) -> str:
     lines += [f"{name} = {_to_toml(value)}" for name, value in values.items() if value is not None]
     lines += ["", "[model]"] + [f"{name} = {_to_toml(value)}" for name, value in model.items()]
     return "\n".join(lines) + "\n"
+
+
+def has_config(directory: Path) -> bool:
+    """Return whether `config.toml` in a directory is one that `dump_config` wrote.
+
+    Many programs have a file of that name, and so may a recipe; neither says its format.
+    """
+    path = directory / "config.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")) if is_regular(path) else {}
+    except (OSError, ValueError):
+        return False
+    return type(table.get("format")) is int and isinstance(table.get("arch"), str)
 
 
 # Of a run directory as a whole: what is in it, where, and what it means. Raised when an older

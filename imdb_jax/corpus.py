@@ -1,19 +1,13 @@
 """Encoded data sets: built once, kept in a cache on disk, memory-mapped from there.
 
 The cache holds ranks rather than ids, so that one entry serves every choice of vocabulary size.
-An entry is a directory under `cache_directory()/encoded`, named after all that determines it; its
-manifest has the size and SHA-256 of each file. It is safe to delete at any time.
+See `caches` for the entries, which lie under `cache_directory()/encoded`.
 """
 
 from __future__ import annotations
 
-import contextlib
 import functools
-import hashlib
-import json
 import os
-import shutil
-import uuid
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,8 +27,16 @@ from imdb_jax import (
     word_counts,
     word_table,
 )
-from imdb_jax.caches import cache_directory
-from imdb_jax.datasets import Dataset, Extent, find_dataset
+from imdb_jax.caches import (
+    cache_directory,
+    entry_name,
+    open_entry,
+    source_digest,
+    write_entry,
+)
+from imdb_jax.config import DataOptions
+from imdb_jax.dataset import Dataset, Extent
+from imdb_jax.datasets import find_dataset
 from imdb_jax.distributed import all_agree, gather
 from imdb_jax.encoding import (
     INDEX_FROM,
@@ -47,7 +49,7 @@ from imdb_jax.encoding import (
     ranks_to_ids,
 )
 from imdb_jax.errors import UserError
-from imdb_jax.files import file_digest, save_blocks
+from imdb_jax.files import save_blocks
 from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.numbering import Numbering
 from imdb_jax.progress import Report
@@ -172,7 +174,7 @@ def load_ngrams(
 
 def _identity(dataset: Dataset, modules: Sequence[str]) -> dict[str, Any]:
     return {
-        "code": [file_digest(Path(module)) for module in modules],
+        "code": source_digest(*modules),
         "dataset": dataset.name,
         "fingerprint": dataset.fingerprint,
     }
@@ -186,47 +188,45 @@ def _load(
     write: Callable[[Path], None],
     encode: Callable[[], Corpus[V]],
 ) -> Corpus[V]:
-    """Encodes a data set, or takes it from the cache if it is there and undamaged.
+    """Encode a data set, or open it in the cache if it is there and undamaged.
 
     Args:
       dataset: the reviews.
-      report: receives a line where what is cached is damaged, or nothing can be cached.
-      identity: all that the result depends on.
+      report: receives a line if the cached encoding is damaged or cannot be written.
+      identity: all that determines the result.
       kind: class of the vocabulary.
-      write: encodes them into the files of an entry.
-      encode: does the same in memory, for where nothing can be cached.
+      write: encodes the reviews into the files of a cache entry.
+      encode: encodes them in memory, for when nothing can be cached.
     """
-    key = hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
-    entry = cache_directory() / "encoded" / f"{dataset.name}-{key}"
-    cached: Corpus[V] | None = None
-    if os.path.exists(entry):  # unlike Path's, False for whatever cannot be looked at
-        try:
-            _verify_entry(entry, identity)
-            cached = _open_entry(entry, dataset, kind)
-        except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
-            report(f"The cached encoding {entry} is damaged ({error}); encoding again.")
-            _remove(entry)
-    # Where one process has to count its part again, all have to.
+    entry = cache_directory() / "encoded" / entry_name(dataset.name, identity)
+
+    def read(entry: Path) -> Corpus[V]:
+        splits = {}
+        for split in _SPLITS:
+            ranks, offsets, labels = (
+                np.load(entry / f"{split}_{array}.npy", mmap_mode="r") for array in _ARRAYS
+            )
+            splits[split] = EncodedReviews(Sequences(ranks, np.array(offsets)), np.array(labels))
+        vocabulary = kind.load(entry / kind.FILE)
+        return Corpus(dataset.name, vocabulary, **splits, directory=entry, extent=dataset.extent)
+
+    def on_damage(error: Exception) -> None:
+        report(f"The cached encoding {entry} is damaged ({error}); encoding again.")
+
+    cached = open_entry(entry, identity, read, on_damage)
+    # If one process must count its part again, all must.
     usable = cached is not None
     if dataset.extent:
         usable = all_agree(usable)
     if cached and usable:
         return cached
     try:
-        _write_entry(entry, identity, write)
-        return _open_entry(entry, dataset, kind)
+        write_entry(entry, identity, write)
+        return read(entry)
     except OSError as error:
         reason = error.strerror or error  # NumPy's, for a full disk, has no strerror
         report(f"The encoded reviews cannot be cached in {entry.parent}: {reason}.")
         return encode()
-
-
-def _remove(entry: Path) -> None:
-    if entry.is_dir() and not entry.is_symlink():
-        shutil.rmtree(entry, ignore_errors=True)
-    else:
-        with contextlib.suppress(OSError):
-            entry.unlink()
 
 
 def _merge_counts(parts: Iterable[bytes]) -> WordCounts:
@@ -286,48 +286,6 @@ def _replace(path: Path, table: NDArray[np.int32]) -> None:
         block = values[start : start + _VALUES_AT_A_TIME]
         block[:] = table[block]
     values.flush()
-
-
-def _write_entry(entry: Path, identity: dict[str, Any], write: Callable[[Path], None]) -> None:
-    """Writes an entry under a temporary name and renames it when it is complete."""
-    entry.parent.mkdir(parents=True, exist_ok=True)
-    unfinished = entry.parent / f".{entry.name}.{uuid.uuid4().hex}"
-    unfinished.mkdir()
-    try:
-        write(unfinished)
-        files = {path.name: file_digest(path) for path in sorted(unfinished.iterdir())}
-        manifest = {**identity, "files": files}
-        (unfinished / "manifest.json").write_text(json.dumps(manifest, indent=1))
-        try:
-            unfinished.rename(entry)
-        except OSError:
-            # If another process was faster, its entry is as good.
-            if not (entry / "manifest.json").is_file():
-                raise
-    finally:
-        shutil.rmtree(unfinished, ignore_errors=True)
-
-
-def _verify_entry(entry: Path, identity: dict[str, Any]) -> None:
-    """Raises one of several exceptions if anything about an entry is not as written."""
-    manifest = json.loads((entry / "manifest.json").read_text())
-    files = manifest.pop("files")
-    if manifest != identity:
-        raise ValueError("its manifest describes something else")
-    for name, digest in files.items():
-        if file_digest(entry / name) != digest:
-            raise ValueError(f"{name} has another checksum")
-
-
-def _open_entry(entry: Path, dataset: Dataset, kind: type[V]) -> Corpus[V]:
-    splits = {}
-    for split in _SPLITS:
-        ranks, offsets, labels = (
-            np.load(entry / f"{split}_{array}.npy", mmap_mode="r") for array in _ARRAYS
-        )
-        splits[split] = EncodedReviews(Sequences(ranks, np.array(offsets)), np.array(labels))
-    vocabulary = kind.load(entry / kind.FILE)
-    return Corpus(dataset.name, vocabulary, **splits, directory=entry, extent=dataset.extent)
 
 
 def keras_orders(
@@ -430,7 +388,8 @@ def get_word_index(
 def _find_corpus(
     dataset: str, data_dir: str | os.PathLike[str] | None, exact: bool
 ) -> Corpus[Vocabulary]:
-    found = find_dataset(dataset, Path(data_dir) if data_dir is not None else None)
+    directory = None if data_dir is None else Path(data_dir)
+    found = find_dataset(DataOptions(dataset=dataset, data_dir=directory))
     if exact and found.ties != "keras":
         raise UserError(
             f"{found.name} was prepared without the names of its files, which give Keras' order; "

@@ -1,16 +1,16 @@
-"""The published archive fetched from the network, or a quick refusal where that cannot be."""
+"""Download of the published archive, which fails within seconds where there is no network."""
 
 from __future__ import annotations
 
-import hashlib
 import queue
 import threading
 from contextlib import closing
 from pathlib import Path
 from typing import Any
 
-from imdb_jax import published
+from imdb_jax import archive
 from imdb_jax.errors import UserError
+from imdb_jax.files import file_digest
 from imdb_jax.progress import Report, announced
 
 _ANSWER_SECONDS = 8.0  # for name look-up, connection, redirects and headers together
@@ -18,75 +18,71 @@ _STALL_SECONDS = 20.0  # for one read in mid-download
 
 
 class DownloadUnreachable(UserError):
-    """The archive cannot be fetched: no network, no answer, an HTTP error, a stalled download."""
+    """The archive cannot be downloaded: no network, no answer, an HTTP error or a stall."""
 
 
 def fetch(directory: Path, report: Report) -> Path:
-    """Downloads the archive into `directory`, unless it is there already.
+    """Download the archive into a directory, unless it is already there.
 
     Args:
-      directory: made if need be, but not its parent.
+      directory: created if it does not exist; its parent must exist.
       report: receives one line of text.
 
     Returns:
       The archive, whose checksum is the published one.
 
     Raises:
-      DownloadUnreachable: it cannot be downloaded; known within ten seconds if there is no answer
+      DownloadUnreachable: it cannot be downloaded; raised within ten seconds if there is no answer
         at all.
-      UserError: something else came, of which nothing is kept.
+      UserError: the server sent something else, of which nothing is kept.
       OSError: the directory cannot be written.
     """
-    official = published.archive()
-    archive = directory / official.name
-    if archive.is_file() and published.checksum(archive) == official.sha256:
-        return archive
+    published = archive.PUBLISHED
+    file = directory / published.name
+    if file.is_file() and file_digest(file) == published.sha256:
+        return file
     directory.mkdir(exist_ok=True)
-    unfinished = archive.with_name(archive.name + ".unfinished")
+    unfinished = file.with_name(file.name + ".unfinished")
     try:
-        sha256 = _download(official, unfinished, report)
-        if sha256 != official.sha256:
+        _download(published, unfinished, report)
+        if (sha256 := file_digest(unfinished)) != published.sha256:
             raise UserError(
-                f"{official.url} sent something else than the published archive: its SHA-256 is "
-                f"{sha256}, expected {official.sha256}; nothing of it was kept"
+                f"{published.url} sent something else than the published archive: its SHA-256 is "
+                f"{sha256}, not {published.sha256}; nothing of it was kept"
             )
-        unfinished.replace(archive)
+        unfinished.replace(file)
     finally:
         unfinished.unlink(missing_ok=True)
-    return archive
+    return file
 
 
-def _download(official: published.Archive, file: Path, report: Report) -> str:
-    """Writes what the URL sends to `file`, little more than should come; returns its SHA-256."""
-    import requests
+def _download(published: archive.PublishedArchive, file: Path, report: Report) -> None:
+    """Write what the URL sends to a file, but hardly more than the size of the archive."""
     import urllib3
 
-    digest = hashlib.sha256()
-    title = f"Downloading {official.url} ({official.size / 1e6:.0f} MB)"
+    title = f"Downloading {published.url} ({published.size / 1e6:.0f} MB)"
     with (
-        closing(_answer(official.url)) as response,
+        closing(_answer(published.url)) as response,
         file.open("wb") as output,
-        announced(title, official.size, report) as advance,
+        announced(title, published.size, report) as advance,
     ):
-        # As sent: servers that call a .tar.gz "gzip-encoded" would else have it unpacked here.
-        chunks = response.raw.stream(1 << 16, decode_content=False)
-        while True:
-            try:
-                chunk = next(chunks, b"")
-            except (requests.RequestException, urllib3.exceptions.HTTPError, OSError) as error:
-                raise _unreachable(official.url, f"broke off ({_reason(error)})") from error
-            if not chunk or output.tell() > official.size:
-                return digest.hexdigest()
-            output.write(chunk)
-            digest.update(chunk)
-            advance(len(chunk))
+        try:
+            # Not decoded: servers that call a .tar.gz "gzip-encoded" would have it unpacked here.
+            for chunk in response.raw.stream(1 << 16, decode_content=False):
+                output.write(chunk)
+                advance(len(chunk))
+                if output.tell() > published.size:
+                    break
+        except urllib3.exceptions.HTTPError as error:
+            problem = f"broke off the download ({_reason(error)})"
+            raise _unreachable(published.url, problem) from error
 
 
 def _answer(url: str) -> Any:
-    """Gives the response to GET `url`, headers read and body still to come.
+    """Return the response to GET `url`, with its headers read and its body still to come.
 
-    A thread asks, because name look-up cannot be given a time limit and a chain of redirects or
-    addresses would multiply that of a connection.
+    A thread sends the request, because name look-up has no time limit, and the time limit of a
+    connection applies anew to every redirect and address.
     """
     import requests
 
@@ -111,14 +107,14 @@ def _answer(url: str) -> Any:
     return answer
 
 
-def _unreachable(url: str, what_happened: str) -> DownloadUnreachable:
+def _unreachable(url: str, problem: str) -> DownloadUnreachable:
     return DownloadUnreachable(
-        f"{url} {what_happened}; download it with something else and pass --archive FILE"
+        f"{url} {problem}; download the archive in another way and pass --archive FILE"
     )
 
 
 def _reason(error: BaseException) -> str:
-    """Says the innermost cause: the outer ones repeat it inside the names of their classes."""
+    """Return the innermost cause: the outer ones repeat it with the names of their classes."""
     while inner := error.__cause__ or error.__context__:
         error = inner
     return str(error) or type(error).__name__

@@ -79,7 +79,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     config = members[0].config
     dataset, own = scoring.find_reviews(config, options, report)
     # To hold reviews out of data that the model has not seen would only waste them.
-    split = options.split or ("all" if dataset.held_out and not own else "test")
+    split = options.split or ("all" if dataset.test_is_share and not own else "test")
     reviews = scoring.read_split(dataset, config if own else None, split)
     if not len(reviews.labels):
         raise UserError(f"{dataset.name} has no {split} reviews")

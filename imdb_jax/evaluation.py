@@ -10,7 +10,8 @@ import numpy as np
 from jax.sharding import Mesh
 from jaxtyping import Float32
 
-from imdb_jax.pipeline import Examples, batches
+from imdb_jax.pipeline import batches
+from imdb_jax.splits import Examples
 from imdb_jax.training import Metrics, Sums, TrainState, eval_step, mean_metrics
 
 # Evaluation needs no gradients, hence less memory than training; the size changes no result.

@@ -29,7 +29,7 @@ from imdb_jax import reporting, run_directory
 from imdb_jax.checkpoint import Checkpoints, save_params
 from imdb_jax.config import Config
 from imdb_jax.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
-from imdb_jax.datasets import Layout, absolute_paths, find_dataset
+from imdb_jax.datasets import absolute_paths, find_dataset
 from imdb_jax.distributed import (
     all_have,
     is_first,
@@ -45,11 +45,11 @@ from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
 from imdb_jax.input_format import InputFormat
 from imdb_jax.models import Ngram, create_model
 from imdb_jax.ngrams import NgramVocabulary
-from imdb_jax.pipeline import Examples, Splits, make_splits, shard_bounds
 from imdb_jax.progress import Report
 from imdb_jax.reporting import Epoch
 from imdb_jax.seeds import SeedRun, SeedsTrainer, mean_of_seeds, summarise
 from imdb_jax.soft_labels import SoftLabels, with_texts
+from imdb_jax.splits import Examples, Splits, make_splits, shard_bounds
 from imdb_jax.trainer import Trainer
 from imdb_jax.training import Metrics
 
@@ -104,16 +104,9 @@ def load_data_for(
         reviews; n-grams, and their log-ratios, are those of both.
     """
     with one_first("reviews prepared"):
-        dataset = find_dataset(
-            config.dataset,
-            config.data_dir,
-            config.archive,
-            config.allow_unverified,
-            report,
-            Layout.of(config),
-        )
+        dataset = find_dataset(config, report)
     shards = config.shards or 1
-    held = range(*shard_bounds(shards, num_processes())[process_number() :][:2])
+    local_parts = range(*shard_bounds(shards, num_processes())[process_number() :][:2])
     test_share = 0.0 if dataset.fixed_split else config.test_share
     corpus: Corpus[Any]
     if isinstance(model := create_configured_model(config), Ngram):
@@ -126,7 +119,7 @@ def load_data_for(
             counted = Examples(ranks[num_labelled:], soft.probabilities)
             labelled = EncodedReviews(ranks[:num_labelled], labels[:num_labelled])
             corpus = dataclasses.replace(corpus, train=labelled)
-        splits = make_splits(corpus, None, test_share, config.validation, shards, held)
+        splits = make_splits(corpus, None, test_share, config.validation, shards, local_parts)
         splits = dataclasses.replace(splits, counted=counted)
     else:
         # Of several processes, each reads and encodes a part.
@@ -134,7 +127,7 @@ def load_data_for(
         own = dataset.part(process_number(), num_processes()) if several else dataset
         corpus = load_corpus(own, report)
         form = configured_input_format(config)
-        splits = make_splits(corpus, form, test_share, config.validation, shards, held)
+        splits = make_splits(corpus, form, test_share, config.validation, shards, local_parts)
         if soft:
             assert isinstance(splits.train.ids, np.ndarray)
             ids = form.ids(corpus.vocabulary.rank(soft.texts), splits.train.ids.shape[1])
@@ -186,7 +179,8 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     use_all_cores(model, config.seeds)
     say(_versions())
     data = load_data_for(config, reporting.note if is_first() else _nothing, soft)
-    if not all_have(_sizes(data) + " ".join(getattr(data.vocabulary, "words", ()))):
+    words = getattr(data.vocabulary, "words", ())
+    if not all_have(" ".join([data.fingerprint, _sizes(data), *words])):
         raise UserError("the processes of this run have found different reviews")
     config = _completed(config, data, workdir)
     model = create_configured_model(config)

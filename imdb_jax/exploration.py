@@ -1,15 +1,14 @@
-"""What the reviews are like: sizes, lengths and words, as pure functions of an encoded data set."""
+"""Statistics of an encoded data set: sizes, lengths and words of its reviews."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
+from imdb_jax.corpus import Corpus, EncodedReviews
 from imdb_jax.encoding import INDEX_FROM, Sequences, Vocabulary
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
@@ -17,7 +16,7 @@ QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 @dataclass(frozen=True)
 class FrequentWord:
-    """A word and how often it occurs in the training reviews."""
+    """A word and its number of occurrences in the training reviews."""
 
     word: str
     count: int
@@ -29,8 +28,8 @@ class TypicalWord:
 
     Attributes:
       word: the word.
-      score: how surely, a z-score; see `log_odds`.
-      positive, negative: how often it occurs in the training reviews of each class.
+      score: a z-score, see `log_odds`.
+      positive, negative: its number of occurrences in the training reviews of each class.
     """
 
     word: str
@@ -41,20 +40,20 @@ class TypicalWord:
 
 @dataclass(frozen=True)
 class Exploration:
-    """The figures of a data set, over the reviews of both splits unless it says otherwise.
+    """The figures of a data set, over the reviews of both splits unless stated otherwise.
 
     Attributes:
       dataset: its name.
       num_reviews: number of reviews.
-      class_counts: number of 'positive' and of 'negative' ones.
+      class_counts: number of 'positive' and of 'negative' reviews.
       split_class_counts: the same for each split.
-      num_words: where the ids were cut; None if they were not.
-      distinct_words: number of distinct ids (see `distinct_ids`).
+      num_words: ids from here on count as 'unknown'; None if all count.
+      distinct_words: number of distinct ids, see `count_distinct_ids`.
       mean_length, std_length: mean and (population) standard deviation of the number of ids of a
         review, the start mark included.
-      length_quantiles: lengths below which lie these shares of the reviews.
+      length_quantiles: quantiles of these numbers.
       max_length: a number of ids.
-      share_cut: share of the reviews that have more.
+      share_cut: share of the reviews that have more ids.
       frequent_words: the most frequent words of the training reviews.
       typical_words: the words of the training reviews most tied to each class.
     """
@@ -77,15 +76,18 @@ class Exploration:
 def explore(
     corpus: Corpus[Vocabulary], num_words: int | None = None, max_length: int = 500, top: int = 20
 ) -> Exploration:
-    """Computes the figures of a data set.
+    """Compute the figures of a data set.
 
     Args:
       corpus: the encoded reviews.
       num_words: ids from here on count as one, 'unknown'.
-      max_length: ids per review beyond which one is cut.
+      max_length: number of ids that the longest uncut review has.
       top: number of words in each list.
     """
     lengths = review_lengths(corpus)
+    words = corpus.vocabulary.words[:top]
+    counts = count_words(corpus.train.ranks, len(corpus.vocabulary))[:top]
+    frequent_words = [FrequentWord(word, int(n)) for word, n in zip(words, counts, strict=True)]
     splits = {name: class_counts(getattr(corpus, name)) for name in ("train", "test")}
     return Exploration(
         dataset=corpus.name,
@@ -93,40 +95,40 @@ def explore(
         class_counts={name: sum(s[name] for s in splits.values()) for name in splits["train"]},
         split_class_counts=splits,
         num_words=num_words,
-        distinct_words=distinct_ids(corpus, num_words),
+        distinct_words=count_distinct_ids(corpus, num_words),
         mean_length=float(lengths.mean()),
         std_length=float(lengths.std()),
         length_quantiles={f"{q:g}": float(np.quantile(lengths, q)) for q in QUANTILES},
         max_length=max_length,
         share_cut=float((lengths > max_length).mean()),
-        frequent_words=frequent_words(corpus, top),
+        frequent_words=frequent_words,
         typical_words=typical_words(corpus, top),
     )
 
 
 def class_counts(reviews: EncodedReviews) -> dict[str, int]:
-    """Number of positive and of negative reviews."""
+    """Count the positive and the negative reviews."""
     positive = int(np.count_nonzero(reviews.labels == 1))
     return {"positive": positive, "negative": len(reviews.labels) - positive}
 
 
 def review_lengths(corpus: Corpus[Vocabulary]) -> Int[np.ndarray, " num_reviews"]:
-    """Number of ids of each review, train then test, the start mark included."""
+    """Return the number of ids of each review, train then test, the start mark included."""
     return np.concatenate([corpus.train.ranks.lengths, corpus.test.ranks.lengths]) + 1
 
 
-def word_counts(ranks: Sequences, num_words: int) -> Int[np.ndarray, " num_words"]:
-    """How often each word occurs, by rank: the most frequent of the training reviews first."""
+def count_words(ranks: Sequences, num_words: int) -> Int[np.ndarray, " num_words"]:
+    """Count the occurrences of each word, by rank."""
     return np.bincount(ranks.values, minlength=num_words + 1)[1:]
 
 
-def distinct_ids(corpus: Corpus[Vocabulary], num_words: int | None = None) -> int:
-    """Number of distinct ids that `load_data(num_words)` gives, marks included.
+def count_distinct_ids(corpus: Corpus[Vocabulary], num_words: int | None = None) -> int:
+    """Count the distinct ids that `load_data(num_words)` returns, marks included.
 
-    As there, None cuts the one word with the highest id.
+    As in `load_data`, None cuts the one word with the highest id.
     """
     size = len(corpus.vocabulary)
-    counts = word_counts(corpus.train.ranks, size) + word_counts(corpus.test.ranks, size)
+    counts = count_words(corpus.train.ranks, size) + count_words(corpus.test.ranks, size)
     ids = np.flatnonzero(counts) + INDEX_FROM + 1
     if not len(ids):
         return 1
@@ -134,18 +136,11 @@ def distinct_ids(corpus: Corpus[Vocabulary], num_words: int | None = None) -> in
     return int(1 + kept + (kept < len(ids)))  # the start mark, the words, the unknown mark
 
 
-def frequent_words(corpus: Corpus[Vocabulary], top: int) -> list[FrequentWord]:
-    """The most frequent words of the training reviews."""
-    words = corpus.vocabulary.words
-    counts = word_counts(corpus.train.ranks, len(words))[:top]
-    return [FrequentWord(word, int(n)) for word, n in zip(words[:top], counts, strict=True)]
-
-
 def typical_words(corpus: Corpus[Vocabulary], top: int) -> dict[str, list[TypicalWord]]:
-    """The words of the training reviews most tied to each class, by `log_odds`."""
+    """Return the words of the training reviews most tied to each class, by `log_odds`."""
     train, words = corpus.train, corpus.vocabulary.words
     positive, negative = (
-        word_counts(train.ranks[np.flatnonzero(train.labels == label)], len(words))
+        count_words(train.ranks[np.flatnonzero(train.labels == label)], len(words))
         for label in (1, 0)
     )
     scores = log_odds(positive, negative)
@@ -164,39 +159,25 @@ def typical_words(corpus: Corpus[Vocabulary], top: int) -> dict[str, list[Typica
 def log_odds(
     first: Int[np.ndarray, " num_words"], second: Int[np.ndarray, " num_words"]
 ) -> Float[np.ndarray, " num_words"]:
-    """Log-odds ratio of each word between two groups of texts, as a z-score.
+    """Return the log-odds ratio of each word between two groups of texts, as a z-score.
 
-    With an informative Dirichlet prior, after Monroe, Colaresi and Quinn, "Fightin' Words" (2008),
-    section 3: of a word with counts y1, y2 in groups of n1, n2 words, and prior a of
-    all A, the odds in group i are (yi + a) / (ni + A - yi - a), the variance of the logarithm of
-    their ratio is about 1 / (y1 + a) + 1 / (y2 + a), and the score is that logarithm over its
+    It has an informative Dirichlet prior, after Monroe, Colaresi and Quinn, "Fightin' Words"
+    (2008), section 3. Let a word have counts y1, y2 in groups of n1, n2 words, and prior a out of
+    A in all. Its odds in group i are (yi + a) / (ni + A - yi - a), the variance of the logarithm
+    of their ratio is about 1 / (y1 + a) + 1 / (y2 + a), and the score is that logarithm over its
     standard deviation. The prior is the words of both groups together: a = y1 + y2. It draws rare
     words, whose counts say little, towards 0.
 
     Args:
-      first: count of each word in the first group; each word occurs in one of them at least.
+      first: count of each word in the first group; each word occurs in at least one of the groups.
       second: count of each word in the second group.
 
     Returns:
-      Positive where the first group uses the word more, float64.
+      Scores, float64: positive where the first group uses the word more.
     """
     if len(first) < 2:
-        return np.zeros(len(first))  # one word has no odds against others
+        return np.zeros(len(first))  # a single word has no odds against others
     prior = first + second
     groups = [counts + prior for counts in (first, second)]
     odds = [counts / (counts.sum() - counts) for counts in groups]
     return np.log(odds[0] / odds[1]) / np.sqrt(1 / groups[0] + 1 / groups[1])
-
-
-def shuffled_rows(corpus: Corpus[Vocabulary], split: str) -> Int[np.ndarray, " num_reviews"]:
-    """Rows of a split in the order in which `load_data` gives its reviews."""
-    # Reviews without words, whose labels are their row numbers, show how reviews are shuffled.
-    numbered: dict[str, Any] = {
-        name: EncodedReviews(
-            Sequences(np.zeros(0, np.int32), np.zeros(number + 1, np.int64)), np.arange(number)
-        )
-        for name in ("train", "test")
-        for number in [len(getattr(corpus, name).labels)]
-    }
-    train, test = keras_shuffle(Corpus(corpus.name, corpus.vocabulary, **numbered))
-    return (train if split == "train" else test).labels

@@ -16,7 +16,7 @@ from imdb_jax.figures import check_plot
 
 if TYPE_CHECKING:
     from imdb_jax.corpus import Corpus
-    from imdb_jax.datasets import Dataset
+    from imdb_jax.dataset import Dataset
     from imdb_jax.encoding import Vocabulary
 
 
@@ -65,17 +65,10 @@ def explore(arguments: Sequence[str]) -> None:
     # Imported here so that --help and mistaken options need not wait for NumPy.
     from imdb_jax import exploration, explorations, figures, reporting
     from imdb_jax.corpus import load_corpus
-    from imdb_jax.datasets import Layout, find_dataset
+    from imdb_jax.datasets import find_dataset
 
     report = (lambda text: None) if options.quiet else reporting.note
-    dataset = find_dataset(
-        options.dataset,
-        options.data_dir,
-        options.archive,
-        options.allow_unverified,
-        report,
-        Layout.of(options),
-    )
+    dataset = find_dataset(options, report)
     corpus = load_corpus(dataset, report)
     title = _title(corpus)
     if options.plot:
@@ -117,10 +110,11 @@ def show_review(
     Raises:
       UserError: there is no such review.
     """
+    from imdb_jax.corpus import keras_orders
     from imdb_jax.encoding import ranks_to_ids
-    from imdb_jax.exploration import shuffled_rows
 
-    rows = shuffled_rows(corpus, split)
+    orders = keras_orders(len(corpus.train.labels), len(corpus.test.labels))
+    rows = orders[0] if split == "train" else orders[1]
     if not 0 <= number < len(rows):
         raise UserError(f"there is no {split} review {number}, only 0 to {len(rows) - 1}")
     row = rows[number]

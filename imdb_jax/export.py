@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from imdb_jax import cli
-from imdb_jax.config import dump_config
+from imdb_jax.config import dump_config, has_config
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
+from imdb_jax.files import is_directory, is_regular, write_atomically
 
 if TYPE_CHECKING:
     from imdb_jax.classifier import Classifier
@@ -91,17 +91,19 @@ _NAMES = {"vocabulary.txt", "config.toml", "README.txt", "vectors.txt", "model.s
 
 
 def check_directory(directory: Path, overwrite: bool) -> None:
-    """Refuses a directory that holds an export (unless it may be replaced) or anything else."""
-    if not directory.exists() and not directory.is_symlink():
+    """Refuse a directory that holds an export (unless it may be replaced) or anything else."""
+    if not is_directory(directory):
+        if directory.exists() or directory.is_symlink():
+            raise UserError(f"{directory} is not a directory; choose another --out")
         return
-    if not directory.is_dir() or directory.is_symlink():
-        raise UserError(f"{directory} is not a directory; choose another --out")
-    names = {path.name for path in directory.iterdir()}
-    if not names:
-        return
-    if not names <= _NAMES or "README.txt" not in names:
-        raise UserError(f"{directory} holds something other than an export; choose another --out")
-    if not overwrite:
+    is_export = has_config(directory) and (directory / "README.txt").exists()
+    for path in sorted(directory.iterdir()):
+        if not (is_export and path.name in _NAMES and is_regular(path)):
+            raise UserError(
+                f"{directory} holds something other than an export, {path.name}; choose another "
+                "--out"
+            )
+    if is_export and not overwrite:
         raise UserError(
             f"{directory} already holds an export; choose another --out, or replace it by "
             "--overwrite"
@@ -109,7 +111,7 @@ def check_directory(directory: Path, overwrite: bool) -> None:
 
 
 def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:
-    """Fills a directory under a temporary name beside `directory`, then renames it.
+    """Fill a directory under a temporary name beside `directory`, then rename it.
 
     What was at `directory` is replaced. If anything fails, it stays as it was.
 
@@ -117,7 +119,7 @@ def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:
       UserError: it cannot be written.
     """
     unfinished = directory.with_name(f".{directory.name}.{uuid.uuid4().hex}")
-    replaced = unfinished.with_suffix(".replaced")
+    replaced = unfinished.with_name(f"{unfinished.name}.replaced")
     try:
         unfinished.mkdir(parents=True)
         try:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
-from collections.abc import Iterable
+import re
+from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
@@ -14,25 +14,39 @@ if TYPE_CHECKING:
 
 
 def write_atomically(path: Path, data: bytes) -> None:
-    """Writes `data` under a temporary name beside `path`, then renames it.
+    """Write `data` under a temporary name beside `path`, then rename it.
 
     Raises:
       OSError: the directory is missing or not writable, or the disk is full; what was at `path`
         is then untouched, and the temporary file gone.
     """
-    with tempfile.NamedTemporaryFile(dir=path.parent, prefix=f".{path.name}.", delete=False) as out:
+    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    # A new file has the permissions of any other: the umask, which is all threads' own, is left.
+    with temporary.open("xb") as out:
         try:
             out.write(data)
             out.flush()
             os.fsync(out.fileno())
-            # A temporary file is private by default; give it the permissions of any new file.
-            umask = os.umask(0)
-            os.umask(umask)
-            os.chmod(out.name, 0o666 & ~umask)
-            os.replace(out.name, path)
+            os.replace(temporary, path)
         except BaseException:
-            os.unlink(out.name)
+            temporary.unlink(missing_ok=True)
             raise
+
+
+def is_temporary(path: Path, names: Collection[str]) -> bool:
+    """Return whether `write_atomically` of a file of these names was killed and has left this."""
+    match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}", path.name)
+    return match is not None and match[1] in names and is_regular(path)
+
+
+def is_regular(path: Path) -> bool:
+    """Return whether there is a file, and no link to one, at a path."""
+    return path.is_file() and not path.is_symlink()
+
+
+def is_directory(path: Path) -> bool:
+    """Return whether there is a directory, and no link to one, at a path."""
+    return path.is_dir() and not path.is_symlink()
 
 
 def save_blocks(path: Path, dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:

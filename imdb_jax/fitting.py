@@ -4,13 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from imdb_jax import reporting
 from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax.dataset import BY_CONTENT
 from imdb_jax.distributed import is_first
 from imdb_jax.errors import UserError
 from imdb_jax.profiling import profiler, traced_steps
 from imdb_jax.run_directory import METRICS, PROFILE, TENSORBOARD
+from imdb_jax.shuffling import order_digest
 from imdb_jax.stopping import Terminated, best_epoch, out_of_patience, sigterm_noted
 from imdb_jax.trainer import Trainer
 
@@ -18,16 +23,16 @@ from imdb_jax.trainer import Trainer
 def restore_latest(
     trainer: Trainer, checkpoints: Checkpoints, fingerprint: str, say: Callable[[str], None]
 ) -> None:
-    """Puts a trainer where the latest whole checkpoint was taken, if there is any.
+    """Restore a trainer from the latest whole checkpoint, if there is any.
 
     Args:
       trainer: a new one, of the same configuration.
       checkpoints: those of the run.
-      fingerprint: of the data set.
-      say: receives a line that says where training goes on.
+      fingerprint: the data set's.
+      say: receives lines that say where training goes on.
 
     Raises:
-      UserError: the run began with other reviews.
+      UserError: the run began with other reviews, or with a NumPy that shuffles differently.
     """
     report = reporting.note if is_first() else say
     found = checkpoints.latest(trainer.arrays(), report)
@@ -35,16 +40,38 @@ def restore_latest(
         say("there is no checkpoint to resume from; starting from the beginning")
         return
     arrays, notes = found
-    # It may tell files by their times, which differ where each process has its own.
-    if is_first() and notes["data"] != fingerprint:
-        raise UserError(
-            f"the reviews are not those that the checkpoints in {checkpoints.directory} were "
-            f"trained on; choose another --workdir, or replace the run by --overwrite"
-        )
+    _refuse_other_reviews(notes["data"], fingerprint, checkpoints.directory, report)
+    _refuse_other_order(notes, trainer.config.seed, checkpoints.directory)
     trainer.restore(arrays)
     trainer.progress = type(trainer.progress).from_notes(notes)
     epochs, steps = trainer.progress.position
     say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
+
+
+def _refuse_other_reviews(
+    kept: str, found: str, directory: Path, report: Callable[[str], None]
+) -> None:
+    """Raise `UserError` if a run began with reviews of another fingerprint."""
+    if found.startswith(BY_CONTENT) and not kept.startswith(BY_CONTENT):
+        report("an earlier version began this run and kept no digest of the reviews to compare")
+        # What follows the digest was the same: sizes, or the digest of unlabelled texts.
+        kept, found = kept.partition(" ")[2], found.partition(" ")[2]
+    if kept != found:
+        raise UserError(
+            f"the reviews are not those that the checkpoints in {directory} were "
+            f"trained on; choose another --workdir, or replace the run by --overwrite"
+        )
+
+
+def _refuse_other_order(notes: dict[str, Any], seed: int, directory: Path) -> None:
+    """Raise `UserError` if another NumPy wrote a checkpoint, and it shuffles differently."""
+    digest = order_digest(seed)
+    if notes.get("order", digest) != digest:  # earlier versions kept none
+        raise UserError(
+            f"the checkpoints in {directory} were written with NumPy {notes['numpy']}, which "
+            f"shuffles the reviews differently from the installed NumPy {np.__version__}; install "
+            f"NumPy {notes['numpy']} to resume, or replace the run by --overwrite"
+        )
 
 
 def fit(
@@ -79,7 +106,11 @@ def fit(
         best = None
         if trainer.held_out and progress.history:
             best = Position(best_epoch(progress.history), 0)
-        notes = progress.to_notes() | {"data": fingerprint}
+        notes = progress.to_notes() | {
+            "data": fingerprint,
+            "numpy": np.__version__,
+            "order": order_digest(config.seed),
+        }
         checkpoints.save(progress.position, trainer.arrays(), notes, best)
 
     def leave() -> None:

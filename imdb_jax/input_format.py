@@ -1,4 +1,4 @@
-"""How a model reads a review: which ids, how many, on which side cut and filled."""
+"""How a model reads a review: which ids, how many, on which side it is cut and padded."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ class InputFormat:
 
     Attributes:
       num_words: ids from here on become 'unknown'.
-      max_length: ids read per review; 0 reads all and makes room for the longest.
-      padding: side on which short reviews are filled.
+      max_length: ids read per review; 0 reads all and makes room for the longest review.
+      padding: side on which short reviews are padded.
       truncating: side on which long reviews are cut.
-      distinct: keep each id once, in ascending order: all that a bag of words can tell.
+      distinct: keep each id once, in ascending order, as for a bag of words.
     """
 
     num_words: int
@@ -35,7 +35,7 @@ class InputFormat:
         return np.min_scalar_type(self.num_words - 1)
 
     def sequences(self, ranks: Sequences) -> Sequences:
-        """Makes ids out of the ranks of each review's words; cut and padded they are not yet."""
+        """Return ids for the ranks of each review's words: not padded, and only sets are cut."""
         sequences = ranks_to_ids(ranks, self.num_words)
         if not self.distinct:
             return sequences
@@ -44,12 +44,11 @@ class InputFormat:
     def ids(
         self, ranks: Sequences, length: int | None = None
     ) -> UInt[np.ndarray, "num_reviews length"]:
-        """Makes padded ids `[num_reviews, length]` out of the ranks of each review's words.
+        """Return padded ids for the ranks of each review's words.
 
         Args:
           ranks: ranks of each review's words.
-          length: ids per review; if None, `max_length`, or as many as the longest of these reviews
-            has.
+          length: ids per review; None means `max_length`, or room for the longest of these reviews.
         """
         if length is None and not self.distinct:
             length = self.max_length or None
@@ -58,7 +57,7 @@ class InputFormat:
 
 
 def cut(sequences: Sequences, length: int, side: Side) -> Sequences:
-    """Leaves the first (side 'post') or last ('pre') `length` ids of each sequence; 0, all."""
+    """Cut each sequence to its last (side 'pre') or first ('post') `length` ids; 0 keeps all."""
     if length == 0:
         return sequences
     first = np.repeat(sequences.offsets[:-1], sequences.lengths)
@@ -69,7 +68,7 @@ def cut(sequences: Sequences, length: int, side: Side) -> Sequences:
 
 
 def distinct_ids(sequences: Sequences, num_words: int) -> Sequences:
-    """Keeps each id of a sequence once, in ascending order."""
+    """Keep each id of a sequence once, in ascending order."""
     rows = np.repeat(np.arange(len(sequences)), sequences.lengths)
     # One sort of (row, id) pairs packed into single numbers, for all sequences at once.
     pairs = np.sort(rows * num_words + sequences.values)  # np.unique takes ten times as long

@@ -1,7 +1,7 @@
-"""Rows of one's own as reviews: what their labels mean, and which of them are held out to test on.
+"""Labelled rows of any source: what their labels mean, and which rows become the test split.
 
-Rows are read as often as need be rather than kept: once here, to learn their labels, and once for
-each split, to encode its texts.
+Rows are not kept but read again whenever they are needed: once to summarize their labels and
+texts, and once for every split to encode its texts.
 """
 
 from __future__ import annotations
@@ -11,13 +11,14 @@ import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Bool
 
 from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.progress import Report
 from imdb_jax.tables import Row, is_unicode
 
 _POSITIVE = {"positive", "pos", "yes", "y", "true", "good", "fresh", "like", "liked"}
@@ -30,38 +31,30 @@ class Source:
     """Labelled texts that can be read again and again.
 
     Attributes:
-      name: what messages call it.
-      rows: reads it; the values of a row are its text and its label.
+      name: what messages call the source.
+      rows: reads the rows; the values of a row are its text and its label.
     """
 
     name: str
     rows: Callable[[], Iterator[Row]]
 
     def examples(self) -> Iterator[tuple[Text, str]]:
-        """The text and the label of each row that has both, in order."""
+        """Read the text and the label of every usable row, in order."""
         for row in self.rows():
             text, label, problem = check(row)
             if not problem:
                 yield text, label
 
 
-@dataclass(frozen=True)
-class Summary:
-    """What one reading of a source tells.
-
-    Attributes:
-      labels: the label of each row that can be used.
-      digests: a hash of the text of each, 16 bytes.
-      unusable: for each thing that can be wrong with a row, the lines of the rows with which it is.
-    """
+class Summary(NamedTuple):
+    """The label, and a hash of the text (16 bytes), of every usable row of a source."""
 
     labels: Sequence[str]
     digests: Sequence[bytes]
-    unusable: Mapping[str, Sequence[tuple[int, int]]]
 
 
 def check(row: Row) -> tuple[Text, str, str]:
-    """The text of a row, its label as `label_name` spells it, and what makes it unusable, if so."""
+    """Return the text, the label as `label_name` spells it, and why the row is unusable, if so."""
     if row.problem:
         return "", "", row.problem
     text, value = row.values
@@ -69,21 +62,21 @@ def check(row: Row) -> tuple[Text, str, str]:
     if text is None or (isinstance(text, str | bytes) and not text.strip()):
         return "", "", "no text"
     if not isinstance(text, str | bytes):
-        return "", "", "a text that is none"
+        return "", "", "a text that is not a string"
     if label is None:
-        return "", "", "a label that is neither text nor number"
+        return "", "", "a label that is neither a string nor a number"
     if not label:
         return "", "", "no label"
-    if (isinstance(text, str) and not is_unicode(text)) or not is_unicode(label):
+    if not (is_unicode(label) and (isinstance(text, bytes) or is_unicode(text))):
         return "", "", "invalid UTF-8"
     return text, label, ""
 
 
 def label_name(value: Any) -> str | None:
-    """One spelling for labels that mean the same, such as 1, 1.0 and '1', or 'Pos' and 'pos '.
+    """Return one spelling for labels with the same meaning: 1, 1.0 and '1', or 'Pos' and 'pos '.
 
     Returns:
-      The label in lower case; empty if it is missing; None if it is neither text nor number.
+      The label in lower case; empty if it is missing; None if it is neither a string nor a number.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -106,8 +99,12 @@ def _number(name: str) -> float | None:
     return number if math.isfinite(number) else None
 
 
-def summarize(source: Source) -> Summary:
-    """Reads a source once."""
+def summarize(source: Source, report: Report) -> Summary:
+    """Read a source once, and report which rows cannot be used, and why.
+
+    Raises:
+      UserError: no row can be used.
+    """
     labels: list[str] = []
     digests: list[bytes] = []
     unusable: dict[str, list[tuple[int, int]]] = {}
@@ -118,40 +115,42 @@ def summarize(source: Source) -> Summary:
             unusable.setdefault(problem, []).append(row.lines)
         else:
             labels.append(same.setdefault(label, label))
-            digests.append(_digest(text))
-    return Summary(labels, digests, unusable)
+            data = text if isinstance(text, bytes) else text.encode()
+            digests.append(hashlib.sha256(data).digest()[:16])
+    message = f"{source.name} has no rows"
+    if unusable:
+        skipped = sum(map(len, unusable.values()))
+        remark = f"{skipped:,} of {skipped + len(labels):,} rows cannot be used"
+        message = f"{source.name}: {remark}: {'; '.join(_describe(unusable))}"
+        if labels:
+            report(message)
+    if not labels:
+        raise UserError(message)
+    return Summary(labels, digests)
 
 
-def _digest(text: Text) -> bytes:
-    data = text if isinstance(text, bytes) else text.encode()
-    return hashlib.sha256(data).digest()[:16]
-
-
-def describe_unusable(summary: Summary, name: str) -> str:
-    """One line on the rows that cannot be used, with the first line numbers; empty if all can."""
-    if not summary.unusable:
-        return ""
-    parts = []
-    for problem, places in summary.unusable.items():
+def _describe(unusable: Mapping[str, Sequence[tuple[int, int]]]) -> Iterator[str]:
+    """Describe the rows that cannot be used, given the first and last line of each by reason."""
+    for problem, places in unusable.items():
         shown = [str(a) if a == b else f"{a}-{b}" for a, b in places[:_SHOWN]]
         more = ", ..." if len(places) > _SHOWN else ""
         lines = "line" if len(places) == 1 and places[0][0] == places[0][1] else "lines"
-        parts.append(f"{len(places):,} with {problem} ({lines} {', '.join(shown)}{more})")
-    left_out = sum(map(len, summary.unusable.values()))
-    total = left_out + len(summary.labels)
-    return f"{name}: {left_out:,} of {total:,} rows cannot be used: {'; '.join(parts)}"
+        yield f"{len(places):,} with {problem} ({lines} {', '.join(shown)}{more})"
 
 
 def choose_positive(counts: Mapping[str, int], wanted: str, name: str) -> tuple[str, str]:
-    """Says which of two labels is positive, and which negative.
+    """Decide which of two labels is positive and which is negative.
 
-    A label that is called so (such as 'pos', 'yes', 'good') is positive; of others the second, in
+    A label with a name like 'pos', 'yes' or 'good' is positive; otherwise the second label is, in
     numerical order if both are numbers, else in alphabetical order.
 
     Args:
       counts: how often each label occurs.
-      wanted: the one that is positive; empty to go by the names.
+      wanted: the positive label; empty to go by the names.
       name: what messages call the data.
+
+    Returns:
+      The positive and the negative label.
 
     Raises:
       UserError: there are not two labels, or the wanted one is not among them.
@@ -160,10 +159,7 @@ def choose_positive(counts: Mapping[str, int], wanted: str, name: str) -> tuple[
         common = Counter(counts).most_common(2 * _SHOWN)
         listed = ", ".join(f"{label!r} ({count:,})" for label, count in common)
         more = f" and {len(counts) - len(common):,} more" if len(counts) > len(common) else ""
-        raise UserError(
-            f"{name} has {len(counts)} label{'s' * (len(counts) != 1)} where there must be two: "
-            f"{listed or 'none'}{more}"
-        )
+        raise UserError(f"{name} must have two labels, not {len(counts)}: {listed or 'none'}{more}")
     first, second = sorted(counts, key=_order)
     if wanted:
         positive = label_name(wanted)
@@ -181,15 +177,16 @@ def _order(label: str) -> tuple[bool, float, str]:
     return (number is None, number or 0.0, label)
 
 
-def held_out(digests: Sequence[bytes], share: float) -> Bool[np.ndarray, " num_rows"]:
-    """Chooses the rows to test on: those whose texts' hashes are the smallest.
+def choose_test_rows(digests: Sequence[bytes], share: float) -> Bool[np.ndarray, " num_rows"]:
+    """Choose the rows of the test split: those whose texts have the smallest hashes.
 
-    So the choice is as good as random, and yet depends on the texts alone: not on their order in
-    the file, nor on a seed. A text that occurs twice is never on both sides.
+    This choice is as good as random, but depends on the texts alone: not on their order in the
+    file, nor on a seed. Rows with the same text are always on the same side.
 
     Args:
-      digests: a hash of each row's text.
-      share: how many of the rows to choose, from 0 to 1; more by the repetitions of the last one.
+      digests: a hash of every row's text.
+      share: share of the rows to choose, from 0 to 1. If the last chosen text occurs again, its
+        other rows are chosen as well.
     """
     order = sorted(range(len(digests)), key=digests.__getitem__)
     cut = round(share * len(order))

@@ -1,18 +1,13 @@
-"""Padded reviews on disk: made once for each input format, memory-mapped ever after.
+"""Padded reviews: made once for each input format, memory-mapped from the cache ever after.
 
-A file of padded ids lies in the cache entry of the encoded reviews it was made from. It is written
-in a stream, so that making it takes no more memory for more reviews, and training reads of it only
-the rows of a batch.
+They lie in the cache entry of the encoded reviews that they are made from. They are written as a
+stream, so that more reviews take no more memory, and training reads only the rows of a batch.
 """
 
 from __future__ import annotations
 
-import contextlib
 import dataclasses
 import hashlib
-import json
-import os
-import uuid
 from pathlib import Path
 from typing import Any
 
@@ -21,14 +16,14 @@ from jaxtyping import Int64, UInt
 from numpy.typing import NDArray
 
 from imdb_jax import encoding, input_format
+from imdb_jax.caches import entry_name, open_entry, source_digest, write_entry
 from imdb_jax.corpus import Corpus
 from imdb_jax.encoding import Sequences
-from imdb_jax.files import file_digest, write_atomically
 from imdb_jax.input_format import InputFormat
 
-# Reviews padded at a time.
-_BLOCK = 8192
-# The source that determines a file: when it changes, so does the file's name.
+_BLOCK = 8192  # reviews padded at a time
+_FILE = "ids.npy"
+# The source that determines an entry: when it changes, so does the entry's name.
 _CODE = (__file__, encoding.__file__, input_format.__file__)
 
 
@@ -38,78 +33,54 @@ def padded_reviews(
     rows: Int64[np.ndarray, " num_rows"],
     length: int | None = None,
 ) -> UInt[np.ndarray, "num_rows length"]:
-    """Pads the reviews of a corpus, or takes them from the cache if they are there and undamaged.
+    """Pad the reviews of a corpus, or open them in the cache if they are there and undamaged.
 
     Args:
-      corpus: the reviews; those that are not cached themselves are padded in memory.
+      corpus: the encoded reviews; if they are not cached, they are padded in memory.
       form: how to pad them.
-      rows: the order they are wanted in: numbers of train and test reviews joined.
-      length: ids per review; as many as the longest of these has if None.
+      rows: which reviews, in this order: train and test reviews are numbered as if joined.
+      length: ids per review; None makes room for the longest review.
 
     Returns:
-      Their ids, memory-mapped where there is a cache, all equally long.
+      Their ids, memory-mapped if they are cached.
     """
     if corpus.directory is None:
         return _pad(corpus, form, rows, length)
-    path = corpus.directory / f"padded-{_key(form, rows, length)}.npy"
-    if (padded := _read(path)) is not None:
-        return padded
-    try:
-        return _write(path, corpus, form, rows, length)
-    except OSError:  # no place for it: training needs it all the same
-        return _pad(corpus, form, rows, length)
+    identity = {
+        "code": source_digest(*_CODE),
+        "form": dataclasses.asdict(form),
+        "length": length,
+        "rows": hashlib.sha256(rows.data).hexdigest(),
+    }
+    entry = corpus.directory / entry_name("padded", identity)
+    padded = open_entry(entry, identity, _read)
+    if padded is None:
+        try:
+            write_entry(
+                entry, identity, lambda where: _pad(corpus, form, rows, length, where / _FILE)
+            )
+            padded = _read(entry)
+        except OSError:  # there is no place for it, and training needs it all the same
+            padded = _pad(corpus, form, rows, length)
+    return padded
 
 
 def longest(corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " num_rows"]) -> int:
-    """How many ids the longest of these rows has, or all of them are to have."""
+    """Return the number of ids that these reviews must have room for."""
     if form.max_length and not form.distinct:
         return form.max_length
     lengths = [form.sequences(_ragged(corpus, block)).lengths.max() for block in _blocks(rows)]
     return int(max(lengths, default=0))
 
 
-def _key(form: InputFormat, rows: NDArray[np.int64], length: int | None) -> str:
-    identity = {
-        "code": [file_digest(Path(module)) for module in _CODE],
-        "form": dataclasses.asdict(form),
-        "length": length,
-        "rows": hashlib.sha256(rows.data).hexdigest(),
-    }
-    return hashlib.sha256(json.dumps(identity).encode()).hexdigest()[:16]
+def ragged_reviews(corpus: Corpus[Any], rows: Int64[np.ndarray, " num_rows"]) -> Sequences:
+    """Return the ranks of these reviews, numbered as for `padded_reviews`, in this order."""
+    return Sequences.join(*(_ragged(corpus, block) for block in _blocks(rows)))
 
 
-def _digest_path(path: Path) -> Path:
-    return path.with_suffix(".sha256")
-
-
-def _read(path: Path) -> NDArray[Any] | None:
-    """The file memory-mapped, or None where it is not there as it was written."""
-    try:
-        if _digest_path(path).read_text() == file_digest(path):
-            return np.load(path, mmap_mode="r")
-    except (OSError, ValueError):
-        pass
-    return None
-
-
-def _write(
-    path: Path,
-    corpus: Corpus[Any],
-    form: InputFormat,
-    rows: NDArray[np.int64],
-    length: int | None,
-) -> NDArray[Any]:
-    """Writes the file under a temporary name, renames it when it is complete, and maps it."""
-    unfinished = path.with_name(f".{uuid.uuid4().hex}.npy")
-    try:
-        _pad(corpus, form, rows, length, unfinished)
-        digest = file_digest(unfinished)
-        os.replace(unfinished, path)
-        write_atomically(_digest_path(path), digest.encode())
-    finally:
-        with contextlib.suppress(OSError):
-            unfinished.unlink()
-    return np.load(path, mmap_mode="r")
+def _read(entry: Path) -> NDArray[Any]:
+    padded: NDArray[Any] = np.load(entry / _FILE, mmap_mode="r")
+    return padded
 
 
 def _pad(
@@ -119,25 +90,20 @@ def _pad(
     length: int | None,
     path: Path | None = None,
 ) -> NDArray[Any]:
-    """Pads the reviews block by block, into a file if a path is given, else in memory."""
-    # As long as the longest of all, be it in whichever block.
+    """Pad reviews block by block, into a file if a path is given, else in memory."""
+    # The longest review may be in any block.
     length = longest(corpus, form, rows) if length is None else length
     shape = (len(rows), length)
     if path is None:
         padded = np.empty(shape, form.dtype)
     else:
         padded = np.lib.format.open_memmap(path, "w+", form.dtype, shape)
-    for place, block in enumerate(_blocks(rows)):
-        start = place * _BLOCK
+    for number, block in enumerate(_blocks(rows)):
+        start = number * _BLOCK
         padded[start : start + len(block)] = form.ids(_ragged(corpus, block), length)
     if isinstance(padded, np.memmap):
         padded.flush()
     return padded
-
-
-def ragged_reviews(corpus: Corpus[Any], rows: Int64[np.ndarray, " num_rows"]) -> Sequences:
-    """What a corpus holds of these rows of train and test reviews joined, in their order."""
-    return Sequences.join(*(_ragged(corpus, block) for block in _blocks(rows)))
 
 
 def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
@@ -150,6 +116,4 @@ def _ragged(corpus: Corpus[Any], rows: NDArray[np.int64]) -> Sequences:
     joined = Sequences.join(
         corpus.train.ranks[rows[train]], corpus.test.ranks[rows[~train] - num_train]
     )
-    back = np.empty(len(rows), np.int64)
-    back[np.concatenate([np.flatnonzero(train), np.flatnonzero(~train)])] = np.arange(len(rows))
-    return joined[back]
+    return joined[np.argsort(np.concatenate([np.flatnonzero(train), np.flatnonzero(~train)]))]

@@ -1,23 +1,26 @@
-"""The IMDb reviews prepared on disk as TFDS would, from an archive or the network.
+"""Preparation of the IMDb reviews on disk, as TFDS lays them out, from an archive or the network.
 
 TFDS' own builder writes the directory, in ArrayRecord format, so that plain
-`tfds.data_source("imdb_reviews", data_dir=...)` reads it too. TFDS itself opens the archive through
-TensorFlow; here `archive` does.
+`tfds.data_source("imdb_reviews", data_dir=...)` reads it too. TFDS itself would open the archive
+through TensorFlow; here `archive` reads it.
 """
 
 from __future__ import annotations
 
 import hashlib
+import io
+import itertools
 import logging
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any
 
 from imdb_jax import download
-from imdb_jax.archive import Reviews, locate, read
+from imdb_jax.archive import ReviewFiles, read_archive
 from imdb_jax.errors import UserError
 from imdb_jax.prepared_reviews import DIRECTORY, is_prepared, read_split, write_file_names
 from imdb_jax.progress import Report, announced
@@ -34,23 +37,23 @@ def prepare(
     verify: bool = True,
     report: Report = print,
 ) -> None:
-    """Prepares the 100,000 reviews in `data_dir`, unless they are there already.
+    """Prepare the 100,000 reviews in `data_dir`, unless they are already there.
 
     The result appears under its final name in one rename, so that an interrupted call leaves
-    nothing that could be taken for finished. Of several processes at once, one works and the
-    others wait for it.
+    nothing that could be taken for finished. If several processes call this function at the same
+    time, one of them prepares the reviews and the others wait for it.
 
     Args:
-      data_dir: TFDS' data directory; created if need be.
-      archive: what to read, as for `archive.locate`; left alone, which is reported, if the reviews
-        are there already. None downloads the archive into `data_dir/downloads`.
-      verify: demand the published SHA-256, which TFDS ships, of the archive.
-      report: receives one line of text per step; a terminal gets progress bars as well.
+      data_dir: TFDS' data directory; created if it does not exist.
+      archive: what to read, as for `read_archive`; None downloads the archive into
+        `data_dir/downloads`. If the reviews are already there, the archive is not read.
+      verify: demand that `archive` has the published SHA-256.
+      report: receives one line of text per step; a terminal shows progress bars as well.
 
     Raises:
-      DownloadUnreachable: the archive cannot be downloaded; known within ten seconds if there is
+      DownloadUnreachable: the archive cannot be downloaded; raised within ten seconds if there is
         no answer at all.
-      UserError: the archive is not what it should be, or `data_dir` cannot be written.
+      UserError: the archive is not as it should be, or `data_dir` cannot be written.
     """
     if is_prepared(data_dir):
         if archive is not None:
@@ -63,12 +66,12 @@ def prepare(
             if is_prepared(data_dir):
                 report(f"Another process has prepared the reviews in {data_dir}")
                 return
-            _refuse_to_overwrite(data_dir / DIRECTORY)
-            if archive is None:
-                source = download.fetch(data_dir / "downloads", report)
-            else:
-                source = locate(archive, verify=verify)
-            reviews = read(source, report)
+            directory = data_dir / DIRECTORY
+            if directory.exists() and any(directory.iterdir()):
+                raise UserError(f"{directory} is incomplete; remove it, then try again")
+            if archive is None:  # a download has been verified
+                archive, verify = download.fetch(data_dir / "downloads", report), False
+            reviews = read_archive(archive, verify=verify, report=report)
             _write(reviews, data_dir, report)
     except OSError as error:
         raise UserError(f"cannot prepare the reviews in {data_dir}: {error}") from error
@@ -78,7 +81,7 @@ def prepare(
 
 @contextmanager
 def no_logs_or_bars() -> Iterator[None]:
-    """Keeps TFDS' log lines and progress bars from the terminal, then sets both back."""
+    """Keep TFDS' log lines and progress bars from the terminal for a while."""
     from tensorflow_datasets.core.utils import tqdm_utils
 
     absl = logging.getLogger("absl")
@@ -92,38 +95,29 @@ def no_logs_or_bars() -> Iterator[None]:
         tqdm_utils.display_progress_bar(bars)
 
 
-@contextmanager
-def _only_one_process(data_dir: Path, report: Report) -> Iterator[None]:
-    """Holds a lock of the operating system, which a killed process cannot leave behind."""
+def _only_one_process(data_dir: Path, report: Report) -> Any:
+    """Take a lock of the operating system, which a killed process cannot leave behind."""
     import filelock
 
     lock = filelock.FileLock(data_dir / _LOCK)
     try:
-        lock.acquire(timeout=0)
+        return lock.acquire(timeout=0)
     except filelock.Timeout:
         report(f"Waiting for another process that prepares the reviews in {data_dir}")
-        lock.acquire()
-    try:
-        yield
-    finally:
-        lock.release()
+        return lock.acquire()
 
 
-def _refuse_to_overwrite(directory: Path) -> None:
-    if directory.exists() and any(directory.iterdir()):
-        raise UserError(f"{directory} is incomplete; remove it, then try again")
-
-
-def _write(reviews: Reviews, data_dir: Path, report: Report) -> None:
-    """Builds everything in a directory of its own, then moves it into place."""
+def _write(reviews: ReviewFiles, data_dir: Path, report: Report) -> None:
+    """Build everything in a directory of its own, then move it into place."""
     unfinished = data_dir / _UNFINISHED
     shutil.rmtree(unfinished, ignore_errors=True)  # a killed process may have left one
     try:
         total = sum(map(len, reviews.values()))
-        with announced(f"Writing {total:,} reviews", total, report) as advance:
+        passes = total * len(reviews)
+        with announced(f"Writing {total:,} reviews", passes, report) as advance:
             try:
                 _build(reviews, unfinished, advance)
-            except RuntimeError as error:  # ArrayRecord's, for a full disk as for all else
+            except RuntimeError as error:  # ArrayRecord's, for a full disk and everything else
                 raise UserError(f"cannot write the reviews in {data_dir}: {error}") from error
         _name_records(reviews, unfinished)
         (data_dir / DIRECTORY).parent.mkdir(parents=True, exist_ok=True)
@@ -134,16 +128,15 @@ def _write(reviews: Reviews, data_dir: Path, report: Report) -> None:
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _build(reviews: Reviews, data_dir: Path, advance: Callable[[int], None]) -> None:
-    """Runs TFDS' own builder on reviews that are in memory already."""
+def _build(reviews: ReviewFiles, data_dir: Path, advance: Callable[[int], None]) -> None:
+    """Run TFDS' own builder on reviews in memory; `advance` once per split and review."""
     import tensorflow_datasets as tfds
 
     original: Any = tfds.builder_cls("imdb_reviews")
 
-    def examples(split: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        for path, text in reviews[split].items():
-            label = -1 if split == "unsupervised" else path.split("/")[2]
-            yield path, {"text": text, "label": label}
+    def files() -> Iterator[tuple[str, io.BytesIO]]:
+        for path, text in itertools.chain(*(texts.items() for texts in reviews.values())):
+            yield path, io.BytesIO(text)
             advance(1)
 
     with tfds.core.registered.skip_registration():
@@ -159,9 +152,10 @@ def _build(reviews: Reviews, data_dir: Path, advance: Callable[[int], None]) -> 
                 info.initialize_from_bucket = lambda: None
                 return info
 
-            def _split_generators(self, dl_manager: Any) -> dict[str, Iterable[Any]]:
-                del dl_manager
-                return {split: examples(split) for split in reviews}
+            def _split_generators(self, dl_manager: Any) -> Any:
+                # For every split, TFDS goes through all files of the archive.
+                dl_manager = SimpleNamespace(download=str, iter_archive=lambda path: files())
+                return super()._split_generators(dl_manager)
 
             def _log_download_bytes(self) -> None:
                 """Print nothing."""
@@ -172,18 +166,15 @@ def _build(reviews: Reviews, data_dir: Path, advance: Callable[[int], None]) -> 
         Builder(data_dir=str(data_dir)).download_and_prepare(file_format="array_record")
 
 
-def _name_records(reviews: Reviews, data_dir: Path) -> None:
-    """Writes down the files' names in the order of the records, having checked it against them."""
+def _name_records(reviews: ReviewFiles, data_dir: Path) -> None:
+    """Write the files' names in the order of the records, after checking the order by the texts."""
     names = {}
     for split in ("train", "test"):
-        paths = _record_order(split, reviews[split])
+        # TFDS sorts by the MD5 digest of the split's name followed by the path.
+        digests = {path: hashlib.md5(f"{split}{path}".encode()).digest() for path in reviews[split]}
+        paths = sorted(digests, key=digests.__getitem__)
         texts, _ = read_split(data_dir, split)
         if texts != [reviews[split][path] for path in paths]:
             raise RuntimeError(f"TFDS has not written the {split} reviews in the order expected")
         names[split] = [path.split("/", maxsplit=2)[2] for path in paths]
     write_file_names(data_dir, names)
-
-
-def _record_order(split: str, paths: Iterable[str]) -> list[str]:
-    """Sorts paths as TFDS does: by the MD5 digest of the split's name followed by the path."""
-    return sorted(paths, key=lambda path: hashlib.md5(f"{split}{path}".encode()).digest())

@@ -1,17 +1,19 @@
-"""The directory of a run: whether it may be used, how it begins, what it says when it ended."""
+"""The directory of a run: whether it may be used, what belongs to it, how it begins and ends."""
 
 from __future__ import annotations
 
 import json
+import re
 import shutil
+from collections.abc import Callable, Collection, Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
-from imdb_jax.checkpoint import discard
-from imdb_jax.config import Config, differences, dump_config, load_config
+from imdb_jax.checkpoint import discard, is_checkpoint
+from imdb_jax.config import Config, differences, dump_config, has_config, load_config
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
+from imdb_jax.files import is_directory, is_regular, is_temporary, write_atomically
 from imdb_jax.ngrams import NgramVocabulary
 
 CONFIG, METRICS = "config.toml", "metrics.csv"
@@ -19,29 +21,36 @@ HISTORY, PARAMS, RESULT = "history.png", "params", "result.json"
 SOFT_LABELS, TEACHER = "soft_labels.npz", "teacher"  # of a run that learns from unlabelled texts
 _FILES = (CONFIG, Vocabulary.FILE, NgramVocabulary.FILE, METRICS, HISTORY, RESULT, SOFT_LABELS)
 CHECKPOINTS, TENSORBOARD, PROFILE = "checkpoints", "tensorboard", "profile"
+_SEED = "seed-(0|[1-9][0-9]*)"  # the run of one of several seeds
+# Which entries of a run's other directories the run wrote.
+_DIRECTORIES: dict[str, Callable[[Path], bool]] = {
+    CHECKPOINTS: is_checkpoint,
+    TENSORBOARD: lambda path: path.name.startswith("events.out.tfevents.") and is_regular(path),
+    PROFILE: lambda path: path.name == "plugins" and is_directory(path),
+}
 
 
 def earlier_run(workdir: Path, config: Config) -> Config | None:
-    """Finds the run to continue.
+    """Find the run to resume.
 
     Returns:
       Its configuration; None if a run is to start here from the beginning.
 
     Raises:
-      UserError: the directory is taken by something else, by a run that is neither to be continued
-        nor to be replaced, or by one that a newer version wrote.
+      UserError: the directory holds something else, a run that is to be neither resumed nor
+        replaced, something besides the run that is to be replaced, or a run of a newer version.
     """
-    if not workdir.exists():
-        return None
     if not workdir.is_dir():
-        raise UserError(f"{workdir} is a file; choose another --workdir")
-    # A run that was killed while it wrote its first file leaves a temporary one; while its teacher
-    # was trained, that.
-    names = {path.name for path in workdir.iterdir()} - _own_teacher(config)
-    if all(name.startswith(f".{CONFIG}.") for name in names):
+        if workdir.exists() or workdir.is_symlink():
+            raise UserError(f"{workdir} is a file, or a link to nothing; choose another --workdir")
         return None
-    if not (workdir / CONFIG).exists():
-        raise UserError(f"{workdir} holds something other than a run; choose another --workdir")
+    if not has_config(workdir):
+        # A run that was killed early has left its teacher, or half of its first file.
+        for path in _foreign_in(workdir, _own_teacher(workdir, config)):
+            raise UserError(
+                f"{workdir} holds something other than a run, {path.name}; choose another --workdir"
+            )
+        return None
     if config.resume:
         return load_config(workdir / CONFIG)
     if not config.overwrite:
@@ -49,11 +58,12 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
             f"{workdir} already holds a run; choose another --workdir, continue the run by "
             f"--resume, or replace it by --overwrite"
         )
+    _refuse(_foreign_in(workdir))
     return None
 
 
 def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
-    """Raises `UserError` if a configuration does not continue the run of another one.
+    """Raise `UserError` if a configuration does not continue the run of another one.
 
     It may train for more epochs, unless the learning rate depends on their number.
     """
@@ -70,7 +80,7 @@ def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
 
 
 def read_result(workdir: Path) -> dict[str, Any] | None:
-    """Reads `result.json`; None if the run has not ended."""
+    """Read `result.json`; None if the run has not ended."""
     try:
         return json.loads((workdir / RESULT).read_bytes())
     except FileNotFoundError:
@@ -80,48 +90,112 @@ def read_result(workdir: Path) -> dict[str, Any] | None:
 
 
 def write_result(workdir: Path, result: dict[str, Any]) -> None:
-    """Writes `result.json`, with which the run has ended."""
+    """Write `result.json`, with which the run has ended."""
     write_atomically(workdir / RESULT, (json.dumps(result, indent=2) + "\n").encode())
 
 
 def begin(
     workdir: Path, config: Config, vocabulary: Vocabulary | NgramVocabulary, afresh: bool
 ) -> None:
-    """Makes the directory of a run that has not ended, and writes what is known.
+    """Make the directory of a run that has not ended, and write what is known.
 
-    Whenever it is interrupted, what is there is recognised as a run, and not as one that ended.
+    Whenever this is interrupted, the directory holds a run, and not one that has ended.
 
     Args:
       workdir: the directory.
-      config: what the run is.
+      config: the run's configuration.
       vocabulary: the words, or n-grams, of its data set.
-      afresh: whether to empty the directory, rather than continue the run that it holds.
+      afresh: whether to replace the run that the directory holds, rather than continue it.
 
     Raises:
-      UserError: it cannot be written.
+      UserError: the directory cannot be written, or something in it that no run wrote would have
+        to be removed.
     """
+    teacher = _own_teacher(workdir, config)
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        if afresh:
+            _refuse(_foreign_in(workdir, teacher))
+        else:
+            # What the run replaces when it ends.
+            names = rf"{RESULT}|{PARAMS}" + (f"|{_SEED}" if config.seeds > 1 else "")
+            replaced = [path for path in _entries(workdir) if re.fullmatch(names, path.name)]
+            _refuse(foreign for path in replaced for foreign in _foreign(path))
         (workdir / RESULT).unlink(missing_ok=True)
         discard(workdir / PARAMS)
-        kept = {CONFIG} | _own_teacher(config)
-        for path in list(workdir.iterdir()):
-            if path.name not in kept and (afresh or _is_temporary(path)):
-                if path.is_dir() and not path.is_symlink():
-                    shutil.rmtree(path)
-                else:
-                    path.unlink()
+        if afresh:
+            _empty(workdir, teacher | {CONFIG})
+        for path in workdir.iterdir():
+            if is_temporary(path, _FILES):
+                path.unlink()
         write_atomically(workdir / CONFIG, dump_config(config).encode())
         vocabulary.save(workdir / vocabulary.FILE)
     except OSError as error:
         raise UserError(f"cannot write the run to {workdir}: {error.strerror}") from error
 
 
-def _own_teacher(config: Config) -> set[str]:
-    """The name of the directory where the run's own teacher is trained, if it has one."""
-    return {TEACHER} if config.unlabelled and config.teacher is None else set()
+def _own_teacher(workdir: Path, config: Config) -> set[str]:
+    """Return the name of the directory where a run trains a teacher of its own, if it does."""
+    own = config.unlabelled and config.teacher is None and not (workdir / TEACHER).is_symlink()
+    return {TEACHER} if own else set()
 
 
-def _is_temporary(path: Path) -> bool:
-    """Whether a run that was killed while it wrote a file left this."""
-    return path.name.startswith(tuple(f".{name}." for name in _FILES))
+def _entries(workdir: Path, but: Collection[str] = ()) -> list[Path]:
+    """Return the entries of a directory, but for some names; `config.toml`, a run's mark, last.
+
+    A process that removes them in this order leaves a run, whenever it is killed.
+    """
+    entries = (path for path in workdir.iterdir() if path.name not in but)
+    return sorted(entries, key=lambda path: (path.name == CONFIG, path.name))
+
+
+def _refuse(foreign: Iterable[Path]) -> None:
+    """Raise `UserError` if there is anything foreign."""
+    for path in foreign:
+        what = "is a link" if path.is_symlink() else "is not part of a run"
+        raise UserError(
+            f"{path} {what}, and would be lost with the run that is replaced; move it elsewhere, "
+            "or choose another --workdir"
+        )
+
+
+def _foreign_in(directory: Path, but: Collection[str] = ()) -> Iterator[Path]:
+    """Yield what no run wrote in a directory: everything, if the directory holds no run.
+
+    Entries of the names in `but` are passed over.
+    """
+    is_run = has_config(directory)
+    for entry in _entries(directory, but):
+        if is_run or is_temporary(entry, (CONFIG,)):
+            yield from _foreign(entry)
+        else:
+            yield entry
+
+
+def _foreign(path: Path) -> Iterator[Path]:
+    """Yield what no run wrote of an entry of a run directory, and of what is in that entry.
+
+    No run writes links: they may lead to another run, or to what others use as well.
+    """
+    if is_directory(path) and re.fullmatch(rf"{TEACHER}|{_SEED}", path.name):
+        yield from _foreign_in(path)
+    elif is_directory(path) and path.name in _DIRECTORIES:
+        yield from (entry for entry in path.iterdir() if not _DIRECTORIES[path.name](entry))
+    elif not (
+        is_checkpoint(path, PARAMS)
+        or is_temporary(path, _FILES)
+        or (is_regular(path) and path.name in _FILES)
+    ):
+        yield path
+
+
+def _empty(workdir: Path, kept: Collection[str] = ()) -> None:
+    """Remove all entries of a run directory that holds nothing foreign."""
+    for path in _entries(workdir, kept):
+        if not is_directory(path):
+            path.unlink()
+        elif has_config(path):
+            _empty(path)
+            path.rmdir()
+        else:
+            shutil.rmtree(path)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
@@ -13,12 +14,15 @@ from jaxtyping import Float32
 from imdb_jax import metrics
 from imdb_jax.classifier import Classifier
 from imdb_jax.config import Config, DataOptions
-from imdb_jax.datasets import Dataset, Layout, Reviews, absolute_paths, find_dataset
+from imdb_jax.custom import layout_options
+from imdb_jax.dataset import Dataset, Reviews
+from imdb_jax.datasets import absolute_paths, find_dataset
 from imdb_jax.ensemble import equal_weights, fit_weights
 from imdb_jax.errors import UserError
 from imdb_jax.evaluation import evaluate_each
-from imdb_jax.pipeline import Examples, data_mesh, replicated, split_rows
+from imdb_jax.pipeline import data_mesh, replicated
 from imdb_jax.progress import Report
+from imdb_jax.splits import Examples, split_rows
 from imdb_jax.training import TrainState, keras_adam
 
 Logits = Float32[np.ndarray, " num_reviews"]
@@ -28,17 +32,16 @@ def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[
     """Find the data set that the options name, and say whether the run was trained on it."""
 
     def find(source: DataOptions) -> Dataset:
-        return find_dataset(
-            source.dataset,
-            options.data_dir or source.data_dir,
-            options.archive,
-            options.allow_unverified,
-            report,
-            Layout.of(source),
+        wanted = dataclasses.replace(
+            source,
+            data_dir=options.data_dir or source.data_dir,
+            archive=options.archive,
+            allow_unverified=options.allow_unverified,
         )
+        return find_dataset(wanted, report)
 
     if options.dataset in ("", config.dataset):
-        if not options.dataset and Layout.of(options) != Layout():
+        if not options.dataset and layout_options(options):
             raise UserError("options that say how reviews are laid out go with --dataset only")
         return find(config), True
     dataset = find(options)

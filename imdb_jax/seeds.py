@@ -25,9 +25,10 @@ from numpy.typing import NDArray
 
 from imdb_jax.config import Config
 from imdb_jax.evaluation import EVAL_BATCH_SIZE
-from imdb_jax.pipeline import Examples, Splits, batch_rows, batches, epoch_orders, replicated
+from imdb_jax.pipeline import batch_rows, batches, epoch_orders, replicated
 from imdb_jax.reporting import Epoch
 from imdb_jax.shuffling import Order
+from imdb_jax.splits import Examples, Splits
 from imdb_jax.trainer import Progress, Tick, Trainer, refuse_divergence
 from imdb_jax.training import (
     Batch,

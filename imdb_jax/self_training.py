@@ -1,8 +1,8 @@
-"""Self-training: a run that learns from texts without labels as well, as a teacher labels them.
+"""Self-training: a run that also learns from texts without labels, as a teacher labels them.
 
 The teacher, a model trained on the labelled reviews alone, gives each text a probability, its soft
 label, and the student learns from both. Lee 2013, "Pseudo-label", without a threshold; Hinton,
-Vinyals and Dean 2015, "Distilling the knowledge in a neural network", where the teacher is of
+Vinyals and Dean 2015, "Distilling the knowledge in a neural network", where the teacher has
 another architecture.
 """
 
@@ -19,7 +19,8 @@ import numpy as np
 from imdb_jax import experiment, reporting, run_directory
 from imdb_jax.classifier import Classifier, load
 from imdb_jax.config import UNSUPERVISED, Config, dump_config
-from imdb_jax.datasets import Dataset, Layout, absolute_paths, find_dataset
+from imdb_jax.dataset import Dataset
+from imdb_jax.datasets import absolute_paths, find_dataset
 from imdb_jax.distributed import num_processes
 from imdb_jax.errors import UserError
 from imdb_jax.files import file_digest
@@ -27,12 +28,12 @@ from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Trains as a configuration says, by way of a teacher if it names unlabelled texts.
+    """Train as a configuration says, with the help of a teacher if it names unlabelled texts.
 
-    A run that is resumed keeps the soft labels that it began with.
+    A resumed run keeps the soft labels that it began with.
 
     Returns:
-      What `result.json` of the run holds.
+      The content of the run's `result.json`.
 
     Raises:
       UserError: as `experiment.run`; no unlabelled texts, or a teacher that may have seen the
@@ -43,7 +44,7 @@ def run(config: Config) -> dict[str, Any]:
     if not config.unlabelled:
         return experiment.run(config)
     if num_processes() > 1:
-        raise UserError("unlabelled texts are learnt from by a single process")
+        raise UserError("only a single process can learn from unlabelled texts")
     workdir = config.workdir or Path("runs") / config.arch
     config = dataclasses.replace(absolute_paths(config), workdir=workdir)
     if config.unlabelled != UNSUPERVISED:
@@ -53,14 +54,10 @@ def run(config: Config) -> dict[str, Any]:
     earlier = run_directory.earlier_run(workdir, config)
     # Before JAX starts, which loading a teacher makes it do.
     experiment.use_all_cores(experiment.create_configured_model(config))
-    dataset = find_dataset(
-        earlier.dataset if earlier and config.dataset == "auto" else config.dataset,
-        config.data_dir,
-        config.archive,
-        config.allow_unverified,
-        reporting.note,
-        Layout.of(config),
-    )
+    data = config
+    if earlier and config.dataset == "auto":
+        data = dataclasses.replace(config, dataset=earlier.dataset)
+    dataset = find_dataset(data, reporting.note)
     say = (lambda text: None) if config.quiet else print
     texts = unlabelled_texts(config.unlabelled, config.unlabelled_column, dataset, say)
     kept = workdir / run_directory.SOFT_LABELS
@@ -69,10 +66,10 @@ def run(config: Config) -> dict[str, Any]:
     teacher = config.teacher
     if teacher is None:
         teacher = workdir / run_directory.TEACHER
-        say(f"first the teacher, from the labelled reviews alone, in {teacher}")
+        say(f"training the teacher first, on the labelled reviews alone, in {teacher}")
         alone = dataclasses.replace(config, unlabelled="", unlabelled_column="", workdir=teacher)
         experiment.run(alone, of="teacher's ")
-        say("now the student")
+        say("training the student")
     model = load(teacher)
     refuse_teacher_of_other_splits(model.config, config, dataset)
     soft = SoftLabels(texts, model.predict(texts), teacher_fingerprint(teacher, model))
@@ -80,7 +77,7 @@ def run(config: Config) -> dict[str, Any]:
 
 
 def refuse_teacher_of_other_splits(teacher: Config, config: Config, dataset: Dataset) -> None:
-    """Raises `UserError` if the student is tested or validated on what the teacher has learnt."""
+    """Raise `UserError` if the student is tested or validated on what the teacher has learnt."""
     same = ("test", "test_share", "validation", "text_column", "label_column", "positive")
     different = [name for name in same if getattr(teacher, name) != getattr(config, name)]
     if teacher.dataset not in (dataset.name, config.dataset):
@@ -88,13 +85,13 @@ def refuse_teacher_of_other_splits(teacher: Config, config: Config, dataset: Dat
     for name in different:
         raise UserError(
             f"the teacher was trained with {name} {getattr(teacher, name)}, not "
-            f"{getattr(config, name)}, so that it may have seen what the student is tested on; "
-            f"choose a teacher of the same reviews, split in the same way"
+            f"{getattr(config, name)}, so it may have seen what the student is tested on; "
+            "choose a teacher that was trained on the same reviews with the same split"
         )
 
 
 def teacher_fingerprint(directory: Path, teacher: Classifier) -> str:
-    """A hexadecimal digest of all that determines what a model says of a text."""
+    """Return a hexadecimal digest of everything that determines what a model predicts."""
     digest = hashlib.sha256(dump_config(teacher.config).encode())
     digest.update(file_digest(directory / teacher.vocabulary.FILE).encode())
     for leaf in jax.tree.leaves(teacher.params):

@@ -1,36 +1,37 @@
 """The order of an epoch's examples: a permutation that only (seed, epoch) determine.
 
-Up to some millions of examples it is an array. Beyond, it is a function of the place: whoever wants
-a batch computes where that batch's examples are, and nobody holds the whole order.
+Up to some millions of examples it is an array. Beyond, it is a function of the place: the examples
+of a batch are computed when the batch is made, and the whole order is never in memory.
 """
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
 from jaxtyping import Int, Int64, UInt64
 
-# An array of so many takes 134 MB, and less time than computing them in batches.
+# An array of this many takes 134 MB, and less time than computing them batch by batch.
 LARGEST_TABLE = 1 << 24
-# Four make neighbours look random; as many again cost a hundredth of a step.
+# Four rounds make neighbors look random; four more cost a hundredth of a training step.
 _NUM_ROUNDS = 8
-# Odd numbers without a pattern: the golden ratio's digits, and a prime of the hash xxHash.
+# Odd numbers without a pattern: the golden ratio's digits, and a prime number of xxHash.
 _MULTIPLIERS = np.array([0x9E3779B97F4A7C15, 0xC2B2AE3D27D4EB4F], np.uint64)
 
 
 @dataclass(frozen=True, eq=False)
 class Permutation:
-    """A permutation of the numbers below `size`, of which any part can be computed alone.
+    """A permutation of the numbers below `size`, any part of which can be computed alone.
 
     A Feistel network (Luby and Rackoff, 1988) permutes the numbers of as many bits as `size` needs:
-    each round changes one half of the bits by a hash of the other, which whoever knows the other
-    half can undo. A number that is not below `size` is permuted again until it is ("cycle walking",
-    Black and Rogaway, 2002), which takes less than two rounds of the network on average.
+    each round changes one half of the bits by a hash of the other half, which can be undone. A
+    number that is not below `size` is permuted again until it is ("cycle walking", Black and
+    Rogaway, 2002), which takes less than two passes through the network on average.
 
     Attributes:
-      size: how many numbers there are.
-      keys: what makes the hash of each round another.
+      size: number of numbers.
+      keys: a different constant for each round.
     """
 
     size: int
@@ -42,7 +43,7 @@ class Permutation:
     def __getitem__(
         self, places: Int[np.ndarray, " num_places"]
     ) -> Int64[np.ndarray, " num_places"]:
-        """The numbers at these places, which must be at least 0 and below `size`."""
+        """Return the numbers at these places, which must be at least 0 and below `size`."""
         numbers = self._permute(places.astype(np.uint64))
         while len(outside := np.flatnonzero(numbers >= self.size)):
             numbers[outside] = self._permute(numbers[outside])
@@ -65,16 +66,26 @@ Order = Int64[np.ndarray, " num_examples"] | Permutation
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int, part: int | None = None) -> Order:
-    """The order of an epoch's examples; to be indexed with arrays of places.
+    """Return the order of an epoch's examples; index it with an array of places.
 
     Args:
-      num_examples: how many there are.
-      seed: of the run.
-      epoch: its number.
-      part: the number of the part that they are, where several are shuffled separately.
+      num_examples: number of examples.
+      seed: the run's seed.
+      epoch: the number of the epoch.
+      part: the number of the part that the examples are, if several are shuffled separately.
     """
     entropy = [seed, epoch] if part is None else [seed, epoch, part]
     if num_examples <= LARGEST_TABLE:
         return np.random.default_rng(entropy).permutation(num_examples)
     keys = np.random.SeedSequence(entropy).generate_state(_NUM_ROUNDS, np.uint64)
     return Permutation(num_examples, keys)
+
+
+def order_digest(seed: int) -> str:
+    """Return a hexadecimal digest of an order that the installed NumPy draws from a seed.
+
+    NumPy may change what the methods of `Generator` draw from one version to the next; a run that
+    is resumed with such a version would not see its reviews in the order that it began with.
+    """
+    order = np.random.default_rng([seed, 1]).permutation(1000)
+    return hashlib.sha256(order.tobytes()).hexdigest()

@@ -15,7 +15,7 @@ from jaxtyping import Float32
 
 from imdb_jax import tables
 from imdb_jax.config import UNSUPERVISED
-from imdb_jax.datasets import Dataset, Reviews
+from imdb_jax.dataset import Dataset, Reviews
 from imdb_jax.encoding import Text, utf8
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
@@ -24,12 +24,12 @@ from imdb_jax.progress import Report
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """What a teacher says of texts.
+    """The probabilities that a teacher gives to texts.
 
     Attributes:
       texts: one or more.
-      probabilities: that each is positive, float32 `[num_texts]`.
-      teacher: fingerprint of the model that gave them.
+      probabilities: that each text is positive, float32 `[num_texts]`.
+      teacher: digest of the model that gave them.
     """
 
     texts: Sequence[Text]
@@ -38,55 +38,55 @@ class SoftLabels:
 
     @property
     def fingerprint(self) -> str:
-        """Changes whenever the texts or their probabilities do."""
-        return hashlib.sha256(
-            fingerprint(self.texts).encode() + self.probabilities.tobytes()
-        ).hexdigest()
+        """A digest that changes whenever the texts or their probabilities change."""
+        texts = digest_of_texts(self.texts).encode()
+        return hashlib.sha256(texts + self.probabilities.tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
-        """Writes all but the texts, of which a fingerprint is kept, as a NumPy archive (.npz)."""
+        """Write a NumPy archive (.npz), with a digest of the texts in place of the texts."""
         file = io.BytesIO()
         np.savez(
             file,
             probabilities=self.probabilities,
-            texts=np.array(fingerprint(self.texts)),
+            texts=np.array(digest_of_texts(self.texts)),
             teacher=np.array(self.teacher),
         )
         write_atomically(path, file.getvalue())
 
     @classmethod
     def load(cls, path: Path, texts: Sequence[Text]) -> SoftLabels:
-        """Reads the soft labels of these texts. Raises `UserError` if the file has others."""
+        """Read the soft labels of these texts. Raises `UserError` if the file has others."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 probabilities = arrays["probabilities"].astype(np.float32, casting="equiv")
                 of_texts, teacher = str(arrays["texts"]), str(arrays["teacher"])
         except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
             raise UserError(f"the soft labels {path} are damaged: {error}") from error
-        if of_texts != fingerprint(texts):
+        if of_texts != digest_of_texts(texts):
             raise UserError(
-                f"the unlabelled texts are not those that the run in {path.parent} began with; "
-                f"choose another --workdir, or replace the run by --overwrite"
+                f"the run in {path.parent} began with other unlabelled texts; choose another "
+                "--workdir, or replace the run with --overwrite"
             )
         return cls(texts, probabilities, teacher)
 
 
-def fingerprint(texts: Sequence[Text]) -> str:
-    """A hexadecimal digest of texts in their order."""
+def digest_of_texts(texts: Sequence[Text]) -> str:
+    """Return a hexadecimal digest of texts in their order."""
     digests = (hashlib.sha256(utf8(text)).digest() for text in texts)
     return hashlib.sha256(b"".join(digests)).hexdigest()
 
 
 def unlabelled_texts(source: str, column: str, dataset: Dataset, report: Report) -> list[Text]:
-    """Reads the texts to learn from without labels.
+    """Read the texts to learn from without labels.
 
-    What the data set itself holds, word for word, is left out: it has its label already, or must
-    remain unseen to test on. Of IMDb's 50,000 reviews without labels, 270 are test reviews.
+    Texts that the data set itself holds, word for word, are left out: they have labels already, or
+    must remain unseen until the test. Of IMDb's 50,000 reviews without labels, 270 are test
+    reviews.
 
     Args:
       source: 'unsupervised', the split of the data set, or a file.
-      column: of the file, as for `tables.read_column`.
-      dataset: what is trained and tested on.
+      column: column of the file, as for `tables.read_column`.
+      dataset: the data set to train and test on.
       report: receives a line that says how many texts there are.
 
     Raises:
@@ -95,19 +95,19 @@ def unlabelled_texts(source: str, column: str, dataset: Dataset, report: Report)
     texts: Sequence[Text]
     if source != UNSUPERVISED:
         texts = list(tables.read_column(Path(source), column, "--unlabelled-column"))
+    elif column:
+        raise UserError("--unlabelled-column goes only with a file of unlabelled texts")
     elif dataset.unsupervised:
-        if column:
-            raise UserError("--unlabelled-column is a column of a file of unlabelled texts")
         texts = dataset.read(UNSUPERVISED).texts
     else:
         raise UserError(
-            f"{dataset.name} has no reviews without labels; give a file of texts by --unlabelled"
+            f"{dataset.name} has no reviews without labels; give a file of texts with --unlabelled"
         )
     known = {utf8(text) for split in ("train", "test") for text in dataset.read(split).texts}
     new = [text for text in texts if text.strip() and utf8(text) not in known]
     report(
         f"unlabelled: {len(new):,} texts of {source}; {len(texts) - len(new):,} more are empty or "
-        f"reviews of the data set itself, and left out"
+        "reviews of the data set itself, and left out"
     )
     if not new:
         raise UserError(f"no text of {source} is left to learn from")
@@ -115,7 +115,7 @@ def unlabelled_texts(source: str, column: str, dataset: Dataset, report: Report)
 
 
 def with_texts(dataset: Dataset, texts: Sequence[Text]) -> Dataset:
-    """The data set with more training reviews, whose labels, -1, say nothing."""
+    """Add texts to the training reviews of a data set, with the label -1."""
 
     def read(split: str) -> Reviews:
         reviews = dataset.read(split)
@@ -124,5 +124,5 @@ def with_texts(dataset: Dataset, texts: Sequence[Text]) -> Dataset:
         labels = np.full(len(texts), -1, np.int8)
         return Reviews([*reviews.texts, *texts], np.concatenate([reviews.labels, labels]))
 
-    both = f"{dataset.fingerprint} {fingerprint(texts)}"
+    both = f"{dataset.fingerprint} {digest_of_texts(texts)}"
     return dataclasses.replace(dataset, fingerprint=both, read=read, sizes=None, read_rows=None)

@@ -1,7 +1,7 @@
-"""Files of one's own: CSV, TSV, JSON lines and Parquet, read row by row.
+"""Tables with one text per row: CSV, TSV, JSON lines and Parquet, read row by row.
 
-Nothing here knows what the columns mean. A row that is not as it should be is given all the same,
-with what is wrong with it, so that whoever reads can count it, report it or stop.
+This module does not know what the columns mean. It returns a damaged row together with what is
+wrong with it, so that the caller can count the row, report it or stop.
 """
 
 from __future__ import annotations
@@ -19,22 +19,23 @@ TEXT_COLUMNS = ("text", "review", "sentence", "content")
 LABEL_COLUMNS = ("label", "sentiment", "class", "target")
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
-_JSON_LINES = (".jsonl", ".ndjson")
 _PARQUET = ".parquet"
-SUFFIXES = (*_DELIMITERS, *_JSON_LINES, _PARQUET)
+SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", _PARQUET)
 
-# Python's own limit, 131,072 characters, is less than a long text; without any, a quote that is
-# never closed would read a whole file into one field.
+# Python's own limit, 131,072 characters, is less than a long text; without any limit, a quote that
+# is never closed would read a whole file into one field.
 _MAX_FIELD = 1 << 27
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
-      lines: first and last line of the file that it takes, from 1; in a Parquet file, rows.
-      values: those of the columns asked for, None where there is none; of a damaged row, empty.
-        In a str, a byte that is not UTF-8 is a lone surrogate (see `is_unicode`).
+      lines: its first and last line in the file, from 1; in a Parquet file, row numbers.
+      values: the values of the chosen columns, None where there is none; empty if the row is
+        damaged. In a str, a lone surrogate stands for a byte that is not UTF-8 (see `is_unicode`).
       problem: what is wrong with a damaged row, else empty.
     """
 
@@ -44,15 +45,15 @@ class Row(NamedTuple):
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file's name says that it is one of the formats read here."""
+    """Whether a file name has the suffix of a format that this module reads."""
     return path.suffix.lower() in SUFFIXES
 
 
 def column_names(path: Path) -> list[str]:
-    """The columns of a file: a CSV header, the keys of the first JSON object, a Parquet schema.
+    """Return the columns: a CSV header, the keys of the first JSON object, or a Parquet schema.
 
     Raises:
-      UserError: no such file, one of another format, or one with no columns.
+      UserError: there is no such file, or it has another format or no columns.
     """
     suffix = _checked_suffix(path)
     if suffix == _PARQUET:
@@ -69,14 +70,13 @@ def column_names(path: Path) -> list[str]:
 def choose_column(
     names: Sequence[str], wanted: str, usual: Sequence[str], where: str, option: str
 ) -> str:
-    """Picks the column that is wanted, or else the one with a usual name.
+    """Choose the wanted column, or else the one with a usual name.
 
     Args:
-      names: the columns there are.
+      names: all columns.
       wanted: name of a column; empty to go by `usual`.
-      usual: lower-case names; the first of them is preferred, of the others only one may be there.
-      where: what error messages say the columns belong to.
-      option: the command-line option that names the column.
+      usual: lower-case names. The first one is preferred; of the others only one may occur.
+      where, option: how error messages call the table, and the option that names the column.
 
     Raises:
       UserError: there is no such column, or more than one.
@@ -88,24 +88,23 @@ def choose_column(
     else:
         found = [name for name in names if name.lower() == usual[0]]
         found = found or [name for name in names if name.lower() in usual]
-    if len(found) != 1:
-        problem = f"which column of {', '.join(found)}" if found else f"no column {usual[0]!r}"
-        raise UserError(f"{where}: {problem}; choose one by {option} of: {', '.join(names)}")
-    return found[0]
+    if len(found) == 1:
+        return found[0]
+    if found:
+        problem = f"several columns are possible: {', '.join(found)}"
+    else:
+        problem = f"no column {usual[0]!r} among {', '.join(names)}"
+    raise UserError(f"{where}: {problem}; choose one with {option}")
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
-    """Reads some columns of a file, row by row, in constant memory.
+    """Read some of the `column_names` of a file, row by row, in constant memory.
 
-    Blank lines are no rows. Of a CSV or TSV file, the first row gives the names; fields may be
-    quoted, and then hold delimiters, doubled quotes and line ends.
-
-    Args:
-      path: the file.
-      columns: some of its `column_names`.
+    Blank lines are skipped. The first row of a CSV or TSV file holds the column names; its fields
+    may be quoted, and quoted fields may hold delimiters, doubled quotes and line ends.
 
     Raises:
-      UserError: as `column_names`, or the file is damaged in such a way that what follows cannot be
+      UserError: as `column_names`, or the file is so damaged that the remaining rows cannot be
         read either.
     """
     suffix = _checked_suffix(path)
@@ -117,18 +116,18 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 
 def read_column(path: Path, column: str = "", option: str = "--text-column") -> Iterator[str]:
-    """Reads one text per row of a file, or per line of a .txt file.
+    """Read one text per row of a table, or per line of a .txt file.
 
-    Nothing is left out: the texts are as many as the rows, a missing one being empty, so that
-    results can be put beside them. Bytes that are not UTF-8 become U+FFFD.
+    No row is left out, so that results can be written beside the rows: a missing text is empty,
+    and bytes that are not UTF-8 become U+FFFD.
 
     Args:
       path: .csv, .tsv, .jsonl, .ndjson, .parquet or .txt.
-      column: by default 'text', else 'review', 'sentence' or 'content', whichever there is.
+      column: by default 'text', else 'review', 'sentence' or 'content', whichever exists.
       option: the command-line option that names the column.
 
     Raises:
-      UserError: as `read_rows`, or a row that is damaged or whose value is no text.
+      UserError: as `read_rows`, or a row is damaged or its value is not a string.
     """
     if path.suffix.lower() == ".txt":
         yield from (_replace_surrogates(line.rstrip("\r\n")) for _, line in _lines(path))
@@ -136,8 +135,8 @@ def read_column(path: Path, column: str = "", option: str = "--text-column") -> 
     column = choose_column(column_names(path), column, TEXT_COLUMNS, str(path), option)
     for (line, _), values, problem in read_rows(path, [column]):
         value = values[0] if values else None
-        if value is not None and not isinstance(value, str):
-            problem = f"its {column} is not a text"
+        if not isinstance(value, str | None):
+            problem = f"the value of {column} is not a string"
         if problem:
             raise UserError(f"{path}, line {line}: {problem}")
         yield _replace_surrogates(value or "")
@@ -148,9 +147,6 @@ def is_unicode(text: str) -> bool:
     return text.isascii() or _SURROGATE.search(text) is None
 
 
-_SURROGATE = re.compile("[\ud800-\udfff]")
-
-
 def _replace_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
 
@@ -158,7 +154,7 @@ def _replace_surrogates(text: str) -> str:
 def _checked_suffix(path: Path) -> str:
     _check_file(path)
     if not is_table(path):
-        raise UserError(f"{path} is none of the files that can be read: {', '.join(SUFFIXES)}")
+        raise UserError(f"cannot read {path}: its name must end in one of {', '.join(SUFFIXES)}")
     return path.suffix.lower()
 
 
@@ -171,17 +167,10 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path} is empty")
 
 
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Numbered lines, which only a line feed ends."""
-    _check_file(path)
-    with _open_text(path, newline="\n") as file:
-        yield from enumerate(file, start=1)
-
-
 def _open_text(path: Path, newline: str) -> TextIO:
     try:
         with path.open("rb") as file:
-            # Parquet files, archives, spreadsheets and UTF-16 have one near their beginning.
+            # Parquet files, archives, spreadsheets and UTF-16 have a zero byte near the beginning.
             if b"\0" in file.read(4096):
                 raise UserError(f"{path} is not a text file in UTF-8, whatever its name says")
         return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
@@ -189,14 +178,21 @@ def _open_text(path: Path, newline: str) -> TextIO:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
+def _lines(path: Path) -> Iterator[tuple[int, str]]:
+    """Number the lines, which end at line feeds only."""
+    _check_file(path)
+    with _open_text(path, newline="\n") as file:
+        yield from enumerate(file, start=1)
+
+
 def _json_records(path: Path) -> Iterator[tuple[int, Any]]:
-    """The JSON value of each line, or the exception that came instead."""
+    """Parse the JSON value of every line; None stands for a line that is not JSON."""
     for number, line in _lines(path):
         if line.strip():
             try:
                 yield number, json.loads(line)
-            except (ValueError, RecursionError) as error:
-                yield number, error
+            except (ValueError, RecursionError):
+                yield number, None
 
 
 def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
@@ -207,51 +203,50 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             yield Row((number, number), (), "not a JSON object")
 
 
-Record = list[str] | csv.Error
+# The first and last line of a row, and its fields; None if text follows a closing quote.
+Record = tuple[tuple[int, int], list[str] | None]
 
 
-def _delimited_records(path: Path, suffix: str) -> Iterator[tuple[tuple[int, int], Record]]:
-    """The fields of each row, or the exception that came instead, with the lines it takes."""
+def _delimited_records(path: Path, suffix: str) -> Iterator[Record]:
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
     with _open_text(path, newline="") as file:
-        # Strict, as a parser that guesses would silently join rows at a stray quote.
+        # Strict, because a parser that guesses would silently join rows at a stray quote.
         reader = csv.reader(file, delimiter=_DELIMITERS[suffix], strict=True)
         while True:
             first = reader.line_num + 1
             try:
-                record = next(reader)
+                fields: list[str] | None = next(reader)
             except StopIteration:
                 return
             except csv.Error as error:
                 if "expected after" not in str(error):
                     raise UserError(
-                        f"{path} cannot be read from line {first} on, where a quoted field begins "
-                        f"that does not end ({error})"
+                        f"{path} cannot be read after line {first - 1}: the quoted field that "
+                        f"begins in line {first} does not end ({error})"
                     ) from error
-                yield (first, reader.line_num), error
-            else:
-                if record:
-                    yield (first, reader.line_num), record
+                fields = None
+            if fields != []:
+                yield (first, reader.line_num), fields
 
 
-def _header(path: Path, records: Iterator[tuple[Any, Record]]) -> list[str]:
-    _, record = next(records, (None, []))
-    if not record or isinstance(record, csv.Error):
+def _header(path: Path, records: Iterator[Record]) -> list[str]:
+    _, fields = next(records, (None, None))
+    if not fields:
         raise UserError(f"{path} does not begin with the names of its columns")
-    return [name.strip() for name in record]
+    return [name.strip() for name in fields]
 
 
 def _delimited_rows(path: Path, suffix: str, columns: Sequence[str]) -> Iterator[Row]:
     records = _delimited_records(path, suffix)
     header = _header(path, records)
     places = [header.index(column) for column in columns]
-    for lines, record in records:
-        if isinstance(record, csv.Error):
+    for lines, fields in records:
+        if fields is None:
             yield Row(lines, (), "text after a closing quote")
-        elif len(record) != len(header):
-            yield Row(lines, (), "another number of fields than the header")
+        elif len(fields) != len(header):
+            yield Row(lines, (), "more or fewer fields than the header")
         else:
-            yield Row(lines, tuple(record[place] for place in places))
+            yield Row(lines, tuple(fields[place] for place in places))
 
 
 def _parquet_file(path: Path) -> Any:

@@ -1,7 +1,7 @@
 """Text data sets other than the IMDb reviews that TFDS has prepared: found and read on disk.
 
-Only files are looked at, so that no name makes TFDS ask the network, and only ArrayRecord files,
-which need no TensorFlow.
+This module looks only at files, so that no name makes TFDS ask the network, and only at ArrayRecord
+files, which need no TensorFlow.
 """
 
 from __future__ import annotations
@@ -9,25 +9,23 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 from imdb_jax.errors import UserError
 from imdb_jax.tables import Row
 
 _NAME = re.compile(r"(\w+)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
-_CHUNK = 1000  # records at once: five times as fast as one by one
+_CHUNK = 1000  # records read together: five times as fast as one by one
 
 
-@dataclass(frozen=True)
-class PreparedSet:
+class PreparedSet(NamedTuple):
     """A prepared data set.
 
     Attributes:
       name: such as 'glue/sst2', without the version.
-      directory: where its records lie; called after the version.
+      directory: where its records are; its last part is the version.
       features: names of its features.
       splits: names of its splits.
     """
@@ -38,15 +36,15 @@ class PreparedSet:
     splits: tuple[str, ...]
 
     def rows(self, split: str, text: str, label: str) -> Iterator[Row]:
-        """Reads the values of two features, record by record.
+        """Read the values of two features, record by record.
 
-        A class comes as its name, and as None if it is hidden (-1, as in the test sets of GLUE).
+        A class is given by its name; a hidden class (-1, as in the test sets of GLUE) is None.
 
         Raises:
           UserError: a file is damaged.
         """
         builder = _builder(self.directory)
-        # Classes are stored as numbers; only a feature that is one knows their names.
+        # Classes are stored as numbers; only a class feature knows the names.
         name_of = getattr(builder.info.features[label], "int2str", None)
         number = 0
         try:
@@ -66,44 +64,47 @@ class PreparedSet:
 
 
 def is_name(name: str) -> bool:
-    """Whether TFDS could call a data set so: NAME, NAME/CONFIG, with or without :VERSION."""
+    """Whether TFDS could have such a data set: NAME or NAME/CONFIG, with or without :VERSION."""
     return _NAME.fullmatch(name) is not None
 
 
 def find(name: str, data_dir: Path) -> PreparedSet | None:
-    """Finds a data set in a TFDS data directory, in its highest version if none is given.
+    """Find a data set in a TFDS data directory, in its highest version if the name has none.
 
     Raises:
-      UserError: it is there, but in a format that only TensorFlow reads, or damaged.
+      UserError: the data set is damaged, or in a format that only TensorFlow reads.
     """
     match = _NAME.fullmatch(name)
     if match is None:
         return None
     base, config, version = match.groups()
-    versions = _versions(data_dir / base / (config or ""))
-    chosen = [path for path in versions if version in (None, path.name)]
-    if not chosen:
+    versions = [
+        path for path in _versions(data_dir / base / (config or "")) if version in (None, path.name)
+    ]
+    if not versions:
         return None
-    directory = max(chosen, key=lambda path: [int(part) for part in path.name.split(".")])
-    features, splits = _describe(directory)
-    return PreparedSet(name.partition(":")[0], directory, features, splits)
+    directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
+    _check_format(directory)
+    info = _builder(directory).info
+    try:
+        features = sorted(info.features)  # TFDS gives them in the order of a hash table
+    except TypeError as error:
+        raise UserError(f"{directory} does not have named features") from error
+    return PreparedSet(name.partition(":")[0], directory, tuple(features), tuple(info.splits))
 
 
 def names(data_dir: Path) -> list[str]:
-    """The data sets that a TFDS data directory holds."""
+    """Return the names of the data sets in a TFDS data directory."""
     places = [*data_dir.glob("*"), *data_dir.glob("*/*")]
     return sorted(place.relative_to(data_dir).as_posix() for place in places if _versions(place))
 
 
 def _versions(place: Path) -> list[Path]:
-    return [
-        path.parent
-        for path in place.glob("*/dataset_info.json")
-        if _VERSION.fullmatch(path.parent.name)
-    ]
+    found = [path.parent for path in place.glob("*/dataset_info.json")]
+    return [directory for directory in found if _VERSION.fullmatch(directory.name)]
 
 
-def _describe(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
+def _check_format(directory: Path) -> None:
     try:
         info = json.loads((directory / "dataset_info.json").read_bytes())
         file_format = info.get("fileFormat", "tfrecord")
@@ -115,12 +116,6 @@ def _describe(directory: Path) -> tuple[tuple[str, ...], tuple[str, ...]]:
             f"where TensorFlow is installed: tfds convert_format --dataset_dir {directory} "
             f"--out_file_format array_record --out_path OTHER/{directory.name}"
         )
-    info = _builder(directory).info
-    try:
-        # TFDS gives them in the order of a hash table.
-        return tuple(sorted(info.features)), tuple(info.splits)
-    except TypeError as error:
-        raise UserError(f"{directory} does not have named features") from error
 
 
 def _builder(directory: Path) -> Any:

@@ -24,6 +24,7 @@ import tyro
 from numpy.typing import NDArray
 
 from imdb_jax import cli
+from imdb_jax.config import DataOptions
 from imdb_jax.datasets import find_dataset
 from imdb_jax.encoding import utf8
 from imdb_jax.host_memory import peak_rss_mb
@@ -49,7 +50,7 @@ def train(arguments: Sequence[str]) -> None:
     """Parses the arguments, trains, and prints the result."""
     default = Options(model=tyro.MISSING)
     options = cli.parse("accuracy_rivals", default, __doc__ or "", arguments)
-    dataset = find_dataset(options.dataset, options.data_dir)
+    dataset = find_dataset(DataOptions(dataset=options.dataset, data_dir=options.data_dir))
     reviews = [dataset.read(split) for split in ("train", "test")]
     texts, tests = ([utf8(text).decode() for text in part.texts] for part in reviews)
     labels, expected = (part.labels > 0 for part in reviews)

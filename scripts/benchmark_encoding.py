@@ -30,7 +30,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 
 if TYPE_CHECKING:
-    from imdb_jax.datasets import Dataset
+    from imdb_jax.dataset import Dataset
 
 _STAGES = {"encode": "encoding", "pad": "padding", "epoch": "epoch of pooled"}
 
@@ -89,7 +89,7 @@ def repeated(dataset: Dataset, size: int) -> Dataset:
     """A data set whose training reviews are those of another over and over, read as a stream."""
     import numpy as np
 
-    from imdb_jax.datasets import Reviews, StreamedTexts
+    from imdb_jax.dataset import Reviews, StreamedTexts
 
     def read(split: str) -> Reviews:
         reviews = dataset.read(split)
@@ -108,16 +108,17 @@ def measure(options: Options) -> dict[str, Any]:
     """Seconds of each stage, and how much memory besides mapped files it took at most."""
     from benchmark_growth import watched_memory
 
-    from imdb_jax.config import load_recipe
+    from imdb_jax.config import DataOptions, load_recipe
     from imdb_jax.corpus import load_corpus
     from imdb_jax.datasets import find_dataset
     from imdb_jax.experiment import configured_input_format, create_configured_model
     from imdb_jax.host_memory import keep_freed_memory
-    from imdb_jax.pipeline import make_splits
+    from imdb_jax.splits import make_splits
     from imdb_jax.trainer import Trainer
 
     config = dataclasses.replace(load_recipe("pooled"), epochs=1, quiet=True)
-    dataset = repeated(find_dataset(options.dataset, options.data_dir), options.only)
+    source = DataOptions(dataset=options.dataset, data_dir=options.data_dir)
+    dataset = repeated(find_dataset(source), options.only)
     found: dict[str, Any] = {"train_reviews": options.only}
 
     started = time.perf_counter()
@@ -142,13 +143,16 @@ def rates(options: Options) -> dict[str, float]:
     import numpy as np
 
     from imdb_jax import numbering, shuffling
+    from imdb_jax.config import DataOptions
     from imdb_jax.datasets import find_dataset
     from imdb_jax.encoding import normalized
     from imdb_jax.files import save_blocks
-    from imdb_jax.pipeline import Examples, batches, data_mesh
+    from imdb_jax.pipeline import batches, data_mesh
+    from imdb_jax.splits import Examples
     from imdb_jax.word_counts import WordCounts
 
-    texts = repeated(find_dataset(options.dataset, options.data_dir), 100_000).read("train").texts
+    source = DataOptions(dataset=options.dataset, data_dir=options.data_dir)
+    texts = repeated(find_dataset(source), 100_000).read("train").texts
     numbering._BYTES_HERE = 0  # from the first text on
     counts, found = WordCounts(), {}
     with (

@@ -105,7 +105,7 @@ def train_on_file(
 
     from imdb_jax.experiment import create_configured_model
     from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb
-    from imdb_jax.pipeline import Examples, Splits
+    from imdb_jax.splits import Examples, Splits
     from imdb_jax.trainer import Trainer
 
     train = Examples(np.asarray(np.load(file, mmap_mode="r")), np.load(labels_of(file)))

@@ -22,7 +22,7 @@ from imdb_jax.experiment import create_configured_model
 from imdb_jax.host_memory import keep_freed_memory
 from imdb_jax.models.layers import Embed, WordConv
 from imdb_jax.models.sets import Sets, sum_rows
-from imdb_jax.pipeline import Examples
+from imdb_jax.splits import Examples
 from imdb_jax.training import (
     Batch,
     TrainState,

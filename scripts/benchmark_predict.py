@@ -24,7 +24,8 @@ import tyro
 
 import imdb_jax
 from imdb_jax import cli, tokenize
-from imdb_jax.datasets import Reviews, find_dataset
+from imdb_jax.dataset import Reviews
+from imdb_jax.datasets import find_dataset
 
 
 @dataclass(frozen=True)
@@ -64,7 +65,7 @@ def benchmark(arguments: list[str]) -> None:
     """Prints a JSON object with both rates and their ratio."""
     options = cli.parse("benchmark_predict", Options(tyro.MISSING), __doc__ or "", arguments)
     classifier = imdb_jax.load(options.run)
-    dataset = find_dataset(classifier.config.dataset, classifier.config.data_dir)
+    dataset = find_dataset(classifier.config)
     test = dataset.read("test")
     texts = [
         text if isinstance(text, str) else text.decode("utf-8", "replace")

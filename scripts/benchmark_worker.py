@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
 
     from imdb_jax.config import Config
-    from imdb_jax.pipeline import Examples
+    from imdb_jax.splits import Examples
 
 Request = dict[str, Any]
 Result = dict[str, Any]
@@ -51,7 +51,7 @@ def configuration(request: Request) -> Config:
 def examples(request: Request, config: Config, split: str) -> Examples:
     """The same as our pipeline takes them."""
     from imdb_jax.experiment import configured_input_format
-    from imdb_jax.pipeline import Examples
+    from imdb_jax.splits import Examples
 
     return Examples(*load(request, split), sets=configured_input_format(config).distinct)
 
@@ -161,7 +161,7 @@ def step_rows(num_reviews: int, batch_size: int, request: Request) -> Iterator[n
 def epochs_ours(request: Request) -> Result:
     """Trains on the first reviews only, which the command for training cannot."""
     from imdb_jax.experiment import create_configured_model, use_all_cores
-    from imdb_jax.pipeline import Splits
+    from imdb_jax.splits import Splits
     from imdb_jax.trainer import Trainer
 
     config = configuration(request)

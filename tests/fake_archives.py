@@ -6,7 +6,7 @@ import tarfile
 
 import pytest
 
-from imdb_jax import published
+from imdb_jax import archive
 from imdb_jax.preparation import prepare
 
 COUNTS = {"train": 6, "test": 4, "unsupervised": 5}
@@ -39,19 +39,19 @@ def tar_bytes(files: dict[str, bytes], *extra: tarfile.TarInfo) -> bytes:
 
 
 def publish(monkeypatch, content, url="unused"):
-    """Makes `content` the archive that TFDS knows about."""
+    """Makes `content` the published archive."""
     sha256 = hashlib.sha256(content).hexdigest()
-    official = published.Archive(url, len(content), sha256, "aclImdb_v1.tar.gz")
-    monkeypatch.setattr(published, "archive", lambda: official)
+    published = archive.PublishedArchive(url, len(content), sha256, "aclImdb_v1.tar.gz")
+    monkeypatch.setattr(archive, "PUBLISHED", published)
 
 
 def prepare_fake(directory):
     """Prepares the reviews below `directory`; gives the data directory."""
-    archive, data_dir = directory / "reviews.tar", directory / "data"
-    archive.write_bytes(tar_bytes(review_files()))
+    file, data_dir = directory / "reviews.tar", directory / "data"
+    file.write_bytes(tar_bytes(review_files()))
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(published, "COUNTS", COUNTS)
-        prepare(data_dir, archive, verify=False, report=ignore)
+        patch.setattr(archive, "COUNTS", COUNTS)
+        prepare(data_dir, file, verify=False, report=ignore)
     return data_dir
 
 

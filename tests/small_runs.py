@@ -9,8 +9,8 @@ import jax.numpy as jnp
 from imdb_jax import experiment, reporting, seeds, trainer
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import load_config, load_recipe
-from imdb_jax.datasets import synthetic_dataset
 from imdb_jax.schedules import learning_rate_schedule
+from imdb_jax.synthetic import synthetic_dataset
 from imdb_jax.training import create_train_state, keras_adam
 
 # Four steps an epoch, with a checkpoint after the second, too.

@@ -3,6 +3,7 @@
 import bz2
 import gzip
 import hashlib
+import importlib.resources
 import lzma
 import tarfile
 from collections.abc import Callable
@@ -12,15 +13,14 @@ import numpy as np
 import pytest
 from fake_archives import COUNTS, ignore, publish, review_files, tar_bytes
 
-import imdb_jax.archive
-from imdb_jax import published
+from imdb_jax import archive as archive_module
 from imdb_jax.archive import read_archive
 from imdb_jax.errors import UserError
 
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "COUNTS", COUNTS)
+    monkeypatch.setattr(archive_module, "COUNTS", COUNTS)
 
 
 @pytest.fixture
@@ -74,17 +74,23 @@ def test_unpacked_directory_without_a_folder(tmp_path: Path) -> None:
 def test_directory_that_holds_the_archive(archive: Path, tmp_path: Path) -> None:
     directory = tmp_path / "downloads"
     directory.mkdir()
-    assert "it holds: none" in refusal(directory)
+    assert "it holds none" in refusal(directory)
     (directory / "aclImdb_notes.txt").touch()
     archive.rename(directory / "aclImdb.tar")
     (directory / "aclImdb.tgz").touch()
-    assert "it holds: aclImdb.tar, aclImdb.tgz" in refusal(directory)
+    assert "it holds aclImdb.tar, aclImdb.tgz" in refusal(directory)
     (directory / "aclImdb.tgz").unlink()
     assert_read(directory)
 
 
 def test_absent_archive(tmp_path: Path) -> None:
     assert "no file or directory" in refusal(tmp_path / "absent.tar.gz")
+
+
+def test_the_published_archive_is_the_one_that_tfds_downloads() -> None:
+    known = importlib.resources.files("tensorflow_datasets.datasets.imdb_reviews")
+    url, size, sha256, name = known.joinpath("checksums.tsv").read_text().split()
+    assert (url, int(size), sha256, name) == archive_module.PUBLISHED
 
 
 def test_checksum_is_demanded(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -105,7 +111,7 @@ def test_counts_must_be_right(archive: Path, change: str) -> None:
     else:
         files["aclImdb/test/neg/9_2.txt"] = b"one too many"
     archive.write_bytes(tar_bytes(files))
-    assert f"{3 if change == 'missing' else 5} test reviews where 4" in refusal(archive)
+    assert f"{3 if change == 'missing' else 5} test reviews; there must be 4" in refusal(archive)
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
@@ -134,7 +140,7 @@ def test_hostile_members(archive: Path, hostile: tarfile.TarInfo, complaint: str
 
 
 def test_unpacking_is_bounded(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(imdb_jax.archive, "_MAX_UNPACKED_BYTES", 1 << 20)
+    monkeypatch.setattr(archive_module, "_MAX_UNPACKED_BYTES", 1 << 20)
     bomb = member("aclImdb/train/labeledBow.feat", size=1 << 22)
     archive.write_bytes(gzip.compress(tar_bytes(review_files(), bomb)))
     assert "unpacks to more" in refusal(archive)
@@ -145,7 +151,7 @@ def test_truncated_archives(archive: Path, compress: Callable[[bytes], bytes]) -
     content = compress(archive.read_bytes())
     archive.write_bytes(content[: len(content) // 2])
     message = refusal(archive)
-    assert "not an intact tar archive" in message or "belong" in message
+    assert "not an intact tar archive" in message or "there must be" in message
 
 
 def test_gzip_with_a_wrong_checksum(archive: Path) -> None:

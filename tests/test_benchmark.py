@@ -118,7 +118,7 @@ def test_the_roofline_takes_the_longer_time_and_the_sum():
 @pytest.mark.parametrize("arch", ["mlp", "embedding_mlp", "cnn", "pooled", "lstm"])
 def test_every_architecture_comes_apart(arch):
     from imdb_jax.models import create_model
-    from imdb_jax.pipeline import Examples
+    from imdb_jax.splits import Examples
     from imdb_jax.training import create_train_state
 
     fields = {"mlp": {"hidden": [4]}, "lstm": {"units": 4}}.get(arch, {"hidden": 4})

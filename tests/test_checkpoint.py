@@ -1,6 +1,7 @@
 """Parameters on disk: read back as they were, on other devices too, or refused in one line."""
 
 import os
+import shutil
 import subprocess
 import sys
 import threading
@@ -10,7 +11,14 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax.checkpoint import Checkpoints, Position, load_params, load_with_notes, save_params
+from imdb_jax.checkpoint import (
+    Checkpoints,
+    Position,
+    discard,
+    load_params,
+    load_with_notes,
+    save_params,
+)
 from imdb_jax.errors import UserError
 from imdb_jax.pipeline import data_mesh, replicated
 
@@ -273,3 +281,115 @@ def test_failure_in_the_background_hides_no_other(tmp_path, monkeypatch):
     monkeypatch.setattr("imdb_jax.checkpoint.save_params", fail)
     with pytest.raises(KeyboardInterrupt):
         work()
+
+
+# What is not a checkpoint, beside those that are
+
+
+FOREIGN = {
+    "notes.old/notes.txt",
+    "2-0.old/notes.txt",
+    "thesis.orbax-checkpoint-tmp/chapter.tex",
+    "3-1.orbax-checkpoint-tmp.old/notes.txt",
+    "8-0xorbax-checkpoint-tmp/notes.txt",
+    "07-1/notes.txt",
+    "7-1-2/notes.txt",
+    "\u0667-1/notes.txt",  # a digit, though not one that we write
+    "plain/notes.txt",
+    ".DS_Store",
+    "5-3",
+    "6-0.orbax-checkpoint-tmp",
+}
+
+
+def surround(directory, elsewhere):
+    """Puts a person's files, and links to more of them, among the checkpoints; gives them all."""
+    directory.mkdir(parents=True, exist_ok=True)
+    for name in FOREIGN:
+        (directory / name).parent.mkdir(exist_ok=True)
+        (directory / name).write_text(name)
+    for name in ("4-0", "4-1.orbax-checkpoint-tmp", "link.old"):
+        (elsewhere / name).mkdir(parents=True)
+        (elsewhere / name / "thesis.tex").write_text("ten years of work")
+        (directory / name).symlink_to(elsewhere / name)
+    (directory / "9-9").symlink_to(elsewhere / "nothing")
+    return foreign(directory), foreign(elsewhere)
+
+
+def foreign(directory):
+    """What lies in a directory besides the checkpoints 1-0 to 3-0."""
+    found = {path.relative_to(directory): path for path in directory.rglob("*")}
+    return {
+        name: path.readlink() if path.is_symlink() else path.is_file() and path.read_bytes()
+        for name, path in found.items()
+        if name.parts[0] not in ("1-0", "1-2", "2-0", "3-0", "1-0.orbax-checkpoint-tmp")
+    }
+
+
+@pytest.mark.parametrize("linked", [False, True])
+def test_only_checkpoints_are_ever_removed(tmp_path, linked):
+    """Also where `checkpoints` is itself a link, as to another disk."""
+    directory, disk = tmp_path / "checkpoints", tmp_path / "disk"
+    if linked:
+        disk.mkdir()
+        directory.symlink_to(disk)
+    before = surround(directory, tmp_path / "elsewhere")
+    checkpoints = write_all(directory, 2, [(1, 0), (1, 2), (2, 0)])
+    assert checkpoints.positions() == [(1, 2), (2, 0)]
+    (directory / "2-0" / "checksums.json").unlink()
+    unfinished = directory / "1-0.orbax-checkpoint-tmp"
+    unfinished.mkdir()
+    reports = []
+    arrays, _ = checkpoints.latest(TINY, reports.append)
+    assert arrays["x"] == 1
+    assert len(reports) == 1
+    assert not (directory / "2-0").exists()
+    assert not unfinished.exists()
+    assert write_all(directory, 2, [(2, 0), (3, 0)]).positions() == [(2, 0), (3, 0)]
+    assert directory.is_symlink() == linked
+    assert (foreign(directory), foreign(tmp_path / "elsewhere")) == before
+
+
+@pytest.mark.parametrize("kind", ["file", "link", "dangling link"])
+def test_checkpoint_whose_place_is_taken_is_not_written(tmp_path, kind):
+    path, thesis = tmp_path / "checkpoints" / "1-0", tmp_path / "thesis"
+    path.parent.mkdir()
+    if kind == "file":
+        path.write_text("a file")
+    else:
+        path.symlink_to(thesis)
+    if kind == "link":
+        thesis.mkdir()
+        (thesis / "thesis.tex").write_text("ten years of work")
+    before = foreign(thesis)
+    with pytest.raises(UserError, match="1-0 is in the way of a checkpoint; move it"):
+        write_all(path.parent, 2, [(1, 0)])
+    assert [found.name for found in path.parent.iterdir()] == ["1-0"]
+    assert foreign(thesis) == before
+
+
+@pytest.mark.parametrize("place", ["params", "params.orbax-checkpoint-tmp"])
+@pytest.mark.parametrize("kind", ["file", "link"])
+def test_discarding_leaves_files_and_links(tmp_path, place, kind):
+    (tmp_path / "thesis").mkdir()
+    (tmp_path / "thesis" / "checksums.json").write_text("ten years of work")
+    if kind == "file":
+        (tmp_path / place).write_text("a file")
+    else:
+        (tmp_path / place).symlink_to(tmp_path / "thesis")
+    discard(tmp_path / "params")
+    assert os.path.lexists(tmp_path / place)
+    assert (tmp_path / "thesis" / "checksums.json").read_text() == "ten years of work"
+
+
+def test_what_is_left_of_a_discarded_checkpoint_is_never_taken_for_one(saved, monkeypatch):
+    def killed(path):
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(shutil, "rmtree", killed)
+    with pytest.raises(KeyboardInterrupt):
+        discard(saved)
+    monkeypatch.undo()
+    assert not saved.exists()
+    discard(saved)
+    assert list(saved.parent.iterdir()) == []

@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from imdb_jax import caches, encoding, load_data, numbering, word_counts
 from imdb_jax import corpus as corpus_module
-from imdb_jax import encoding, files, load_data, numbering, word_counts
 from imdb_jax.caches import cache_directory
 from imdb_jax.corpus import (
     Corpus,
@@ -22,9 +22,10 @@ from imdb_jax.corpus import (
     keras_shuffle,
     load_corpus,
 )
-from imdb_jax.datasets import Dataset, Reviews, imdb_reviews
+from imdb_jax.dataset import Dataset, Reviews
 from imdb_jax.encoding import Sequences, Vocabulary, tokenize
 from imdb_jax.errors import UserError
+from imdb_jax.prepared_reviews import imdb_reviews
 
 
 @pytest.fixture
@@ -152,7 +153,7 @@ def test_parts_of_several_processes_make_the_whole(
     whole = load_corpus(dataset, no_report)
     processes = Processes(number, monkeypatch)
     if not cached:
-        monkeypatch.setattr(corpus_module, "_write_entry", lambda *_: no_space())
+        monkeypatch.setattr(corpus_module, "write_entry", lambda *_: no_space())
         monkeypatch.setitem(globals(), "no_report", lambda line: None)
     parts = processes.load(dataset)
     if cached:  # what is cached is the same; if a part is missing, all are made again
@@ -177,7 +178,7 @@ def no_space():
 @pytest.mark.parametrize("number", [2, 3])
 def test_splits_of_parts_are_parts_of_the_splits(small_synthetic, cache, monkeypatch, number):
     from imdb_jax.input_format import InputFormat
-    from imdb_jax.pipeline import make_splits
+    from imdb_jax.splits import make_splits
 
     form = InputFormat(500, max_length=30)
     whole = load_corpus(small_synthetic, no_report)
@@ -240,7 +241,7 @@ def naive_load_data(
 @pytest.fixture
 def load_small(small_synthetic, monkeypatch):
     """`load_data` of the small corpus."""
-    monkeypatch.setattr(corpus_module, "find_dataset", lambda name, data_dir: small_synthetic)
+    monkeypatch.setattr(corpus_module, "find_dataset", lambda options: small_synthetic)
     return load_data
 
 
@@ -283,7 +284,7 @@ def test_load_data_gives_arrays_like_keras(load_small):
 def test_reviews_of_one_length_still_make_an_array_of_lists(tmp_path, monkeypatch):
     reviews = Reviews(["good film", "bad film"], np.array([1, 0], np.int8))
     dataset = Dataset("equal", "1", "alphabetical", lambda split: reviews)
-    monkeypatch.setattr(corpus_module, "find_dataset", lambda name, data_dir: dataset)
+    monkeypatch.setattr(corpus_module, "find_dataset", lambda options: dataset)
     (x, _), _ = load_data()
     assert x.shape == (2,)
     assert isinstance(x[0], list)
@@ -356,12 +357,12 @@ def test_other_data_gets_an_entry_of_its_own(small_synthetic, cache, change):
 @pytest.mark.parametrize("module", [corpus_module, encoding])
 def test_other_code_gets_an_entry_of_its_own(small_synthetic, cache, module, monkeypatch):
     load_corpus(small_synthetic, no_report)
-    digest = files.file_digest
+    digest = caches.source_digest
 
-    def changed(path):
-        return "changed" if path == Path(module.__file__) else digest(path)
+    def changed(*modules):
+        return digest(*modules, __file__) if module.__file__ in modules else digest(*modules)
 
-    monkeypatch.setattr(corpus_module, "file_digest", changed)
+    monkeypatch.setattr(corpus_module, "source_digest", changed)
     load_corpus(small_synthetic, no_report)
     assert len(list(cache.iterdir())) == 2
 
@@ -527,7 +528,7 @@ def test_threads_that_encode_at_once_end_with_one_entry(small_synthetic, cache):
 def test_processes_that_encode_at_once_end_with_one_entry(small_synthetic, cache):
     program = textwrap.dedent("""
         from imdb_jax.corpus import load_corpus
-        from imdb_jax.datasets import synthetic_dataset
+        from imdb_jax.synthetic import synthetic_dataset
         input()
         print(len(load_corpus(synthetic_dataset(60, 30)).train.labels))
     """)

@@ -7,19 +7,15 @@ import numpy as np
 import pytest
 from tfds_writer import prepare_tfds
 
-from imdb_jax import preparation, prepared_reviews
+from imdb_jax import datasets, preparation, prepared_reviews, synthetic
 from imdb_jax.config import DataOptions
 from imdb_jax.corpus import load_corpus
-from imdb_jax.datasets import (
-    Layout,
-    absolute_paths,
-    find_dataset,
-    imdb_reviews,
-    synthetic_dataset,
-)
+from imdb_jax.datasets import absolute_paths
 from imdb_jax.download import DownloadUnreachable
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
+from imdb_jax.prepared_reviews import imdb_reviews
+from imdb_jax.synthetic import synthetic_dataset
 
 SPLITS = ("train", "test")
 NAMES = {
@@ -30,6 +26,10 @@ NAMES = {
 
 def never(*_, **__):
     raise AssertionError("not to be called")
+
+
+def find_dataset(name="auto", data_dir=None, report=list, **options):
+    return datasets.find_dataset(DataOptions(name, data_dir, **options), report)
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def test_what_is_not_prepared_is_prepared_first(prepared, tmp_path, monkeypatch)
     lines = []
     archive = tmp_path / "archive"
     find_dataset("auto", tmp_path, report=lines.append)
-    find_dataset("imdb_reviews", tmp_path, archive, allow_unverified=True, report=lines.append)
+    find_dataset("imdb_reviews", tmp_path, lines.append, archive=archive, allow_unverified=True)
     assert calls == [(tmp_path, None, True), (tmp_path, archive, False)]
     assert lines == ["prepared", "prepared"]
 
@@ -115,7 +115,7 @@ def test_auto_falls_back_to_the_synthetic_corpus_and_says_so(unreachable, tmp_pa
     assert 1 <= len(lines) <= 3
     assert not any("\n" in line for line in lines)
     said = " ".join(lines)
-    for part in (str(tmp_path), "no route to host", "synthetic", "not IMDb's"):
+    for part in (str(tmp_path), "no route to host", "synthetic", "not comparable to IMDb's"):
         assert part in said
 
 
@@ -127,7 +127,7 @@ def test_imdb_reviews_does_not_fall_back(unreachable, tmp_path):
 @pytest.mark.parametrize("name", ["auto", "imdb_reviews"])
 def test_a_bad_archive_is_an_error_under_either_name(tmp_path, name):
     with pytest.raises(UserError, match=r"no file or directory .*none\.tar\.gz"):
-        find_dataset(name, tmp_path / "data", tmp_path / "none.tar.gz", report=never)
+        find_dataset(name, tmp_path / "data", never, archive=tmp_path / "none.tar.gz")
 
 
 @pytest.mark.parametrize(
@@ -154,6 +154,23 @@ def test_synthetic_reads_neither_disk_nor_network(monkeypatch):
     monkeypatch.setattr(prepared_reviews, "is_prepared", never)
     monkeypatch.setattr(preparation, "prepare", never)
     assert find_dataset("synthetic", report=never).name == "synthetic"
+
+
+# Of the first 500 test reviews.
+TEXTS = "c02a6317cd7431a4126d55ead4530bea80fca5d5906cfa660311e38c4752a568"
+
+
+def test_the_fingerprint_of_the_synthetic_corpus_follows_from_its_texts(monkeypatch):
+    """Not from the module that writes them, and NumPy's random numbers are among its causes."""
+    synthetic._digest.cache_clear()
+    monkeypatch.setattr(synthetic, "__file__", "moved.py")
+    before = synthetic_dataset().fingerprint
+    assert before.startswith(f"content:{TEXTS} ")
+    synthetic._digest.cache_clear()
+    generator = np.random.PCG64
+    monkeypatch.setattr(np.random, "PCG64", lambda seed: generator([*np.atleast_1d(seed), 1]))
+    assert synthetic_dataset().fingerprint != before
+    synthetic._digest.cache_clear()
 
 
 def test_synthetic_sizes_are_part_of_the_fingerprint():
@@ -201,11 +218,11 @@ def own(tmp_path):
     return write_reviews(tmp_path / "reviews.csv")
 
 
-def test_a_fifth_of_a_file_is_held_out(own):
+def test_a_fifth_of_a_file_becomes_the_test_split(own):
     lines = []
     dataset = find_dataset(str(own), report=lines.append)
     assert (dataset.name, dataset.ties) == ("reviews.csv", "alphabetical")
-    assert dataset.held_out
+    assert dataset.test_is_share
     assert dataset.fixed_split
     train, test = own_words(dataset, "train"), own_words(dataset, "test")
     assert (len(train), len(test)) == (40, 10)
@@ -217,7 +234,7 @@ def test_a_fifth_of_a_file_is_held_out(own):
         assert reviews.labels.tolist() == expected
     assert lines == [
         f"{own}: 50 reviews, 25 'pos' (positive) and 25 'neg' (negative)",
-        "reviews.csv: 10 of the reviews are held out to test on",
+        "reviews.csv: 10 of the reviews become the test split",
     ]
 
 
@@ -225,7 +242,7 @@ def test_a_fifth_of_a_file_is_held_out(own):
 def test_a_range_of_reviews_can_be_read_alone(own, rows):
     """As every machine of several does."""
     for split in SPLITS:
-        whole = find_dataset(str(own), report=list).read(split)
+        whole = find_dataset(str(own)).read(split)
         part = whole[rows]
         assert [*part.texts] == [*whole.texts][rows] == [*part.texts]
         assert len(part.texts) == len(part.labels)
@@ -236,14 +253,14 @@ def test_a_range_of_reviews_can_be_read_alone(own, rows):
 
 def test_the_texts_of_a_file_are_not_kept(own):
     """Of a file that grows beyond memory they could not be."""
-    texts = find_dataset(str(own), report=list).read("train").texts
+    texts = find_dataset(str(own)).read("train").texts
     first, again = next(iter(texts)), next(iter(texts))
     assert first == again
     assert first is not again
 
 
-def test_no_word_of_held_out_reviews_is_counted(own):
-    dataset = find_dataset(str(own), layout=Layout(test_share=0.5), report=lambda line: None)
+def test_no_word_of_test_reviews_is_counted(own):
+    dataset = find_dataset(str(own), test_share=0.5)
     corpus = load_corpus(dataset)
     tested = own_words(dataset, "test")
     assert len(tested) == 25
@@ -252,7 +269,7 @@ def test_no_word_of_held_out_reviews_is_counted(own):
 
 
 def test_the_order_of_the_rows_and_the_format_do_not_matter(own, tmp_path):
-    split = {name: own_words(find_dataset(str(own), report=list), name) for name in SPLITS}
+    split = {name: own_words(find_dataset(str(own)), name) for name in SPLITS}
     header, *rows = own.read_text().splitlines()
     own.write_text("\n".join([header, *rows[::-1]]))
     records = [dict(zip(("text", "label"), row.split(","), strict=True)) for row in rows]
@@ -260,23 +277,22 @@ def test_the_order_of_the_rows_and_the_format_do_not_matter(own, tmp_path):
     other.write_text("\n".join(map(json.dumps, records)))
     for path in (own, other):
         for name in SPLITS:
-            assert own_words(find_dataset(str(path), report=list), name) == split[name]
+            assert own_words(find_dataset(str(path)), name) == split[name]
 
 
 def test_the_same_text_is_on_one_side_only(tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text("text,label\n" + "same,1\nsame,0\n" * 10 + "other,1\nlast,0\n")
-    dataset = find_dataset(str(path), report=list)
+    dataset = find_dataset(str(path))
     assert not own_words(dataset, "train") & own_words(dataset, "test")
 
 
 def test_a_test_file_is_tested_on_whole(own, tmp_path):
     test = write_reviews(tmp_path / "test.csv", 6, first=47)
     lines = []
-    layout = Layout(test=test, test_share=0.2)
-    dataset = find_dataset(str(own), layout=layout, report=lines.append)
+    dataset = find_dataset(str(own), report=lines.append, test=test, test_share=0.2)
     assert dataset.fixed_split
-    assert not dataset.held_out
+    assert not dataset.test_is_share
     assert own_words(dataset, "train") == {f"word{n}" for n in range(50)}
     assert own_words(dataset, "test") == {f"word{n}" for n in range(47, 53)}
     assert f"{test}: 3 of the texts are training reviews as well" in lines
@@ -284,7 +300,7 @@ def test_a_test_file_is_tested_on_whole(own, tmp_path):
 
 def test_the_fingerprint_of_a_file_is_of_its_content_and_of_what_is_read(own, tmp_path):
     def fingerprint(path, **layout):
-        return find_dataset(str(path), layout=Layout(**layout), report=list).fingerprint
+        return find_dataset(str(path), **layout).fingerprint
 
     first = fingerprint(own)
     moved = write_reviews(tmp_path / "moved.csv")
@@ -308,7 +324,7 @@ def test_rows_that_cannot_be_used_are_reported(own):
     dataset = find_dataset(str(own), report=lines.append)
     assert lines[0] == (
         f"{own}: 3 of 53 rows cannot be used: 1 with no label (line 52); 1 with no text (line 53); "
-        "1 with another number of fields than the header (line 54)"
+        "1 with more or fewer fields than the header (line 54)"
     )
     assert sum(len(dataset.read(split).texts) for split in SPLITS) == 50
 
@@ -318,11 +334,17 @@ def test_rows_that_cannot_be_used_are_reported(own):
     [
         ("text,label\n", "reviews.csv has no rows"),
         ("text,label\n,1\na,\n", "2 of 2 rows cannot be used"),
-        ("text,label\na,1\nb,1\n", r"reviews.csv has 1 label .* '1' \(2\)"),
-        ("text,label\na,1\nb,0\nc,2\n", "reviews.csv has 3 labels"),
+        ("text,label\na,1\nb,1\n", r"reviews.csv must have two labels, not 1: '1' \(2\)"),
+        ("text,label\na,1\nb,0\nc,2\n", "reviews.csv must have two labels, not 3"),
         ("text,label\na,1\na,0\n", "too few reviews"),
-        ("words,label\na,1\n", "no column 'text'; choose one by --text-column of: words, label"),
-        ("text,stars\na,1\n", "no column 'label'; choose one by --label-column of: text, stars"),
+        (
+            "words,label\na,1\n",
+            "no column 'text' among words, label; choose one with --text-column",
+        ),
+        (
+            "text,stars\na,1\n",
+            "no column 'label' among text, stars; choose one with --label-column",
+        ),
         ("", "is empty"),
     ],
 )
@@ -330,18 +352,18 @@ def test_files_that_cannot_be_learnt_from(tmp_path, content, match):
     path = tmp_path / "reviews.csv"
     path.write_text(content)
     with pytest.raises(UserError, match=match):
-        find_dataset(str(path), report=lambda line: None)
+        find_dataset(str(path))
 
 
 def test_files_that_do_not_go_together(own, tmp_path):
     def refuse(match, **layout):
         with pytest.raises(UserError, match=match):
-            find_dataset(str(own), layout=Layout(**layout), report=list)
+            find_dataset(str(own), **layout)
 
-    refuse("cannot be the test file of itself", test=own)
+    refuse("--test must be another file", test=own)
     refuse("there is no file", test=tmp_path / "none.csv")
     refuse(
-        "has 3 labels",
+        "must have two labels, not 3",
         test=write_reviews(tmp_path / "other.csv", 2, ("good", "pos")),
     )
     other = tmp_path / "columns.csv"
@@ -354,20 +376,20 @@ def test_files_that_do_not_go_together(own, tmp_path):
 @pytest.mark.parametrize(
     ("layout", "option"),
     [
-        (Layout(test=Path("test.csv")), "--test"),
-        (Layout(text_column="a"), "--text-column"),
-        (Layout(label_column="a"), "--label-column"),
-        (Layout(positive="a"), "--positive"),
+        ({"test": Path("test.csv")}, "--test"),
+        ({"text_column": "a"}, "--text-column"),
+        ({"label_column": "a"}, "--label-column"),
+        ({"positive": "a"}, "--positive"),
     ],
 )
 def test_options_for_data_of_ones_own_are_refused_with_other_data(name, layout, option):
     with pytest.raises(UserError, match=f"{option} does not go with --dataset {name}"):
-        find_dataset(name, layout=layout, report=never)
+        find_dataset(name, report=never, **layout)
 
 
 @pytest.mark.parametrize(
     ("name", "match"),
-    [("none.csv", "no file none.csv"), (".", "is a directory"), (__file__, "none of the files")],
+    [("none.csv", "no file none.csv"), (".", "is a directory"), (__file__, "must end in one of")],
 )
 def test_what_is_no_table(name, match):
     with pytest.raises(UserError, match=match):
@@ -396,7 +418,7 @@ def test_a_model_is_trained_on_a_file_of_ones_own(own, tmp_path, monkeypatch, ca
     out, err = capsys.readouterr()
     assert out.startswith("test accuracy 0.")
     assert "synthetic" not in out
-    assert "20 of the reviews are held out to test on" in err
+    assert "20 of the reviews become the test split" in err
     # From another directory the run finds the same reviews, and does not merge them again.
     monkeypatch.chdir(tmp_path / "run")
     data = load_data_for(load_config(tmp_path / "run" / "config.toml"), report=lambda line: None)
@@ -416,7 +438,7 @@ TFDS_SPLITS = {
 def tfds_splits(directory, splits, **layout):
     lines = []
     prepare_tfds(directory, "glue", "sst2", splits, "sentence")
-    dataset = find_dataset("glue/sst2", directory, report=lines.append, layout=Layout(**layout))
+    dataset = find_dataset("glue/sst2", directory, lines.append, **layout)
     read = {}
     for split in SPLITS:
         reviews = dataset.read(split)
@@ -430,8 +452,7 @@ def test_validation_is_tested_on_where_the_test_labels_are_hidden(tmp_path):
     assert not dataset.fixed_split
     assert read == {"train": dict(TFDS_SPLITS["train"]), "test": dict(TFDS_SPLITS["validation"])}
     assert lines[0] == (
-        "glue/sst2: the labels of its test split are hidden, so that its validation split is "
-        "tested on"
+        "glue/sst2: the test labels are hidden; the validation split becomes the test split"
     )
     assert load_corpus(dataset).name == "glue/sst2"
 
@@ -445,12 +466,14 @@ def test_a_test_split_with_labels_is_tested_on(tmp_path):
     assert any(line.startswith(unusable) for line in lines)
 
 
-def test_a_share_is_held_out_where_there_is_only_a_training_split(tmp_path):
+def test_a_share_is_tested_on_where_there_is_only_a_training_split(tmp_path):
     dataset, read, lines = tfds_splits(tmp_path, {"train": TFDS_SPLITS["train"]}, test_share=0.25)
-    assert dataset.held_out
+    assert dataset.test_is_share
     assert (len(read["train"]), len(read["test"])) == (9, 3)
     assert {**read["train"], **read["test"]} == dict(TFDS_SPLITS["train"])
-    assert "it has no test split, so that a share of the training reviews is tested on" in lines[0]
+    assert lines[0] == (
+        "glue/sst2: there is no test split; a share of the training reviews becomes the test split"
+    )
 
 
 def test_tfds_mistakes_are_named(tmp_path):
@@ -458,7 +481,7 @@ def test_tfds_mistakes_are_named(tmp_path):
 
     def refuse(match, name="glue/sst2", **layout):
         with pytest.raises(UserError, match=match) as caught:
-            find_dataset(name, tmp_path, report=never, layout=Layout(**layout))
+            find_dataset(name, tmp_path, never, **layout)
         assert "\n" not in str(caught.value)
 
     refuse("has no split 'train', only validation")

@@ -113,7 +113,7 @@ def test_download_with_a_wrong_checksum(directory: Path, server: Server, behavio
         ("missing", "answered 404 Not Found"),
         ("redirecting", "cannot be reached"),
         ("breaking off", "broke off"),
-        ("stalling", "broke off (timed out)"),
+        ("stalling", "broke off the download (timed out)"),
     ],
 )
 def test_download_that_fails(

@@ -13,9 +13,10 @@ import pytest
 from imdb_jax import classifier, datasets, evaluate, experiment, figures, scoring, views
 from imdb_jax.classifier import load
 from imdb_jax.config import load_recipe
-from imdb_jax.datasets import Reviews
+from imdb_jax.dataset import Reviews
 from imdb_jax.evaluation import evaluate_each as evaluate_examples
-from imdb_jax.pipeline import Examples, data_mesh
+from imdb_jax.pipeline import data_mesh
+from imdb_jax.splits import Examples
 
 KEYS = ["loss", "accuracy", "precision", "recall", "f1", "roc_auc", "ece", "confusion_matrix"]
 
@@ -39,8 +40,9 @@ def _few_reviews(small_synthetic):
     """Gives a few invented reviews for all of them; files are read as they are."""
     find = datasets.find_dataset
 
-    def find_few(name, *options):
-        return small_synthetic if name in ("auto", "synthetic") else find(name, *options)
+    def find_few(options, report):
+        few = options.dataset in ("auto", "synthetic")
+        return small_synthetic if few else find(options, report)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "find_dataset", find_few)

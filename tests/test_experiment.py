@@ -5,6 +5,7 @@ import csv
 import dataclasses
 import io
 import json
+import re
 import shutil
 import sys
 
@@ -85,7 +86,7 @@ def finished(tmp_path_factory):
 
 
 def contents(directory):
-    return {path: path.read_bytes() for path in directory.rglob("*") if path.is_file()}
+    return {path: path.is_file() and path.read_bytes() for path in directory.rglob("*")}
 
 
 def read_metrics(run):
@@ -283,10 +284,158 @@ def test_earlier_run_is_replaced_if_told_so(earlier):
     assert len((earlier / "metrics.csv").read_text().splitlines()) == 2
 
 
-@pytest.mark.parametrize("overwrite", [False, True])
-def test_directory_of_something_else_is_never_replaced(tmp_path, overwrite):
+@pytest.mark.parametrize("how", [{}, {"overwrite": True}, {"resume": True}], ids=str)
+@pytest.mark.parametrize(
+    "content",
+    [
+        None,
+        "",
+        "[site]\ntitle = 'thesis'\n",
+        "format = 1\n",
+        "format = true\narch = 'cnn'\n",
+        "arch = 'cnn'\n",  # a recipe
+        "no TOML",
+        b"\xff",
+    ],
+)
+def test_directory_of_something_else_is_never_touched(tmp_path, how, content):
+    """Even if it has a file of that name: config.toml is what many programs call theirs."""
     (tmp_path / "thesis.tex").write_text("ten years of work")
-    refuse(tiny(workdir=tmp_path, overwrite=overwrite), "something other than a run")
+    if content is not None:
+        data = content if isinstance(content, bytes) else content.encode()
+        (tmp_path / "config.toml").write_bytes(data)
+    refuse(tiny(workdir=tmp_path, **how), "something other than a run, ")
+
+
+@pytest.mark.parametrize("kind", ["directory", "link", "dangling link"])
+def test_config_that_is_no_file_makes_no_run(tmp_path, earlier, kind):
+    workdir = tmp_path / "run"
+    workdir.mkdir()
+    if kind == "directory":
+        (workdir / "config.toml").mkdir()
+    else:
+        target = earlier if kind == "link" else tmp_path / "none"
+        (workdir / "config.toml").symlink_to(target / "config.toml")
+    refuse(tiny(workdir=workdir, overwrite=True), "something other than a run, config.toml")
+
+
+# Names within a run directory that no run gives to what it writes, or not to a file.
+FOREIGN_FILES = [
+    "notes.md",
+    ".config.toml.swp",
+    ".notes.md.a1b2c3d4",
+    ".DS_Store",
+    "params",
+    "checkpoints",
+    "checkpoints/5-3",
+    "checkpoints/notes.old/notes.txt",
+    "metrics.csv/notes.txt",
+    "tensorboard/notes.txt",
+    "profile/notes.txt",
+    "params.old/notes.txt",
+    "seed-0",
+    "seed-0/thesis.tex",
+    "seed-0/params/notes.txt",
+    "seed-0/config.toml",
+    "seed-00/config.toml",
+    "teacher/thesis.tex",
+    "teacher/config.toml",
+]
+
+
+def put(path):
+    """Replaces what there is by a person's file."""
+    for place in (path, path.parent):
+        if place.is_file():
+            place.unlink()
+    if path.is_dir():
+        shutil.rmtree(path)
+    path.parent.mkdir(exist_ok=True, parents=True)
+    path.write_text("ten years of work")
+
+
+@pytest.mark.parametrize("name", FOREIGN_FILES)
+def test_only_what_a_run_wrote_is_replaced(earlier, name):
+    put(earlier / name)
+    match = rf"^{re.escape(str(earlier / name.split('/')[0]))}\S* is not part of a run.*; move it"
+    refuse(tiny(workdir=earlier, overwrite=True), match)
+
+
+@pytest.mark.parametrize("name", ["thesis.tex", "checkpoints/notes.txt", "config.toml"])
+@pytest.mark.parametrize("within", ["seed-0", "teacher"])
+def test_runs_within_a_run_are_looked_through_too(earlier, finished, within, name):
+    shutil.copytree(finished.workdir, earlier / within)
+    put(earlier / within / name)
+    refuse(tiny(workdir=earlier, overwrite=True), f"{within}/\\S* is not part of a run")
+
+
+@pytest.mark.parametrize(
+    "name", ["params", "checkpoints", "checkpoints/5-3", "seed-0", "teacher", "history.png", "tmp"]
+)
+def test_links_are_neither_followed_nor_removed(tmp_path, earlier, finished, name):
+    """As to the parameters of another run, or to a disk that others use too."""
+    other = shutil.copytree(finished.workdir, tmp_path / "other")
+    put(earlier / name)
+    (earlier / name).unlink()
+    target = other if name in ("seed-0", "teacher", "tmp") else other / name
+    (earlier / name).symlink_to(target)
+    before = contents(other)
+    refuse(tiny(workdir=earlier, overwrite=True), rf"^{earlier / name} is a link.*; move it")
+    assert (earlier / name).readlink() == target
+    assert contents(other) == before
+
+
+def test_directory_that_is_a_link_itself_is_used(tmp_path, earlier):
+    """Results are often kept on another disk."""
+    (tmp_path / "run").symlink_to(earlier)
+    refuse(tiny(workdir=tmp_path / "run"), "already holds a run")
+    (earlier / "notes.md").write_text("ten years of work")
+    refuse(tiny(workdir=tmp_path / "run", overwrite=True), r"run/notes\.md is not part of a run")
+    (earlier / "notes.md").unlink()
+    finish(tiny(workdir=tmp_path / "run", overwrite=True))
+    assert {path.name for path in earlier.iterdir()} == FILES
+    assert len((earlier / "metrics.csv").read_text().splitlines()) == 2
+
+
+def test_all_that_a_run_wrote_is_replaced(earlier, finished):
+    """What was left when it was killed as well."""
+    for name in ("seed-0", "seed-12", "teacher"):
+        shutil.copytree(finished.workdir, earlier / name)
+    for name in ("params.orbax-checkpoint-tmp", "params.orbax-checkpoint-tmp-17", "seed-3"):
+        (earlier / name).mkdir()
+    (earlier / "seed-3" / ".config.toml.a1b2c3d4").touch()
+    (earlier / "checkpoints" / "5-3.orbax-checkpoint-tmp").mkdir()
+    (earlier / ".metrics.csv.a1b2c3d4").touch()
+    for name in ("soft_labels.npz", "ngrams.npz"):
+        (earlier / name).touch()
+    log = earlier / "tensorboard" / "events.out.tfevents.17.host"
+    trace = earlier / "profile" / "plugins" / "profile" / "today" / "host.xplane.pb"
+    for path in (log, trace):
+        path.parent.mkdir(parents=True)
+        path.touch()
+    finish(tiny(workdir=earlier, overwrite=True))
+    assert {path.name for path in earlier.iterdir()} == FILES
+    assert {path.name for path in (earlier / "checkpoints").iterdir()} == {"1-0"}
+
+
+def test_file_that_appears_while_the_reviews_are_read_stays(earlier, small_synthetic, monkeypatch):
+    notes = earlier / "notes.md"
+
+    def find(*_):
+        notes.write_text("ten years of work")
+        return small_synthetic
+
+    monkeypatch.setattr(experiment, "find_dataset", find)
+    with pytest.raises(UserError, match=r"notes\.md is not part of a run"):
+        run(tiny(workdir=earlier, overwrite=True))
+    assert notes.read_text() == "ten years of work"
+    assert (earlier / "result.json").exists()
+
+
+def test_link_to_nothing_in_the_place_of_the_directory(tmp_path):
+    (tmp_path / "run").symlink_to(tmp_path / "none")
+    with pytest.raises(UserError, match="is a file, or a link to nothing"):
+        run(tiny(workdir=tmp_path / "run"))
 
 
 @pytest.mark.parametrize("overwrite", [False, True])

@@ -19,7 +19,7 @@ from hypothesis.extra import numpy as arrays
 from imdb_jax import cli, datasets, exploration, explorations, explore, figures, load_data
 from imdb_jax import corpus as corpus_module
 from imdb_jax.corpus import load_corpus
-from imdb_jax.datasets import Dataset, Reviews
+from imdb_jax.dataset import Dataset, Reviews
 from imdb_jax.encoding import tokenize
 
 

@@ -238,20 +238,52 @@ def test_a_directory_that_cannot_be_written(tmp_path):
         write_directory(tmp_path / "file" / "out", fill)
 
 
+def refuse_to_replace(directory: Path, match: str) -> None:
+    with pytest.raises(UserError, match=match):
+        check_directory(directory, overwrite=True)
+
+
 def test_what_may_be_replaced(tmp_path):
     check_directory(tmp_path / "absent", overwrite=False)
     check_directory(tmp_path, overwrite=False)  # empty
-    fill(tmp_path)
+    write_export(small_classifier("mlp"), "npz", tmp_path)
     with pytest.raises(UserError, match="already holds an export"):
         check_directory(tmp_path, overwrite=False)
     check_directory(tmp_path, overwrite=True)
     (tmp_path / "result.json").touch()  # as in a run
-    with pytest.raises(UserError, match="something other than an export"):
-        check_directory(tmp_path, overwrite=True)
+    refuse_to_replace(tmp_path, "something other than an export, result.json")
     (tmp_path / "link").symlink_to(tmp_path / "absent")
     for name in ("result.json", "link"):
-        with pytest.raises(UserError, match="not a directory"):
-            check_directory(tmp_path / name, overwrite=True)
+        refuse_to_replace(tmp_path / name, "not a directory")
+
+
+def test_names_alone_make_no_export(tmp_path):
+    """Many people have files of these names."""
+    for name in ("README.txt", "config.toml", "vocabulary.txt"):
+        (tmp_path / name).write_text("title = 'ten years of work'")
+        refuse_to_replace(tmp_path, "something other than an export, README.txt")
+
+
+@pytest.mark.parametrize("kind", ["directory", "link"])
+def test_an_export_holds_files_only(tmp_path, kind):
+    out = tmp_path / "out"
+    write_directory(out, lambda directory: write_export(small_classifier("mlp"), "npz", directory))
+    (out / "model.npz").rename(tmp_path / "mine")
+    if kind == "directory":
+        (out / "model.npz").mkdir()
+    else:
+        (out / "model.npz").symlink_to(tmp_path / "mine")
+    refuse_to_replace(out, "something other than an export, model.npz")
+
+
+def test_what_a_killed_export_set_aside_stays(tmp_path):
+    """Nobody but its owner knows what it is."""
+    (tmp_path / ".out.replaced").mkdir()
+    (tmp_path / ".out.replaced" / "README.txt").touch()
+    for _ in range(2):
+        write_directory(tmp_path / "out", fill)
+    assert {path.name for path in tmp_path.iterdir()} == {".out.replaced", "out"}
+    assert (tmp_path / ".out.replaced" / "README.txt").exists()
 
 
 # The command

@@ -4,11 +4,12 @@ import errno
 import hashlib
 import os
 import stat
+from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imdb_jax.files import file_digest, save_blocks, write_atomically
+from imdb_jax.files import file_digest, is_temporary, save_blocks, write_atomically
 
 
 @pytest.mark.parametrize("data", [b"", b"new\r\n\x00\xff", b"x" * 1_000_000])
@@ -20,7 +21,7 @@ def test_writes_and_replaces(tmp_path, data):
     assert list(tmp_path.iterdir()) == [path]
 
 
-@pytest.mark.parametrize("step", ["fsync", "chmod", "replace"])
+@pytest.mark.parametrize("step", ["fsync", "replace"])
 @pytest.mark.parametrize("error", [OSError(errno.ENOSPC, "full"), KeyboardInterrupt()])
 def test_a_failure_leaves_what_was_there_and_nothing_else(tmp_path, monkeypatch, step, error):
     path = tmp_path / "file"
@@ -50,11 +51,53 @@ def test_a_missing_directory_is_an_error(tmp_path):
         write_atomically(tmp_path / "none" / "file", b"")
 
 
-def test_a_new_file_has_the_usual_permissions(tmp_path):
-    write_atomically(tmp_path / "atomic", b"")
-    (tmp_path / "plain").touch()
-    modes = {stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("atomic", "plain")}
-    assert len(modes) == 1
+@pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])
+def test_a_new_file_has_the_usual_permissions(tmp_path, monkeypatch, umask, mode):
+    """Without touching the umask, which other threads create files by."""
+    before = os.umask(umask)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(os, "umask", lambda _: pytest.fail("the umask is all threads' own"))
+            write_atomically(tmp_path / "atomic", b"")
+        (tmp_path / "plain").touch()
+    finally:
+        os.umask(before)
+    modes = [stat.S_IMODE((tmp_path / name).stat().st_mode) for name in ("atomic", "plain")]
+    assert modes == [mode, mode]
+
+
+@pytest.mark.parametrize(
+    ("name", "temporary"),
+    [
+        (".a.csv.x7y8z9ab", True),
+        (".b.x7y8z_ab", True),
+        (".a.csv.swp", False),
+        (".c.x7y8z9ab", False),
+        ("a.csv.x7y8z9ab", False),
+        (".a.csv.x7y8z9ab.old", False),
+    ],
+)
+def test_what_a_killed_process_leaves_is_known(tmp_path, name, temporary):
+    (tmp_path / name).touch()
+    assert is_temporary(tmp_path / name, ["a.csv", "b"]) == temporary
+    (tmp_path / name).rename(tmp_path / "target")
+    (tmp_path / name).symlink_to(tmp_path / "target")
+    assert not is_temporary(tmp_path / name, ["a.csv", "b"])
+
+
+def test_temporary_names_are_those_that_are_known(tmp_path, monkeypatch):
+    def killed(temporary, path):
+        assert is_temporary(Path(temporary), [path.name])
+        assert Path(temporary).read_bytes() == b"data"
+        names.add(temporary)
+        raise KeyboardInterrupt
+
+    names = set()
+    monkeypatch.setattr(os, "replace", killed)
+    for _ in range(20):
+        with pytest.raises(KeyboardInterrupt):
+            write_atomically(tmp_path / "a.csv", b"data")
+    assert len(names) == 20
 
 
 def test_digest_is_sha256(tmp_path):

@@ -1,4 +1,4 @@
-"""What labels mean, which rows are left out, and which are held out."""
+"""What labels mean, which rows are left out, and which become the test split."""
 
 import hashlib
 import itertools
@@ -12,8 +12,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.labelled import (
     Source,
     choose_positive,
-    describe_unusable,
-    held_out,
+    choose_test_rows,
     label_name,
     summarize,
 )
@@ -70,10 +69,10 @@ def test_a_positive_label_that_is_not_there():
 @pytest.mark.parametrize(
     ("counts", "match"),
     [
-        ({}, "x has 0 labels where there must be two: none"),
-        ({"a": 1200}, r"x has 1 label where there must be two: 'a' \(1,200\)"),
-        ({"a": 1, "b": 5, "c": 2}, r"3 labels.*two: 'b' \(5\), 'c' \(2\), 'a' \(1\)$"),
-        ({str(n): 1 for n in range(1000)}, r"1000 labels.*and 990 more$"),
+        ({}, "x must have two labels, not 0: none"),
+        ({"a": 1200}, r"x must have two labels, not 1: 'a' \(1,200\)"),
+        ({"a": 1, "b": 5, "c": 2}, r"not 3: 'b' \(5\), 'c' \(2\), 'a' \(1\)$"),
+        ({str(n): 1 for n in range(1000)}, r"not 1000: .*and 990 more$"),
     ],
 )
 def test_anything_but_two_labels_is_refused(counts, match):
@@ -97,25 +96,28 @@ def test_rows_that_cannot_be_used_are_counted_and_told():
         ("list", [1]),
         (b"bytes", 1),
     )
-    summary = summarize(rows)
+    lines = []
+    summary = summarize(rows, lines.append)
     assert summary.labels == ["pos", "1"]
     assert summary.digests == [hashlib.sha256(t).digest()[:16] for t in (b"good", b"bytes")]
     assert list(rows.examples()) == [("good", "pos"), (b"bytes", "1")]
-    assert describe_unusable(summary, "reviews.csv") == (
+    assert lines == [
         "reviews.csv: 8 of 10 rows cannot be used: 3 with no text (lines 2, 3, 4); "
-        "2 with no label (lines 5, 6); 1 with a text that is none (line 7); "
-        "1 with invalid UTF-8 (line 8); 1 with a label that is neither text nor number (line 9)"
-    )
+        "2 with no label (lines 5, 6); 1 with a text that is not a string (line 7); "
+        "1 with invalid UTF-8 (line 8); "
+        "1 with a label that is neither a string nor a number (line 9)"
+    ]
 
 
 def test_only_the_first_lines_are_told():
     rows = [Row((n, n + (n == 2)), (), "damage") for n in range(1, 100)]
-    line = describe_unusable(summarize(Source("x", lambda: iter(rows))), "x")
-    assert line == "x: 99 of 99 rows cannot be used: 99 with damage (lines 1, 2-3, 3, 4, 5, ...)"
+    told = r"x: 99 of 99 rows cannot be used: 99 with damage \(lines 1, 2-3, 3, 4, 5, \.\.\.\)"
+    with pytest.raises(UserError, match=told):
+        summarize(Source("x", lambda: iter(rows)), list)
 
 
 def test_nothing_is_said_where_nothing_is_wrong():
-    assert describe_unusable(summarize(source(("a", "b"))), "x") == ""
+    summarize(source(("a", "b")), pytest.fail)
 
 
 # Rows to test on
@@ -125,24 +127,24 @@ shares = st.floats(0, 1)
 
 
 @given(digests, shares, st.randoms())
-def test_held_out_rows_depend_on_the_texts_alone(rows, share, random):
-    chosen = held_out(rows, share)
+def test_the_test_rows_depend_on_the_texts_alone(rows, share, random):
+    chosen = choose_test_rows(rows, share)
     assert chosen.shape == (len(rows),)
     assert chosen.dtype == bool
     testing = {row for row, test in zip(rows, chosen, strict=True) if test}
     assert not testing & {row for row, test in zip(rows, chosen, strict=True) if not test}
     shuffled = random.sample(rows, len(rows))
-    again = held_out(shuffled, share)
+    again = choose_test_rows(shuffled, share)
     assert {row for row, test in zip(shuffled, again, strict=True) if test} == testing
 
 
 @given(st.sets(st.binary(min_size=1, max_size=2), max_size=30), shares)
-def test_of_distinct_texts_as_many_as_asked_for_are_held_out(rows, share):
-    assert held_out(sorted(rows), share).sum() == round(share * len(rows))
+def test_of_distinct_texts_as_many_as_asked_for_are_chosen(rows, share):
+    assert choose_test_rows(sorted(rows), share).sum() == round(share * len(rows))
 
 
-def test_a_larger_share_holds_out_more_of_the_same():
+def test_a_larger_share_chooses_more_of_the_same():
     rows = [hashlib.sha256(bytes([n])).digest() for n in range(100)]
-    masks = [held_out(rows, share) for share in (0.1, 0.2, 0.5)]
+    masks = [choose_test_rows(rows, share) for share in (0.1, 0.2, 0.5)]
     assert [mask.sum() for mask in masks] == [10, 20, 50]
     assert all((small <= large).all() for small, large in itertools.pairwise(masks))

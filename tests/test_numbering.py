@@ -109,7 +109,7 @@ def test_a_program_needs_no_guard(tmp_path):
         textwrap.dedent("""
         import dataclasses
         from imdb_jax import corpus, numbering, word_counts
-        from imdb_jax.datasets import synthetic_dataset
+        from imdb_jax.synthetic import synthetic_dataset
 
         numbering._BYTES_HERE, numbering.num_cores = 2000, lambda: 2
         word_counts._BLOCK_BYTES = 1000

@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from imdb_jax import padded
+from imdb_jax import caches, padded
 from imdb_jax.corpus import load_corpus
 from imdb_jax.encoding import Sequences
 from imdb_jax.input_format import InputFormat
@@ -57,15 +57,15 @@ def test_every_format_and_order_has_a_file_of_its_own(corpus):
     for form in FORMS.values():
         for rows in (ROWS, ROWS[:10]):
             padded_reviews(corpus, form, rows)
-    assert len(files(corpus)) == 2 * 2 * len(FORMS)  # with a checksum each
+    assert len(files(corpus)) == 2 * len(FORMS)
 
 
-@pytest.mark.parametrize("suffix", [".npy", ".sha256"])
+@pytest.mark.parametrize("name", ["ids.npy", "manifest.json"])
 @pytest.mark.parametrize("damage", ["cut", "changed", "gone", "empty"])
-def test_a_damaged_file_is_made_anew(corpus, suffix, damage):
+def test_a_damaged_file_is_made_anew(corpus, name, damage):
     form = FORMS["fixed length"]
     expected = np.array(padded_reviews(corpus, form, ROWS))
-    (path,) = corpus.directory.glob(f"padded-*{suffix}")
+    (path,) = corpus.directory.glob(f"padded-*/{name}")
     whole = path.read_bytes()
     if damage == "gone":
         path.unlink()
@@ -80,14 +80,14 @@ def test_without_a_place_to_write_they_are_padded_in_memory(corpus, monkeypatch)
     def full(*_args):
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(padded, "_write", full)
+    monkeypatch.setattr(padded, "write_entry", full)
     found = padded_reviews(corpus, FORMS["fixed length"], ROWS, None)
     assert not isinstance(found, np.memmap)
     assert files(corpus) == []
 
 
 def test_a_failed_attempt_leaves_nothing(corpus, monkeypatch):
-    monkeypatch.setattr(padded, "file_digest", lambda path: 1 / 0)
+    monkeypatch.setattr(caches, "checksum", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
-        padded._write(corpus.directory / "padded-x.npy", corpus, FORMS["fixed length"], ROWS, None)
+        padded_reviews(corpus, FORMS["fixed length"], ROWS)
     assert not list(corpus.directory.glob(".*"))

@@ -1,5 +1,6 @@
 """From encoded reviews to batches: nothing lost, nothing twice, every batch of one shape."""
 
+import dataclasses
 import itertools
 import types
 
@@ -16,19 +17,9 @@ from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
 from imdb_jax.encoding import Sequences, Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.input_format import InputFormat, distinct_ids
-from imdb_jax.pipeline import (
-    Examples,
-    Shards,
-    batch_rows,
-    batches,
-    data_mesh,
-    epoch_orders,
-    make_splits,
-    num_batches,
-    replicated,
-    shard_bounds,
-)
+from imdb_jax.pipeline import batch_rows, batches, data_mesh, epoch_orders, num_batches, replicated
 from imdb_jax.shuffling import epoch_order
+from imdb_jax.splits import Examples, Shards, make_splits, shard_bounds
 
 
 def mesh(num_devices):
@@ -307,6 +298,13 @@ def test_splits_hold_every_review_once(corpus, test_share, validation, sizes):
     assert sorted(everything) == list(range(1, 76))
 
 
+def test_reviews_are_padded_once_for_any_validation_share(corpus, tmp_path):
+    corpus = dataclasses.replace(corpus, directory=tmp_path)
+    for validation in (0, 0.2, 0.4):
+        make_splits(corpus, FORMAT, validation=validation)
+    assert len(list(tmp_path.iterdir())) == 1
+
+
 def test_own_test_split_is_kept_and_validation_comes_from_training(corpus):
     splits = make_splits(corpus, FORMAT, validation=0.4)
     assert sorted(reviews_of(splits.test)) == list(range(51, 76))
@@ -374,4 +372,4 @@ def test_shards_held_together_are_those_held_apart(corpus):
 
 def test_too_many_shards_are_refused(corpus):
     with pytest.raises(UserError, match="too few reviews for 26 shards"):
-        make_splits(corpus, FORMAT, shards=26, held=range(26))
+        make_splits(corpus, FORMAT, shards=26, local_parts=range(26))

@@ -11,7 +11,8 @@ from pathlib import Path
 import pytest
 from fake_archives import COUNTS, ignore, prepare_fake, publish, review_files, tar_bytes
 
-from imdb_jax import download, preparation, published
+from imdb_jax import archive as archive_module
+from imdb_jax import download, preparation
 from imdb_jax.download import DownloadUnreachable
 from imdb_jax.errors import UserError
 from imdb_jax.preparation import prepare
@@ -20,7 +21,7 @@ from imdb_jax.prepared_reviews import DIRECTORY, fingerprint, is_prepared, read_
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "COUNTS", COUNTS)
+    monkeypatch.setattr(archive_module, "COUNTS", COUNTS)
 
 
 @pytest.fixture
@@ -179,8 +180,8 @@ def start(data_dir: Path, archive: Path, patch: str) -> subprocess.Popen[str]:
     program = f"""
         import shutil, time
         from pathlib import Path
-        from imdb_jax import preparation, published
-        published.COUNTS = {COUNTS}
+        from imdb_jax import archive, preparation
+        archive.COUNTS = {COUNTS}
         def report(line): print(line, flush=True)
         {patch}
         preparation.prepare(

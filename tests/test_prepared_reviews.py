@@ -4,13 +4,14 @@ import gzip
 import json
 import os
 import shutil
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from fake_archives import COUNTS, prepare_fake, review_files
 
-from imdb_jax import published
+from imdb_jax import archive, prepared_reviews
 from imdb_jax.errors import UserError
 from imdb_jax.prepared_reviews import (
     DIRECTORY,
@@ -25,7 +26,7 @@ from imdb_jax.prepared_reviews import (
 
 @pytest.fixture(autouse=True)
 def _small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(published, "COUNTS", COUNTS)
+    monkeypatch.setattr(archive, "COUNTS", COUNTS)
 
 
 @pytest.fixture(scope="module")
@@ -100,8 +101,9 @@ def test_tfrecord_directory(prepared: Path) -> None:
     description = prepared / DIRECTORY / "dataset_info.json"
     description.write_text(description.read_text().replace("array_record", "tfrecord"))
     assert is_prepared(prepared)
-    with pytest.raises(UserError, match=r"tfrecord format.*--data-dir OTHER --archive"):
-        read_split(prepared, "train")
+    for read in (partial(read_split, split="train"), fingerprint):
+        with pytest.raises(UserError, match=r"tfrecord format.*--data-dir OTHER --archive"):
+            read(prepared)
 
 
 def test_unknown_split(prepared: Path) -> None:
@@ -142,13 +144,76 @@ def test_file_names_absent_or_damaged(prepared: Path) -> None:
     assert read_file_names(prepared, "train") is None
 
 
-def test_fingerprint_sees_a_change(prepared: Path) -> None:
+def test_the_fingerprint_follows_from_the_reviews(prepared: Path, tmp_path: Path) -> None:
+    """Not from times, from where the files are, or from which process has written them."""
     before = fingerprint(prepared)
+    for file in (prepared / DIRECTORY).iterdir():
+        os.utime(file, ns=(1, 1))
     assert fingerprint(prepared) == before
-    os.utime(prepared / DIRECTORY / "features.json", ns=(1, 1))
-    assert fingerprint(prepared) != before
+    assert fingerprint(prepare_fake(tmp_path)) == before
+    description = prepared / DIRECTORY / "dataset_info.json"
+    info = json.loads(description.read_text())
+    description.write_text(json.dumps(info | {"downloadSize": "1", "citation": ""}))
+    assert fingerprint(prepared) == before
+
+
+def test_the_order_of_features_in_a_record_does_not_matter(
+    prepared: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It is random: it differs between two processes that prepare the same reviews."""
+    from tensorflow_datasets.proto import tf_example_pb2
+
+    def swapped(record: bytes) -> bytes:
+        header, features = record[:2], record[2:]  # no length takes more than one byte
+        first = 2 + features[1]
+        found = header + features[first:] + features[:first]
+        parse = tf_example_pb2.Example.FromString
+        assert found != record
+        assert parse(found) == parse(record)
+        return found
+
+    before, read = fingerprint(prepared), prepared_reviews._read_records
+    monkeypatch.setattr(
+        prepared_reviews, "_read_records", lambda *args: [swapped(found) for found in read(*args)]
+    )
+    assert fingerprint(prepared) == before
+
+
+@pytest.mark.parametrize("change", ["text", "label", "order", "size", "number", "names"])
+def test_the_fingerprint_sees_a_change(
+    prepared: Path, change: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before, read = fingerprint(prepared), prepared_reviews._read_records
+    changes = {
+        "text": lambda records: [records[0].replace(b"mero", b"nero"), *records[1:]],
+        "label": lambda records: [record.replace(b"\3\n\1\0", b"\3\n\1\1") for record in records],
+        "order": lambda records: records[::-1],
+    }
+    description = prepared / DIRECTORY / "dataset_info.json"
+    info = json.loads(description.read_text())
+    if change == "size":
+        info["splits"][0]["numBytes"] = "1"
+    elif change == "number":
+        info["splits"][0]["shardLengths"] = ["5"]
+    elif change == "names":
+        (prepared / DIRECTORY / "file_names.json.gz").unlink()
+    description.write_text(json.dumps(info))
+    act = changes.get(change, list)
+    monkeypatch.setattr(prepared_reviews, "_read_records", lambda *args: act(read(*args)))
+    if change == "number":
+        with pytest.raises(UserError, match="has 6 records"):
+            fingerprint(prepared)
+    else:
+        assert fingerprint(prepared) != before
+
+
+def test_no_fingerprint_of_what_cannot_be_read(prepared: Path) -> None:
     with pytest.raises(UserError, match="no prepared"):
         fingerprint(prepared / "elsewhere")
+    file = prepared / DIRECTORY / "imdb_reviews-test.array_record-00000-of-00001"
+    file.write_bytes(b"damaged")
+    with pytest.raises(UserError, match=file.name):
+        fingerprint(prepared)
 
 
 @pytest.mark.real_data
@@ -156,7 +221,7 @@ def test_real_reviews(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.undo()
     if "TFDS_DATA_DIR" not in os.environ or not is_prepared(default_data_dir()):
         pytest.skip("no prepared reviews in TFDS_DATA_DIR")
-    for split, count in published.COUNTS.items():
+    for split, count in archive.COUNTS.items():
         texts, labels = read_split(default_data_dir(), split)
         assert len(texts) == len(labels) == count
         assert set(labels.tolist()) == ({-1} if split == "unsupervised" else {0, 1})

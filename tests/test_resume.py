@@ -13,11 +13,13 @@ import sys
 import time
 from pathlib import Path
 
+import numpy as np
 import pytest
 from small_runs import hasten, metrics_of, outcome, small
 
-from imdb_jax import evaluation, experiment, files, load, reporting, train, trainer
+from imdb_jax import evaluation, experiment, files, fitting, load, reporting, train, trainer
 from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax.datasets import synthetic_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.stopping import Terminated
 
@@ -406,7 +408,7 @@ def test_nothing_to_resume_starts_the_run(tmp_path, uninterrupted, place):
     if place != "absent":
         (tmp_path / "run").mkdir()
     if place == "killed at once":
-        (tmp_path / "run" / ".config.toml.x7y8z9").touch()
+        (tmp_path / "run" / ".config.toml.x7y8z9ab").touch()
     resume(tmp_path / "run")
     assert outcome(tmp_path / "run") == uninterrupted
 
@@ -455,12 +457,51 @@ def test_other_reviews_are_refused(broken_off, small_synthetic, monkeypatch):
     refused(small(broken_off, resume=True), "the reviews are not those that the checkpoints")
 
 
+@pytest.fixture
+def of_earlier_version(monkeypatch, broken_off):
+    """Lets its checkpoints be those of a version that hashed the synthetic corpus' source."""
+    latest = Checkpoints.latest
+
+    def latest_of_earlier(self, *arguments):
+        arrays, notes = latest(self, *arguments)
+        sizes = notes["data"].partition(" ")[2]
+        kept = {name: notes[name] for name in ("history", "sums", "seconds")}
+        return arrays, kept | {"data": f"{'0123456789abcdef' * 4} {sizes}"}
+
+    monkeypatch.setattr(Checkpoints, "latest", latest_of_earlier)
+
+
+def test_run_of_an_earlier_version_goes_on(broken_off, of_earlier_version, uninterrupted, capsys):
+    resume(broken_off)
+    assert "an earlier version began this run" in capsys.readouterr().err
+    assert outcome(broken_off) == uninterrupted
+
+
+def test_other_sizes_in_a_run_of_an_earlier_version_are_refused(
+    broken_off, of_earlier_version, small_synthetic, monkeypatch
+):
+    sizes = synthetic_dataset(num_train=61, num_test=30).fingerprint
+    other = dataclasses.replace(small_synthetic, fingerprint=sizes)
+    monkeypatch.setattr(experiment, "find_dataset", lambda *_: other)
+    refused(small(broken_off, resume=True), "the reviews are not those that the checkpoints")
+
+
+def test_a_numpy_that_shuffles_differently_is_refused(broken_off, monkeypatch):
+    began_with = np.__version__
+    monkeypatch.setattr(np, "__version__", "9.8")
+    resumed = small(broken_off, resume=True)
+    with monkeypatch.context() as patch:
+        patch.setattr(fitting, "order_digest", lambda seed: "another")
+        refused(resumed, f"with NumPy {began_with}, which shuffles .* the installed NumPy 9.8;")
+    experiment.run(resumed)  # another version that shuffles alike is welcome
+
+
 def test_what_could_be_had_at_first_decides_for_auto(broken_off, small_synthetic, monkeypatch):
     asked = []
     assert small(broken_off).dataset == "auto"
     monkeypatch.setattr(experiment, "find_dataset", lambda *a: asked.append(a) or small_synthetic)
     resume(broken_off)
-    assert asked[0][0] == "synthetic"
+    assert asked[0][0].dataset == "synthetic"
 
 
 def test_run_of_a_newer_version_is_refused(broken_off):
@@ -471,6 +512,56 @@ def test_run_of_a_newer_version_is_refused(broken_off):
     (broken_off / "result.json").write_text("{}")
     with pytest.raises(UserError, match="by a newer version"):
         load(broken_off)
+
+
+# What else lies there
+
+
+def test_checkpoints_on_another_disk_among_other_things(broken_off, uninterrupted, tmp_path):
+    """Whoever links the directory there, and shares it, loses only checkpoints of the run."""
+    disk = (broken_off / "checkpoints").rename(tmp_path / "disk")
+    (broken_off / "checkpoints").symlink_to(disk)
+    for name in ("notes.old", "2-1.old", "thesis"):
+        (disk / name).mkdir()
+        (disk / name / "notes.txt").write_text("ten years of work")
+    (disk / ".DS_Store").touch()
+    (disk / "9-9").symlink_to(tmp_path)
+    (disk / "2-3.orbax-checkpoint-tmp").mkdir()
+    resume(broken_off)
+    assert (disk / "9-9").readlink() == tmp_path
+    for name in ("notes.old", "2-1.old", "thesis"):
+        assert (disk / name / "notes.txt").read_text() == "ten years of work"
+        shutil.rmtree(disk / name)
+    for name in (".DS_Store", "9-9"):
+        (disk / name).unlink()
+    assert outcome(broken_off) == uninterrupted
+
+
+@pytest.mark.parametrize(("name", "seeds"), [("params", 1), ("seed-1", 2)])
+def test_what_a_resumed_run_would_replace_is_no_link(tmp_path, unfinished, name, seeds):
+    """As to the results of another run, which the user of the link wants to keep."""
+    workdir, other = tmp_path / "run", shutil.copytree(unfinished, tmp_path / "other")
+    with at_step(1, terminate), pytest.raises(Terminated):
+        experiment.run(small(workdir, seeds=seeds))
+    (workdir / name).symlink_to(other)
+    before = contents(other)
+    refused(small(workdir, resume=True, seeds=seeds), rf"/{name} is a link, .*; move it")
+    assert (workdir / name).readlink() == other
+    assert contents(other) == before
+
+
+@pytest.mark.parametrize("part", range(4))
+def test_killed_while_it_replaces_a_run(disk, tmp_path, unfinished, uninterrupted, part):
+    """The runs of its seeds, and that of its teacher, are removed last to first."""
+    for name in ("", "seed-0", "teacher"):
+        shutil.copytree(unfinished, tmp_path / name, dirs_exist_ok=True)
+    replacing = small(tmp_path, overwrite=True)
+    with disk.kill_at(tmp_path, random.Random(part).randrange(25 * part, 25 * part + 25)):
+        experiment.run(replacing)
+    assert not (tmp_path / "result.json").exists()
+    assert (tmp_path / "config.toml").exists()
+    experiment.run(replacing)
+    assert outcome(tmp_path) == uninterrupted
 
 
 def test_something_else_is_not_resumed(tmp_path):

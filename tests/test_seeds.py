@@ -17,8 +17,8 @@ from imdb_jax import experiment, load
 from imdb_jax.config import Config, load_config
 from imdb_jax.errors import UserError
 from imdb_jax.models import create_model
-from imdb_jax.pipeline import Examples, Splits
 from imdb_jax.seeds import SeedsTrainer
+from imdb_jax.splits import Examples, Splits
 from imdb_jax.stopping import Terminated
 
 MLP = {"arch": "mlp", "model": {"hidden": [4], "dropout": [0.5]}, "max_length": 0}

@@ -11,12 +11,13 @@ from small_runs import hasten, params_of, small
 
 from imdb_jax import experiment, load, self_training
 from imdb_jax.config import load_config, load_recipe
-from imdb_jax.datasets import Reviews, synthetic_dataset
+from imdb_jax.dataset import Reviews
 from imdb_jax.errors import UserError
 from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
-from imdb_jax.pipeline import Examples
 from imdb_jax.self_training import run
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
+from imdb_jax.splits import Examples
+from imdb_jax.synthetic import synthetic_dataset
 from imdb_jax.trainer import Trainer
 
 
@@ -197,7 +198,7 @@ def test_other_texts_do_not_continue_a_run(tmp_path):
     config = self_trained(tmp_path / "run", unlabelled=str(file))
     interrupted_at(5, config)
     file.write_text("a joy\na bore\n")
-    with pytest.raises(UserError, match="not those that the run"):
+    with pytest.raises(UserError, match="began with other unlabelled texts"):
         run(dataclasses.replace(config, resume=True))
 
 
@@ -222,6 +223,16 @@ def test_a_run_that_is_called_teacher_is_not_taken_for_one(tmp_path, workdir):
     with pytest.raises(UserError, match="teacher already holds a run"):
         run(self_trained(tmp_path))
     same_params(tmp_path / "teacher", workdir / "teacher")
+
+
+@pytest.mark.parametrize("how", ["overwrite", "resume"])
+def test_a_link_is_no_teacher_of_ones_own(tmp_path, workdir, how):
+    other = shutil.copytree(workdir / "teacher", tmp_path / "other")
+    (tmp_path / "run").mkdir()
+    (tmp_path / "run" / "teacher").symlink_to(other)
+    with pytest.raises(UserError, match="something other than a run, teacher"):
+        run(self_trained(tmp_path / "run", epochs=1, **{how: True}))
+    same_params(other, workdir / "teacher")
 
 
 def test_a_teacher_of_another_architecture(tmp_path, dataset):

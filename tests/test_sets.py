@@ -6,7 +6,8 @@ import pytest
 
 from imdb_jax.encoding import Sequences
 from imdb_jax.models.sets import fold, sum_rows
-from imdb_jax.pipeline import Examples, batches, data_mesh
+from imdb_jax.pipeline import batches, data_mesh
+from imdb_jax.splits import Examples
 
 NUM_IDS = 300
 

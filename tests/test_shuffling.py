@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imdb_jax import shuffling
-from imdb_jax.shuffling import LARGEST_TABLE, Permutation, epoch_order
+from imdb_jax.shuffling import LARGEST_TABLE, Permutation, epoch_order, order_digest
 
 
 @pytest.fixture(params=["table", "computed"], autouse=True)
@@ -79,6 +79,18 @@ def test_a_billion_examples_are_shuffled_without_a_table():
     assert rows.min() >= 0
     assert rows.max() < 10**9
     assert 3e8 < rows.mean() < 7e8
+
+
+# Of what NumPy 2.4 draws.
+DIGEST = "53ce90c59fb11cadea4787fc7f924d5675da4fe35bcbd7f88efa11815071ac45"
+
+
+def test_the_digest_tells_whether_numpy_draws_what_it_drew(monkeypatch):
+    assert order_digest(7) == DIGEST
+    assert order_digest(8) != order_digest(7)
+    rng = np.random.default_rng
+    monkeypatch.setattr(np.random, "default_rng", lambda entropy: rng([*entropy, 1]))
+    assert order_digest(7) != DIGEST
 
 
 def test_small_orders_are_those_of_numpy():

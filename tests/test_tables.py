@@ -125,7 +125,7 @@ def test_json_keeps_types_and_misses_what_is_not_there(tmp_path):
 def test_damaged_rows_of_csv_are_named_and_the_others_read(tmp_path):
     path = tmp_path / "reviews.csv"
     path.write_text('text,label\n"a"b,1\nc\nd,1,2\n"e\n"f,1\ng,1\n')
-    closing, fields = "text after a closing quote", "another number of fields than the header"
+    closing, fields = "text after a closing quote", "more or fewer fields than the header"
     assert list(read_rows(path, ["text"])) == [
         Row((2, 2), (), closing),
         Row((3, 3), (), fields),
@@ -141,7 +141,9 @@ def test_a_quote_that_never_ends_is_an_error(tmp_path):
     path.write_text('text,label\na,1\n"b,1\n' + "c,0\n" * 50)
     rows = read_rows(path, ["text"])
     assert next(rows).values == ("a",)
-    with pytest.raises(UserError, match=r"reviews\.csv cannot be read from line 3 on.*quoted"):
+    with pytest.raises(
+        UserError, match=r"reviews\.csv cannot be read after line 2: the quoted field .* line 3"
+    ):
         next(rows)
 
 
@@ -193,8 +195,8 @@ def test_parquet_that_is_cut_off_or_altered(tmp_path):
         ("reviews.jsonl", b"text,label\na,1\n", "no line that is a JSON object"),
         ("reviews.parquet", b"", "is empty"),
         ("reviews.parquet", b"text,label\na,1\n", "not a Parquet file"),
-        ("reviews.xlsx", b"PK", r"none of the files that can be read: \.csv, .*\.parquet"),
-        ("reviews", b"text", "none of the files that can be read"),
+        ("reviews.xlsx", b"PK", r"cannot read .*must end in one of \.csv, .*\.parquet"),
+        ("reviews", b"text", "its name must end in one of"),
     ],
 )
 def test_files_that_are_none(tmp_path, name, content, match):
@@ -239,11 +241,11 @@ def test_usual_names(names, chosen):
 @pytest.mark.parametrize(
     ("names", "wanted", "match"),
     [
-        (["id", "words"], "", "no column 'text'; choose one by --text-column of: id, words"),
-        (["review", "content"], "", "which column of review, content; choose one"),
-        (["text", "Text"], "", "which column of text, Text"),
+        (["id", "words"], "", "no column 'text' among id, words; choose one with --text-column"),
+        (["review", "content"], "", "several columns are possible: review, content; choose one"),
+        (["text", "Text"], "", "several columns are possible: text, Text"),
         (["reviews", "id"], "review", "unknown column 'review'.*did you mean 'reviews'"),
-        (["a", "a"], "a", "which column of a, a"),
+        (["a", "a"], "a", "several columns are possible: a, a"),
     ],
 )
 def test_columns_that_cannot_be_chosen(names, wanted, match):
@@ -268,8 +270,8 @@ def test_lines_of_a_text_file(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "match"),
     [
-        ("a.csv", "text,x\na,1\nb\n", "line 3: another number of fields"),
-        ("a.jsonl", '{"text": "a"}\n{"text": 5}\n', "line 2: its text is not a text"),
+        ("a.csv", "text,x\na,1\nb\n", "line 3: more or fewer fields"),
+        ("a.jsonl", '{"text": "a"}\n{"text": 5}\n', "line 2: the value of text is not a string"),
         ("a.jsonl", '{"text": "a"}\n{"text\n', "line 2: not a JSON object"),
     ],
 )

@@ -200,7 +200,8 @@ def test_command_trains(capsys, monkeypatch, tmp_path, small_synthetic):
         f"--arch pooled --dataset synthetic --data-dir there --num-words 50 --max-length 8 "
         f"--epochs 1 --quiet --workdir {tmp_path}/run".split()
     )
-    assert asked[0][:2] == ("synthetic", Path("there").absolute())
+    options = asked[0][0]
+    assert (options.dataset, options.data_dir) == ("synthetic", Path("there").absolute())
     out, errors = capsys.readouterr()
     assert re.fullmatch(r"test accuracy 0\.\d{4} \(synthetic corpus\)\n", out)
     assert errors == ""

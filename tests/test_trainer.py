@@ -9,7 +9,7 @@ from small_runs import share_compilation
 
 from imdb_jax.config import Config
 from imdb_jax.models import create_model
-from imdb_jax.pipeline import Examples, Splits
+from imdb_jax.splits import Examples, Splits
 from imdb_jax.trainer import Progress, Trainer
 
 MODELS = {

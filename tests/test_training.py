@@ -9,8 +9,9 @@ import pytest
 from jax.sharding import AxisType
 
 from imdb_jax.models import create_model
-from imdb_jax.pipeline import Examples, batches, data_mesh, replicated
+from imdb_jax.pipeline import batches, data_mesh, replicated
 from imdb_jax.shuffling import epoch_order
+from imdb_jax.splits import Examples
 from imdb_jax.training import (
     Batch,
     Sums,

@@ -1,0 +1,134 @@
+"""A data set of labelled texts, and the part of it that one of several processes reads."""
+
+from __future__ import annotations
+
+import dataclasses
+import itertools
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import NamedTuple, overload
+
+import numpy as np
+from jaxtyping import Int8
+
+from imdb_jax.encoding import Text, Ties
+
+# How a fingerprint of contents begins. In earlier versions, that of these reviews was a digest of
+# their files' times, and that of the synthetic ones a digest of a module's source.
+BY_CONTENT = "content:"
+
+
+@dataclass(frozen=True)
+class Reviews:
+    """Texts with their labels.
+
+    Attributes:
+      texts: one text per review; large sources are read while the texts are iterated over.
+      labels: 1 for positive, 0 for negative, int8 `[num_reviews]`.
+    """
+
+    texts: Sequence[Text]
+    labels: Int8[np.ndarray, " num_reviews"]
+
+    def __getitem__(self, rows: slice) -> Reviews:
+        """Return the reviews of these rows, and keep no others in memory."""
+        return Reviews(self.texts[rows], self.labels[rows])
+
+
+@dataclass(frozen=True)
+class StreamedTexts(Sequence[Text]):
+    """Texts that are read from their source each time they are iterated over.
+
+    Attributes:
+      read: reads all texts of the source in order.
+      rows: numbers of the texts in this sequence, counted at the source.
+    """
+
+    read: Callable[[], Iterator[Text]]
+    rows: range
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __iter__(self) -> Iterator[Text]:
+        return itertools.islice(self.read(), self.rows.start, self.rows.stop, self.rows.step)
+
+    @overload
+    def __getitem__(self, index: int) -> Text: ...
+    @overload
+    def __getitem__(self, index: slice) -> StreamedTexts: ...
+    def __getitem__(self, index: int | slice) -> Text | StreamedTexts:
+        """Return one text, after reading all before it, or several, which are not read yet."""
+        if isinstance(index, slice):
+            return StreamedTexts(self.read, self.rows[index])
+        return next(itertools.islice(self.read(), self.rows[index], None))
+
+
+@dataclass(frozen=True)
+class Dataset:
+    """A data set with the splits `train` and `test`, which are read when they are needed.
+
+    Attributes:
+      name: what results call it.
+      fingerprint: changes whenever the texts, their labels or their order change.
+      ties: how the vocabulary orders words that occur equally often.
+      read: reads a split; of a large split only the labels, until its texts are iterated over.
+      test_is_share: the test reviews are a share of the reviews of one source, set apart before
+        any word is counted.
+      fixed_split: the splits must not be merged, because the test reviews are such a share or come
+        from a file that somebody chose for them.
+      unsupervised: there is also a split `unsupervised`, whose labels are all -1.
+      sizes: returns the number of reviews of every split without reading them; None if impossible.
+      read_rows: reads some consecutive reviews of a split and no others; None if impossible.
+      extent: which reviews of a larger data set these are, see `part`.
+    """
+
+    name: str
+    fingerprint: str
+    ties: Ties
+    read: Callable[[str], Reviews]
+    test_is_share: bool = False
+    fixed_split: bool = False
+    unsupervised: bool = False
+    sizes: Callable[[], Mapping[str, int]] | None = None
+    read_rows: Callable[[str, range], Reviews] | None = None
+    extent: Extent | None = None
+
+    def part(self, number: int, of: int) -> Dataset:
+        """Return one of `of` equal parts: a range of the train and one of the test reviews."""
+        if self.sizes:
+            sizes = self.sizes()
+        else:
+            sizes = {split: len(self.read(split).labels) for split in ("train", "test")}
+        rows = {
+            split: range(number * size // of, (number + 1) * size // of)
+            for split, size in sizes.items()
+        }
+
+        def read(split: str) -> Reviews:
+            if self.read_rows:
+                return self.read_rows(split, rows[split])
+            return self.read(split)[rows[split].start : rows[split].stop]
+
+        return dataclasses.replace(
+            self,
+            fingerprint=f"{self.fingerprint} part {number} of {of}",
+            read=read,
+            extent=Extent(rows["train"], rows["test"], sizes["train"], sizes["test"]),
+        )
+
+
+class Extent(NamedTuple):
+    """Which reviews of a data set a part of it has.
+
+    Attributes:
+      train: numbers of the training reviews in the part.
+      test: numbers of the test reviews in the part.
+      num_train: number of training reviews in the whole data set.
+      num_test: number of test reviews in the whole data set.
+    """
+
+    train: range
+    test: range
+    num_train: int
+    num_test: int
