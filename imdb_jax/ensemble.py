@@ -31,12 +31,7 @@ _MOST_STEPS = 10_000
 
 @dataclass(frozen=True)
 class Ensemble(Predictor):
-    """Several models whose log-odds are added up.
-
-    Attributes:
-      members: the models.
-      weights: factors of their log-odds.
-    """
+    """Several models whose log-odds are multiplied by weights and added up."""
 
     members: tuple[Classifier, ...]
     weights: tuple[float, ...]
@@ -90,12 +85,7 @@ def equal_weights(number: int) -> tuple[float, ...]:
 
 
 def load_predictor(paths: Sequence[Path], weights: str, report: Report) -> Predictor:
-    """Load a run, or an ensemble of several.
-
-    Args:
-      paths: the run directories.
-      weights: one for each run, joined by commas; if empty, all are equal.
-      report: receives a line where weights are missing.
+    """Load a run, or several as an ensemble; `report` receives a line if its weights are missing.
 
     Raises:
       UserError: as `load_members` and `parse_weights`.

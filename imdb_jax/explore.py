@@ -103,7 +103,7 @@ def show_review(
     Args:
       dataset: where the text comes from.
       corpus: the same data set, encoded.
-      number: position among the reviews of the split, in the order of `load_data`.
+      number: position in the split, in the order of `load_data`.
       split: 'train' or 'test'.
       num_words: ids from here on become 'unknown'; 0 keeps all.
 

@@ -31,12 +31,6 @@ def plot_evaluation(
 ) -> None:
     """Draw the ROC curve and the reliability diagram, in the format that the path's suffix names.
 
-    Args:
-      path: where to write, such as `roc.png`, `.svg` or `.pdf`.
-      title: title of the figure.
-      labels: 1 for positive, 0 for negative.
-      logits: what the model gives.
-
     Raises:
       UserError: the file cannot be written.
     """

@@ -80,11 +80,7 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
 
 
 def measure(classifier: Classifier, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
-    """Evaluate a model as training does, and compute what else follows from its logits.
-
-    Args:
-      classifier: the model, whose vocabulary encodes the texts.
-      reviews: at least one.
+    """Evaluate a model on at least one review, as training does, and compute further figures.
 
     Returns:
       loss, accuracy and what `metrics.summary` returns; and the logits.
@@ -114,9 +110,7 @@ def measure_ensemble(
 ) -> tuple[dict[str, Any], Logits]:
     """Do for a weighted sum of log-odds what `measure` does for a model.
 
-    Returns:
-      The figures, whose loss is the cross-entropy whatever the models were trained by; and the
-      sums.
+    The loss is the cross-entropy, whatever loss the models were trained with.
     """
     logits = np.zeros(len(reviews.labels), np.float32)
     for member, weight in zip(members, weights, strict=True):
@@ -134,13 +128,12 @@ def choose_weights(
 ) -> tuple[float, ...]:
     """Fit the weights of an ensemble on the validation reviews of all its models, if there are any.
 
+    The weights have four digits, so that `--weights` can repeat them.
+
     Args:
       members: the models.
       dataset: what they were trained on; None if it is not at hand.
       report: receives a line that says what the weights are, and why.
-
-    Returns:
-      The weights, to four digits, so that `--weights` can repeat them.
     """
     (validation, *others) = {member.config.validation for member in members}
     if dataset is None or others or not validation:

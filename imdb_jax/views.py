@@ -20,11 +20,9 @@ _STRONGEST = 8  # words listed for and against
 
 
 def printable(text: Text, width: int | None = None) -> str:
-    """Return a text in one line that no terminal takes for commands.
+    """Return a text in one line, at most `width` characters long, that commands no terminal.
 
-    Args:
-      text: any text. What is not printable, line feeds and tabs included, becomes a space.
-      width: characters to shorten the text to; None keeps all.
+    What is not printable, line feeds and tabs included, becomes a space.
     """
     if width is not None:
         text = text[: 4 * width + 4]  # enough even if each character takes four bytes
