@@ -9,16 +9,19 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from itertools import chain
+from pathlib import Path
 from typing import Any, TypeVar
 
 from imdb_jax.caches import keep_compiled_programs
 from imdb_jax.errors import UserError
+from imdb_jax.files import write_atomically
 
 T = TypeVar("T")
 
 
 def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> T:
-    """Parses command-line options into a copy of a dataclass instance.
+    """Parse command-line options into a copy of a dataclass instance.
 
     Raises:
       UserError: an unknown option or a bad value, in one line.
@@ -42,41 +45,47 @@ def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> 
         raise UserError(f"{_one_line(complaint.getvalue())}; see --help") from None
 
 
-def join_runs(arguments: Sequence[str]) -> list[str]:
-    """Joins run directories that follow one another by commas, as if they were one argument."""
-    joined: list[str] = []
-    for argument in arguments:
-        if _is_run(argument) and joined and _is_run(joined[-1].rpartition(",")[2]):
-            joined[-1] += f",{argument}"
-        else:
-            joined.append(argument)
-    return joined
+def run_paths(*arguments: str) -> list[Path]:
+    """Return the run directories that arguments name: each one, or several joined by commas."""
+    names = [[run] if os.path.exists(run) else run.split(",") for run in arguments]
+    return [Path(name) for name in chain(*names)]
 
 
-def _is_run(argument: str) -> bool:
+def is_run(argument: str) -> bool:
+    """Say whether an argument names a run directory."""
     return os.path.isfile(os.path.join(argument, "config.toml"))
 
 
-def _one_line(box: str) -> str:
-    """The message within the box that tyro draws around it, and the option that it suggests.
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that an option names. Raises `UserError` if that is not possible."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
-    Rules divide what is in the box. Where standard output is not UTF-8, the box has no frame, and
-    the title, else part of the frame, is the first of the parts.
+
+def _one_line(box: str) -> str:
+    """Return the message in the box that tyro draws, and the option that it suggests.
+
+    tyro has no public way to give an error as data: its hook for errors is private, and asks for an
+    exact version of tyro. The message is between the first two rules in the box, the first of which
+    is part of the frame, or below the title where standard output is not UTF-8.
     """
-    framed = box.startswith("╭")
-    lines = [line.strip("│ ") for line in box.splitlines() if not line.startswith(("╭", "╰"))]
-    parts = re.split(r"\n(?:─+|-+)\n", "\n".join(filter(None, lines)))
-    message = " ".join((parts[not framed :] or parts)[0].split())
-    near = re.search(r"Perhaps you meant:.*?(--[\w.-]+)", " ".join(lines))
+    parts = re.split(r"(?m)^[╭│ ]*(?:─.*|--+ *)$", box)
+    message = " ".join((parts[1:] or parts)[0].replace("│", " ").split())
+    near = re.search(r"Perhaps you meant:[\s│]*(--[\w.-]+)", box)
     return f"{message} (did you mean {near[1]}?)" if near else message
 
 
 def run_command(command: Callable[[list[str]], Any]) -> None:
-    """Runs a command on `sys.argv`, turning failures that people cause into one line on stderr.
+    """Run a command on `sys.argv`, and print failures that people cause as one line on stderr.
 
-    Exit status: 0, 2 for an error, 130 for Ctrl-C; a reader that closes the pipe ends it silently.
+    The exit status is 0, 2 for an error or 130 for Ctrl-C. A reader that closes the pipe ends the
+    command silently. A terminal that cannot show a character shows its number.
     """
     keep_compiled_programs()
+    if isinstance(sys.stdout, io.TextIOWrapper):
+        sys.stdout.reconfigure(errors="backslashreplace")
     try:
         command(sys.argv[1:])
         sys.stdout.flush()
@@ -95,7 +104,7 @@ def run_command(command: Callable[[list[str]], Any]) -> None:
         _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
 
 
-# What the machine refuses, rather than what the program does wrong.
+# Refusals of the machine, not errors of the program.
 _ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
 
 

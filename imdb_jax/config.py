@@ -17,9 +17,8 @@ from typing import Annotated, Any, Literal
 
 import tyro
 
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.files import is_regular
-from imdb_jax.suggestions import unknown_name
 
 UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 

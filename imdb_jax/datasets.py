@@ -11,10 +11,9 @@ from imdb_jax.config import DataOptions
 from imdb_jax.custom import file_dataset, refuse_options, tfds_dataset
 from imdb_jax.dataset import Dataset
 from imdb_jax.download import DownloadUnreachable
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.prepared_reviews import imdb_reviews
 from imdb_jax.progress import Report
-from imdb_jax.suggestions import unknown_name
 from imdb_jax.synthetic import synthetic_dataset
 
 BUILT_IN = ("auto", "imdb_reviews", "synthetic")

@@ -1,7 +1,7 @@
 """Several trained models as one: the weighted sum of their log-odds.
 
 Weights are fitted on reviews that no model has seen, by logistic regression without an intercept
-and with no weight below zero: Wolpert 1992, "Stacked generalization"; Breiman 1996, "Stacked
+and without negative weights: Wolpert 1992, "Stacked generalization"; Breiman 1996, "Stacked
 regressions".
 """
 
@@ -24,25 +24,20 @@ from imdb_jax.metrics import sigmoid
 from imdb_jax.progress import Report
 from imdb_jax.training import logit_step
 
-# What two runs must share, lest one has learnt the reviews that the other is tested on.
+# Options that runs must share. Else one may have learned the reviews that another is tested on.
 _SAME_REVIEWS = ("dataset", "test", "test_share", "text_column", "label_column", "positive")
 _MOST_STEPS = 10_000
 
 
 @dataclass(frozen=True)
 class Ensemble(Predictor):
-    """Several models whose log-odds are added up.
-
-    Attributes:
-      members: the models.
-      weights: by what the log-odds of each are multiplied.
-    """
+    """Several models whose log-odds are multiplied by weights and added up."""
 
     members: tuple[Classifier, ...]
     weights: tuple[float, ...]
 
     def enqueue(self, texts: list[Text]) -> Enqueued:
-        """Has the device compute the probabilities; unknown shares are means over the models."""
+        """Make the device compute the probabilities; unknown shares are means over the models."""
         read = [member.read(texts) for member in self.members]
         terms = [
             weight * logit_step(member.model.apply, member.params, fill_batch(ids))
@@ -57,22 +52,8 @@ class Ensemble(Predictor):
         return len({isinstance(member, NgramClassifier) for member in self.members}) == 1
 
 
-def run_paths(runs: str) -> list[Path]:
-    """The run directories that an argument names: one, or several joined by commas.
-
-    Raises:
-      UserError: there is nothing before or after a comma.
-    """
-    if Path(runs).exists():  # a comma may be part of its name
-        return [Path(runs)]
-    names = runs.split(",")
-    if not all(names):
-        raise UserError(f"there is a comma too many in {runs!r}, which joins run directories")
-    return [Path(name) for name in names]
-
-
 def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
-    """Loads runs. Raises `UserError` if they were not trained and tested on the same reviews."""
+    """Load runs. Raises `UserError` if they were not trained and tested on the same reviews."""
     members = tuple(map(classifier.load, paths))
     for path, member in zip(paths, members, strict=True):
         for name in _SAME_REVIEWS:
@@ -86,7 +67,7 @@ def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
 
 
 def parse_weights(text: str, number: int) -> tuple[float, ...]:
-    """Reads weights joined by commas. Raises `UserError` if they are not one for each model."""
+    """Read weights joined by commas. Raises `UserError` unless there is one for each model."""
     try:
         weights = tuple(map(float, text.split(",")))
     except ValueError:
@@ -99,22 +80,16 @@ def parse_weights(text: str, number: int) -> tuple[float, ...]:
 
 
 def equal_weights(number: int) -> tuple[float, ...]:
-    """Those of a mean."""
+    """Return the weights of a mean."""
     return (1 / number,) * number
 
 
-def load_predictor(runs: str, weights: str, report: Report) -> Predictor:
-    """Loads a run, or an ensemble of several.
-
-    Args:
-      runs: directories joined by commas.
-      weights: one for each run, joined by commas; if empty, all are equal.
-      report: receives a line where weights are missing.
+def load_predictor(paths: Sequence[Path], weights: str, report: Report) -> Predictor:
+    """Load a run, or several as an ensemble; `report` receives a line if its weights are missing.
 
     Raises:
       UserError: as `load_members` and `parse_weights`.
     """
-    paths = run_paths(runs)
     if weights:
         chosen = parse_weights(weights, len(paths))
     members = load_members(paths)
@@ -129,18 +104,18 @@ def load_predictor(runs: str, weights: str, report: Report) -> Predictor:
 def fit_weights(
     logits: Float[np.ndarray, "num_reviews num_models"], labels: Num[np.ndarray, " num_reviews"]
 ) -> Float64[np.ndarray, " num_models"]:
-    """Finds the weights, none of them negative, that give the least cross-entropy.
+    """Find the weights, none of them negative, that give the least cross-entropy.
 
     Args:
       logits: log-odds of 'positive', of reviews that no model was trained on.
       labels: 1 for positive, 0 for negative.
 
     Returns:
-      The weights; equal ones where no model tells anything.
+      The weights; equal ones where no model is of any use.
     """
     logits = logits.astype(np.float64)
     weights = np.array(equal_weights(logits.shape[1]))
-    # Projected gradient descent, by steps that the greatest curvature there can be allows.
+    # Projected gradient descent; an upper bound of the curvature gives the length of the steps.
     curvature = np.linalg.eigvalsh(logits.T @ logits)[-1] / 4 or 1.0
     for _ in range(_MOST_STEPS):
         gradient = logits.T @ (sigmoid(logits @ weights) - labels)

@@ -1,13 +1,13 @@
 """Which words moved a prediction, and how far: occlusion.
 
-A word's weight is the log-odds of 'positive' for the text less those for the same text without the
+A word's weight is the log-odds of 'positive' for the text minus those for the text without the
 word: Zeiler and Fergus 2014, "Visualizing and understanding convolutional networks"; Li, Monroe and
-Jurafsky 2016, "Understanding neural networks through representation erasure". It asks the model
-itself, so it holds for every architecture. Without the word means:
+Jurafsky 2016, "Understanding neural networks through representation erasure". The model itself
+answers, so this works for every architecture. "Without the word" means:
 
-- to a model that reads words in order, with 'unknown' in the word's place;
-- to a bag of words, with the word gone, all its occurrences, each of which shows the word's weight;
-- to a bag of n-grams, with those gone that stand nowhere but over the word.
+- for a model that reads words in order, that 'unknown' takes the word's place;
+- for a bag of words, that all occurrences are gone; each of them shows the weight;
+- for a bag of n-grams, that the n-grams are gone of which every occurrence holds the word.
 
 Weights need not add up to the log-odds, since words act together.
 """
@@ -38,7 +38,7 @@ from imdb_jax.experiment import configured_input_format
 from imdb_jax.models.ngram import contributions
 from imdb_jax.training import logit_step
 
-# A text is read in as many variants as it has words, this many at a time less one.
+# Size of a batch: the text itself, and variants of it without a word.
 _BATCH_SIZE = BATCH_SIZES[-2]
 
 
@@ -48,8 +48,7 @@ class Word(NamedTuple):
     Attributes:
       word: the word, in lower case.
       weight: how much it added to the log-odds of 'positive'; 0 if it was not read.
-      read: whether the model read it as the word that it is: not if it is unknown to the model, or
-        in the part of the text that is cut.
+      read: whether the model read it: False if the word is unknown to the model, or cut off.
     """
 
     word: str
@@ -61,7 +60,7 @@ class Explanation(NamedTuple):
     """A prediction with its reasons.
 
     Attributes:
-      prediction: what the model says of the text.
+      prediction: what the model says about the text.
       words: the text's words, in order.
     """
 
@@ -70,7 +69,7 @@ class Explanation(NamedTuple):
 
 
 def explain(predictor: Predictor, text: Text) -> Explanation:
-    """Predicts a text, and weighs its words.
+    """Predict a text, and weigh its words.
 
     Raises:
       UserError: the models of an ensemble divide the text into different words.
@@ -84,7 +83,7 @@ def explain(predictor: Predictor, text: Text) -> Explanation:
 
 
 def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
-    """The same of a sum of log-odds: what a word adds to each of its terms."""
+    """Explain a weighted sum of log-odds: a word adds to each of its terms."""
     if not ensemble.same_words:
         raise UserError("an ngram run divides texts into other words; explain it apart from others")
     (prediction,) = ensemble.stream([text])
@@ -101,7 +100,7 @@ def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
 
 
 def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
-    """The same of a model of words, read in order or as a bag."""
+    """Explain a model of words, read in order or as a bag."""
     (prediction,) = classifier.stream([text])
     ranks = classifier.vocabulary.rank_or_zero([text]).values
     ids = classifier.pad(Sequences(ranks[ranks > 0], np.array([0, (ranks > 0).sum()])))[0]
@@ -120,10 +119,10 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
 
 
 def _explain_by_ngrams(classifier: NgramClassifier, text: Text) -> Explanation:
-    """The same of a sum over n-grams: without a word, those are gone of which it was a part."""
+    """Explain a sum over n-grams: without a word, the n-grams that need the word are gone."""
     (prediction,) = classifier.stream([text])
     tokens = ngram_tokens.tokenize(text)
-    spans: dict[int, tuple[int, int]] = {}  # the places that all occurrences of an n-gram share
+    spans: dict[int, tuple[int, int]] = {}  # n-gram -> words that all its occurrences hold
     read = np.zeros(len(tokens), bool)
     for ngram, place, length in classifier.vocabulary.occurrences(text):
         first, last = spans.get(ngram, (place, place + length - 1))
@@ -154,9 +153,9 @@ def _without_places(ids: Ids, removed: Removed) -> Variants:
 
 
 def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
-    """Where among the ids that the model reads each word stands; -1 if nowhere."""
+    """Return the place of each word among the ids that the model reads; -1 if it has none."""
     known = np.flatnonzero(ranks > 0)
-    # Words numbered in order take the way of the words themselves: padded and cut alike.
+    # Numbers of the words, in order, are padded and cut as the words themselves.
     numbered = Sequences(np.arange(1, len(known) + 1), np.array([0, len(known)]))
     input_format = configured_input_format(classifier.config)
     input_format = dataclasses.replace(input_format, num_words=len(known) + INDEX_FROM + 1)
@@ -169,11 +168,11 @@ def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray,
 def _falls(
     classifier: Classifier, ids: Ids, removed: Removed, without: Callable[[Ids, Removed], Variants]
 ) -> Float64[np.ndarray, " num_variants"]:
-    """By how much the log-odds fall when each of `removed` is removed."""
+    """Return by how much the log-odds fall when each of `removed` is removed."""
     falls = [np.zeros(0)]
     for start in range(0, len(removed), _BATCH_SIZE - 1):
         variants = without(ids, removed[start : start + _BATCH_SIZE - 1])
-        # The text itself is in every batch, so that both terms of a difference are rounded alike.
+        # The text itself is in every batch, so that both terms of a difference round alike.
         filled = fill_batch(np.concatenate([ids[None], variants]))
         logits = np.asarray(logit_step(classifier.model.apply, classifier.params, filled))
         falls.append(logits[0].astype(np.float64) - logits[1 : len(variants) + 1])

@@ -1,4 +1,4 @@
-"""Writes a trained model for other programs: `python -m imdb_jax.export RUN --to stablehlo`."""
+"""Write a trained model for other programs: `python -m imdb_jax.export RUN --to stablehlo`."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Format = Literal["stablehlo", "safetensors", "npz", "keras", "word2vec"]
 
 @dataclass(frozen=True)
 class Options:
-    """What to export, and where to."""
+    """What to export, and where."""
 
     run: Annotated[Path, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory."""
@@ -36,7 +36,7 @@ class Options:
 
     out: Path | None = None
     """Directory to write, with the vocabulary, the configuration and a README that says how to read
-    all this; by default RUN-FORMAT, such as runs/cnn-stablehlo."""
+    the files; by default RUN-FORMAT, such as runs/cnn-stablehlo."""
 
     overwrite: bool = False
     """Replace the export that the directory already holds."""
@@ -46,7 +46,7 @@ class Options:
 
 
 def export(arguments: Sequence[str]) -> None:
-    """Parses the arguments, loads the run, and writes it in another format."""
+    """Parse the arguments, load the run, and write it in another format."""
     default = Options(tyro.MISSING, tyro.MISSING)
     options = cli.parse("imdb_jax.export", default, __doc__ or "", arguments)
     run = options.run.absolute()
@@ -62,22 +62,22 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
-    """Writes the files of an export to an empty directory.
+    """Write the files of an export to an empty directory.
 
     Raises:
-      UserError: the model cannot be written so, or a package that this needs is not installed.
+      UserError: the model cannot be written in this format, or a package is not installed.
     """
-    from imdb_jax.artefacts import FORMATS
     from imdb_jax.classifier import NgramClassifier
+    from imdb_jax.formats import FORMATS
 
     if isinstance(classifier, NgramClassifier):
         raise UserError("an ngram model cannot be exported; its run directory can be copied")
-    from imdb_jax.usage import readme
+    from imdb_jax.readme import readme
 
     for name, content in FORMATS[to](classifier).items():
         write_atomically(directory / name, content)
     classifier.vocabulary.save(directory / "vocabulary.txt")
-    # Where the reviews lay on this machine means nothing elsewhere.
+    # Paths of this machine mean nothing elsewhere.
     config = dataclasses.replace(classifier.config, data_dir=None, test=None)
     write_atomically(directory / "config.toml", dump_config(config).encode())
     # Written last: it tells an export from any other directory.
@@ -136,7 +136,7 @@ def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script."""
     cli.run_command(export)
 
 

@@ -17,9 +17,8 @@ import numpy as np
 from jaxtyping import Bool
 
 from imdb_jax.encoding import Text
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.progress import Report
-from imdb_jax.suggestions import unknown_name
 from imdb_jax.tables import Row, is_unicode
 
 _POSITIVE = {"positive", "pos", "yes", "y", "true", "good", "fresh", "like", "liked"}

@@ -1,7 +1,7 @@
-"""Figures of merit of a binary classifier, in NumPy: pure functions of labels and scores.
+"""Metrics of a binary classifier, in NumPy: pure functions of labels and scores.
 
-Labels are 1 for positive and 0 for negative. What is undefined, such as the share of positive
-reviews found where there is none, is None, never NaN.
+Labels are 1 for positive and 0 for negative. An undefined figure, such as the recall where no
+review is positive, is None, never NaN.
 """
 
 from __future__ import annotations
@@ -18,48 +18,44 @@ Scores = Float[np.ndarray, " num_reviews"]
 
 
 def ratio(part: float, whole: float) -> float | None:
-    """A quotient; None where the divisor is 0."""
+    """Divide; return None where the divisor is 0."""
     return float(part) / float(whole) if whole else None
 
 
 def sigmoid(logits: Scores) -> Float64[np.ndarray, " num_reviews"]:
-    """Probabilities of logits, in float64, without overflow."""
+    """Return the probabilities of logits, in float64, without overflow."""
+    # As scipy.special.expit, whose import takes longer than all of an evaluation's arithmetic.
     return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
 
 
 def confusion_matrix(
     labels: Labels, predicted: Bool[np.ndarray, " num_reviews"]
 ) -> Int64[np.ndarray, "2 2"]:
-    """Counts reviews: by row as they are, by column as predicted; negative first."""
+    """Count reviews: rows are labels, columns predictions; negative comes first."""
     cells = 2 * (np.asarray(labels) > 0.5) + predicted.astype(np.int64)
     return np.bincount(cells, minlength=4).reshape(2, 2)
 
 
 class RocCurve(NamedTuple):
-    """The receiver operating characteristic: a point per threshold, from the highest to the lowest.
-
-    Attributes:
-      false_positive: share of the negative reviews scored at the threshold or above, from 0 to 1.
-      true_positive: the same of the positive reviews.
-    """
+    """Shares of the negative and of the positive reviews scored at each threshold or above."""
 
     false_positive: Float64[np.ndarray, " num_points"]
     true_positive: Float64[np.ndarray, " num_points"]
 
 
 def roc_curve(labels: Labels, scores: Scores) -> RocCurve | None:
-    """The points at which the score changes; None if all labels are the same.
+    """Return the receiver operating characteristic: a point per score, from the highest score on.
+
+    It begins at (0, 0) and ends at (1, 1). If all labels are the same, there is none.
 
     Raises:
       ValueError: a score is NaN.
     """
-    positive = np.asarray(labels) > 0.5
-    if np.isnan(scores).any():
-        raise ValueError("scores that are not numbers have no order")
+    positive = _positive(labels, scores)
     if positive.all() or not positive.any():
         return None
     order = np.argsort(-scores, kind="stable")
-    # Reviews of equal score pass a threshold together: the curve has a point where they end.
+    # Reviews of equal score pass a threshold together: the curve has one point for them.
     last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
     true = np.append(0, np.cumsum(positive[order])[last])
     false = np.append(0, last + 1) - true
@@ -67,36 +63,32 @@ def roc_curve(labels: Labels, scores: Scores) -> RocCurve | None:
 
 
 def roc_auc(labels: Labels, scores: Scores) -> float | None:
-    """Area under the ROC curve; None if all labels are the same.
+    """Return the area under the ROC curve; None if all labels are the same.
 
-    It is the probability that a positive review scores above a negative one, ties counting half,
-    and is computed as that, exactly: from ranks (Mann and Whitney 1947), tied scores sharing the
-    mean of theirs.
+    The area is the probability that a positive review scores above a negative one, where ties count
+    half. It is computed exactly, from ranks (Mann and Whitney 1947); tied scores share their mean.
 
     Raises:
       ValueError: a score is NaN.
     """
-    positive = np.asarray(labels) > 0.5
-    if np.isnan(scores).any():
-        raise ValueError("scores that are not numbers have no order")
+    positive = _positive(labels, scores)
     num_positive = int(positive.sum())
     num_negative = len(positive) - num_positive
     _, distinct, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    # Ranks from 1, doubled: the first and last rank of tied scores added, hence whole numbers.
-    last = np.cumsum(counts)
-    doubled = (2 * last - counts + 1)[distinct]
+    # Ranks from 1, doubled to be whole numbers: the first and the last rank of tied scores, added.
+    doubled = (2 * np.cumsum(counts) - counts + 1)[distinct]
     above = int(doubled[positive].sum()) - num_positive * (num_positive + 1)
     return ratio(above, 2 * num_positive * num_negative)
 
 
-class Reliability(NamedTuple):
-    """How often a classifier is right when it says how sure it is, by bins of confidence.
+def _positive(labels: Labels, scores: Scores) -> Bool[np.ndarray, " num_reviews"]:
+    if np.isnan(scores).any():
+        raise ValueError("scores that are not numbers have no order")
+    return np.asarray(labels) > 0.5
 
-    Attributes:
-      counts: reviews in each bin, int64 `[num_bins]`.
-      confidence: sum of their confidences.
-      correct: number of those classified correctly.
-    """
+
+class Reliability(NamedTuple):
+    """Number of reviews, sum of their confidences and number of correct ones, by confidence."""
 
     counts: Int64[np.ndarray, " num_bins"]
     confidence: Float64[np.ndarray, " num_bins"]
@@ -104,43 +96,37 @@ class Reliability(NamedTuple):
 
 
 def reliability(labels: Labels, probabilities: Scores, num_bins: int = NUM_BINS) -> Reliability:
-    """Bins reviews by the probability of the class predicted, which is at least 0.5.
+    """Bin reviews by the probability of the predicted class, which is at least 0.5.
 
     The bins are equally wide, from 0 to 1, and each includes its upper end (Guo et al. 2017, "On
-    calibration of modern neural networks"). With two classes those below 0.5 are empty.
-
-    Args:
-      labels: 1 for positive, 0 for negative.
-      probabilities: that each review is positive.
-      num_bins: number of bins.
+    calibration of modern neural networks"). With two classes the bins below 0.5 are empty.
     """
     predicted = probabilities > 0.5
     confidence = np.where(predicted, probabilities, 1 - probabilities)
     correct = predicted == (np.asarray(labels) > 0.5)
     bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    counts, confidences, corrects = (
-        np.bincount(bins, weights, num_bins) for weights in (None, confidence, correct)
+    return Reliability(
+        *(np.bincount(bins, weights, num_bins) for weights in (None, confidence, correct))
     )
-    return Reliability(counts, confidences, corrects)
 
 
 def expected_calibration_error(
     labels: Labels, probabilities: Scores, num_bins: int = NUM_BINS
 ) -> float | None:
-    """Mean distance between confidence and accuracy over the bins of `reliability`.
+    """Return the mean distance between confidence and accuracy over the bins of `reliability`.
 
-    Each bin counts as often as there are reviews in it. None if there are none.
+    Bins are weighted by their number of reviews. Without reviews the error is None.
     """
     bins = reliability(labels, probabilities, num_bins)
     return ratio(np.abs(bins.confidence - bins.correct).sum(), len(probabilities))
 
 
 def summary(labels: Labels, logits: Scores) -> dict[str, Any]:
-    """The figures that follow from logits: 'positive' is what is above 0.
+    """Compute the figures that follow from logits; a logit above 0 means 'positive'.
 
     Returns:
-      precision, recall, f1 and roc_auc (None where undefined), ece, confusion_matrix (nested lists,
-      see the function of that name).
+      precision, recall, f1 and roc_auc (None where undefined), ece, and confusion_matrix as nested
+      lists.
     """
     matrix = confusion_matrix(labels, logits > 0)
     (_, false_positive), (false_negative, true_positive) = matrix.tolist()

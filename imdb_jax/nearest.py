@@ -1,4 +1,4 @@
-"""Shows the words most like a word in a trained model: `python -m imdb_jax.nearest RUN WORD`."""
+"""Show the words most like a word in a trained model: `python -m imdb_jax.nearest RUN WORD`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ class Options:
 
 
 def nearest(arguments: Sequence[str]) -> None:
-    """Parses the arguments and prints the nearest words, one a line, with the cosine."""
+    """Parse the arguments and print the nearest words, one a line, with the cosine."""
     default = Options(tyro.MISSING, tyro.MISSING)
     options = cli.parse("imdb_jax.nearest", default, __doc__ or "", arguments)
     if options.top < 1:
@@ -45,7 +45,7 @@ def nearest(arguments: Sequence[str]) -> None:
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script."""
     cli.run_command(nearest)
 
 

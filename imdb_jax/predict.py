@@ -1,18 +1,18 @@
-"""Says whether texts are positive: `python -m imdb_jax.predict runs/cnn "What a film!"`.
+"""Say whether texts are positive: `python -m imdb_jax.predict runs/cnn "What a film!"`.
 
-Without texts and --file, reads them from standard input, one a line.
+Without texts and --file, read texts from standard input, one a line.
 """
 
 from __future__ import annotations
 
-import io
+import dataclasses
 import json
 import os
 import shutil
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from itertools import tee
+from itertools import takewhile, tee
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
@@ -23,11 +23,9 @@ from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError
 
 if TYPE_CHECKING:
-    from imdb_jax.classifier import Prediction, Predictor
-    from imdb_jax.explanation import Explanation
-    from imdb_jax.progress import Report
+    from imdb_jax.classifier import Predictor
 
-# Lines of output after which it is passed on, however slowly it comes.
+# Lines of output after which the output is flushed.
 _FLUSH_EVERY = 512
 
 
@@ -38,8 +36,10 @@ class Options:
     run: Annotated[str, tyro.conf.Positional, tyro.conf.arg(metavar="RUN")]
     """Run directory, such as runs/cnn; or several, whose log-odds are averaged."""
 
-    texts: tyro.conf.Positional[tuple[str, ...]] = ()
-    """Texts; write -- before one that begins with a dash."""
+    texts: Annotated[
+        tuple[str, ...], tyro.conf.Positional, tyro.conf.arg(metavar="[RUN ...] [TEXT ...]")
+    ] = ()
+    """More run directories, then texts; write -- before a text that begins with a dash."""
 
     file: Path | None = None
     """Read the texts from this file: .csv, .tsv, .jsonl, .ndjson or .parquet, by rows; any other
@@ -50,8 +50,8 @@ class Options:
     'content', whichever there is."""
 
     weights: str = ""
-    """By what to multiply the log-odds of each of several runs, joined by commas, such as 0.5,0.3;
-    by default all count the same. imdb_jax.evaluate finds weights."""
+    """Factors for the log-odds of several runs, joined by commas, such as 0.5,0.3; by default all
+    runs count the same. imdb_jax.evaluate finds weights."""
 
     format: Literal["table", "jsonl", "csv"] = "table"
     """Columns for people, or a JSON object or CSV row per text, in the order of the texts."""
@@ -60,43 +60,46 @@ class Options:
     """Show which words pushed the probability up or down."""
 
     html: Path | None = None
-    """Write the explanations, with the words coloured, to this file; implies --explain."""
+    """Write the explanations, with the words colored, to this file; implies --explain."""
 
     quiet: bool = False
     """Print nothing but predictions."""
 
 
-def parse_arguments(arguments: Sequence[str]) -> Options:
-    """Reads the options. Raises `UserError` if they contradict one another."""
-    default = Options(run=tyro.MISSING)
-    options = cli.parse("imdb_jax.predict", default, __doc__ or "", cli.join_runs(arguments))
+def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
+    """Read the run directories and the options, whose `texts` then are texts alone.
+
+    Raises:
+      UserError: a bad option, or options that contradict one another.
+    """
+    options = cli.parse("imdb_jax.predict", Options(run=tyro.MISSING), __doc__ or "", arguments)
+    more = [*takewhile(cli.is_run, options.texts)]
+    options = dataclasses.replace(options, texts=options.texts[len(more) :])
     if options.texts and options.file:
         raise UserError("texts and --file exclude each other")
     if options.column and not options.file:
         raise UserError("--column is a column of --file, which is missing")
     if options.format == "csv" and (options.explain or options.html):
         raise UserError("a CSV row has no room for an explanation; choose --format table or jsonl")
-    return options
+    return cli.run_paths(options.run, *more), options
 
 
 def predict(arguments: Sequence[str]) -> None:
-    """Parses the arguments, and prints a prediction for each text."""
-    options = parse_arguments(arguments)
+    """Parse the arguments, and print a prediction for each text."""
+    paths, options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax import reporting
     from imdb_jax.ensemble import load_predictor
 
-    report: Report = (lambda text: None) if options.quiet else reporting.note
+    report = (lambda text: None) if options.quiet else reporting.note
     interactive = not options.texts and not options.file and _stdin().isatty()
     texts = _texts(options)
-    predictor = load_predictor(options.run, options.weights, report)
+    predictor = load_predictor(paths, options.weights, report)
     if interactive and not options.quiet:
         print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        # A terminal that cannot show a character shows its number.
-        sys.stdout.reconfigure(errors="backslashreplace")
     if options.explain or options.html:
-        lines = _explained(predictor, texts, options)
+        title = f"Predictions of {', '.join(map(str, paths))}"
+        lines = _explained(predictor, texts, options, title)
     elif interactive:
         # Each line gets its answer before the next one is read.
         lines = (line for text in texts for line in _predicted(predictor, [text], options))
@@ -111,38 +114,16 @@ def predict(arguments: Sequence[str]) -> None:
 
 
 def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    """Texts of a stream, one a line: what is before each line feed, or carriage return and it."""
+    r"""Yield the texts of a stream, one a line. A line ends in \n or \r\n."""
     for line in stream:
         yield line.removesuffix(b"\n").removesuffix(b"\r")
-
-
-def to_jsonl(prediction: Prediction) -> str:
-    """A JSON object in a line."""
-    return json.dumps(prediction._asdict())
-
-
-def to_csv(prediction: Prediction) -> str:
-    """A CSV row."""
-    return f"{prediction.probability},{prediction.label},{prediction.unknown_share}"
-
-
-def explained_to_jsonl(explanation: Explanation) -> str:
-    """A JSON object in a line, with the words and their weights, and which were not read."""
-    words = explanation.words
-    return json.dumps(
-        {
-            **explanation.prediction._asdict(),
-            "words": [(word.word, word.weight) for word in words],
-            "unread": [place for place, word in enumerate(words) if not word.read],
-        }
-    )
 
 
 def _texts(options: Options) -> Iterable[Text]:
     from imdb_jax import tables
 
     if options.texts:
-        # As they were given: bytes that are not UTF-8 included.
+        # The bytes as they were given, even if they are not UTF-8.
         return map(os.fsencode, options.texts)
     if options.file is None:
         return read_lines(_stdin().buffer)
@@ -168,65 +149,50 @@ def _stdin() -> Any:
 
 
 def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
-    if options.format == "jsonl":
-        return map(to_jsonl, predictor.stream(texts))
-    if options.format == "csv":
-        return map(to_csv, predictor.stream(texts))
-    return _rows(predictor, texts)
-
-
-def _rows(predictor: Predictor, texts: Iterable[Text]) -> Iterator[str]:
     from imdb_jax.views import prediction_line, printable
 
-    # What fits beside the figures; the texts are kept only until their predictions come.
-    width = max(
-        20, shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown  ") - 1
-    )
+    # What fits beside the figures.
+    width = shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown  ") - 1
     shown, read = tee(texts)
     for text, prediction in zip(shown, predictor.stream(read), strict=False):
-        yield f"{prediction_line(prediction)}  {printable(text, width)}"
+        if options.format == "jsonl":
+            yield json.dumps(prediction._asdict())
+        elif options.format == "csv":
+            yield ",".join(map(str, prediction))
+        else:
+            yield f"{prediction_line(prediction)}  {printable(text, max(width, 20))}"
 
 
-def _explained(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
+def _explained(
+    predictor: Predictor, texts: Iterable[Text], options: Options, title: str
+) -> Iterator[str]:
+    from rich.console import Console
+
     from imdb_jax import views
     from imdb_jax.explanation import explain
-    from imdb_jax.files import write_atomically
 
+    console = Console()
+    colored = console.is_terminal and not console.no_color
     kept = []
-    show: Callable[[Explanation], str] = _coloured_view()
-    if options.format == "jsonl":
-        show = explained_to_jsonl
     for text in texts:
         explanation = explain(predictor, text)
         if options.html:
             kept.append(explanation)
-        yield show(explanation)
-    if options.html:
-        page = views.explanations_html(f"Predictions of {options.run}", kept)
-        write_atomically(options.html, page.encode())
-
-
-def _coloured_view() -> Callable[[Explanation], str]:
-    """Shows an explanation, with all its words where the terminal has colours."""
-    from rich.console import Console
-
-    from imdb_jax import views
-
-    console = Console()
-
-    def show(explanation: Explanation) -> str:
+        if options.format == "jsonl":
+            yield json.dumps(views.explanation_dict(explanation))
+            continue
         lines = views.explanation_lines(explanation)
-        if console.is_terminal and not console.no_color and explanation.words:
-            with console.capture() as coloured:
-                console.print(views.coloured_words(explanation), end="")
-            lines.insert(1, coloured.get())
-        return "\n".join(lines)
-
-    return show
+        if colored and explanation.words:
+            with console.capture() as words:
+                console.print(views.colored_words(explanation), end="")
+            lines.insert(1, words.get())
+        yield "\n".join(lines)
+    if options.html:
+        cli.write_output(options.html, views.explanations_html(title, kept).encode())
 
 
 def main() -> None:
-    """Entry point of the console script."""
+    """Run the console script."""
     cli.run_command(predict)
 
 

@@ -1,4 +1,4 @@
-"""How much of a long step is done: a bar on a terminal, elsewhere a line now and then."""
+"""Progress of a long step: a bar on a terminal, elsewhere a line now and then."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ _LINE_SECONDS = 10.0  # between two lines
 
 @contextmanager
 def announced(title: str, total: int, report: Report) -> Iterator[Callable[[int], None]]:
-    """Announces a step and shows how much of it is done.
+    """Announce a step and show its progress.
 
     Args:
-      title: what the step is; reported at once.
-      total: how much there is to do.
+      title: name of the step; reported at once.
+      total: amount of work.
       report: receives lines of text.
 
     Yields:
-      A function that is told how much more is done.
+      A function to call with the amount of work done since the last call.
     """
     report(title)
     with ExitStack() as stack:
@@ -49,7 +49,7 @@ def announced(title: str, total: int, report: Report) -> Iterator[Callable[[int]
 
 
 def now_and_then(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
-    """Makes a function that acts when called, unless it was made or acted just before."""
+    """Make a function that acts when called, but at most once in so many seconds."""
     acted_at = time.monotonic()
 
     def act_if_due() -> None:
@@ -65,17 +65,17 @@ def now_and_then(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
 def bar(
     *columns: ProgressColumn, total: int, title: str = "", done: int = 0, **fields: Any
 ) -> Iterator[Callable[..., None]]:
-    """Draws a bar on standard error that vanishes at the end.
+    """Draw a bar on standard error that vanishes at the end.
 
     Args:
-      *columns: rich's, from left to right.
-      total: how much there is to do.
-      title: the bar's description.
-      done: how much was done before.
+      *columns: columns of rich, from left to right.
+      total: amount of work.
+      title: description of the bar.
+      done: amount of work done before.
       **fields: what else the columns show.
 
     Yields:
-      A function to change it: `advance` by some, or be `completed` so far, or show other fields.
+      The function `rich.progress.Progress.update` of the bar: `advance`, `completed` or fields.
     """
     from rich.console import Console
     from rich.progress import Progress

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from imdb_jax.extras import require
+from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
 from imdb_jax.progress import bar, now_and_then
 

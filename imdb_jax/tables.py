@@ -13,8 +13,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
-from imdb_jax.errors import UserError
-from imdb_jax.suggestions import unknown_name
+from imdb_jax.errors import UserError, unknown_name
 
 TEXT_COLUMNS = ("text", "review", "sentence", "content")
 LABEL_COLUMNS = ("label", "sentiment", "class", "target")

@@ -1,19 +1,16 @@
-"""What people see of predictions, explanations and evaluations: lines of text, HTML, a figure."""
+"""Predictions, explanations and evaluations for people: lines of text, and a web page."""
 
 from __future__ import annotations
 
 import html
-import io
 from collections.abc import Iterable, Sequence
 from pathlib import Path
+from string import Template
 from typing import TYPE_CHECKING, Any
 
 from imdb_jax.encoding import Text
-from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
 
 if TYPE_CHECKING:
-    import numpy as np
     from rich import text as rich_text
 
     from imdb_jax.classifier import Prediction
@@ -23,11 +20,9 @@ _STRONGEST = 8  # words listed for and against
 
 
 def printable(text: Text, width: int | None = None) -> str:
-    """A text in one line that no terminal can take for commands, shortened to a width if given.
+    """Return a text in one line, at most `width` characters long, that commands no terminal.
 
-    Args:
-      text: any text.
-      width: characters; None keeps all.
+    What is not printable, line feeds and tabs included, becomes a space.
     """
     if width is not None:
         text = text[: 4 * width + 4]  # enough even if each character takes four bytes
@@ -39,13 +34,13 @@ def printable(text: Text, width: int | None = None) -> str:
 
 
 def prediction_line(prediction: Prediction) -> str:
-    """Probability, label and share of unknown words, in columns."""
+    """Return probability, label and share of unknown words, in columns."""
     probability, label, unknown_share = prediction
     return f"{probability:.4f}  {label:8}  {unknown_share:4.0%} unknown"
 
 
 def explanation_lines(explanation: Explanation) -> list[str]:
-    """The prediction, the words with the greatest weights, and those that were not read."""
+    """Return the prediction, the words with the greatest weights, and those that were not read."""
     by_weight = sorted(explanation.words, key=lambda word: word.weight)
     # Of a word that occurs several times, the greatest weight in either direction.
     down = {word.word: word.weight for word in reversed(by_weight) if word.weight < 0}
@@ -63,63 +58,57 @@ def explanation_lines(explanation: Explanation) -> list[str]:
     return lines
 
 
-def coloured_words(explanation: Explanation) -> rich_text.Text:
-    """The words, green where they push up and red where they push down; not read, struck out."""
+def explanation_dict(explanation: Explanation) -> dict[str, Any]:
+    """Return the prediction, the words with their weights, and the places of unread words."""
+    words = explanation.words
+    return {
+        **explanation.prediction._asdict(),
+        "words": [(word.word, word.weight) for word in words],
+        "unread": [place for place, word in enumerate(words) if not word.read],
+    }
+
+
+def colored_words(explanation: Explanation) -> rich_text.Text:
+    """Color words that push up green and those that push down red; strike out unread ones."""
     from rich.text import Text as RichText
 
-    coloured = RichText()
+    colored = RichText()
     for word, share in _with_shares(explanation.words):
         pale = round(255 - 165 * abs(share))
-        colour = f"rgb({pale},255,{pale})" if share > 0 else f"rgb(255,{pale},{pale})"
-        style = f"black on {colour}" if abs(share) > 0.05 else ""
-        coloured.append(printable(word.word), style if word.read else "dim strike")
-        coloured.append(" ")
-    return coloured
+        color = f"rgb({pale},255,{pale})" if share > 0 else f"rgb(255,{pale},{pale})"
+        style = f"black on {color}" if abs(share) > 0.05 else ""
+        colored.append(printable(word.word), style if word.read else "dim strike")
+        colored.append(" ")
+    return colored
 
 
 def explanations_html(title: str, explanations: Iterable[Explanation]) -> str:
-    """A page that needs nothing else, with the words coloured as in the terminal."""
-    parts = [_HTML_HEAD.format(html.escape(printable(title)))]
+    """Return a page that needs no other file, with the words colored as in the terminal."""
+    parts = []
     for explanation in explanations:
         parts.append(f"<h2>{html.escape(prediction_line(explanation.prediction))}</h2>\n<p>")
         for word, share in _with_shares(explanation.words):
             escaped = html.escape(printable(word.word))
             if word.read:
-                colour = "0,150,0" if share > 0 else "220,0,0"
-                style = f"background:rgba({colour},{abs(share):.2f})"
+                color = "0,150,0" if share > 0 else "220,0,0"
+                style = f"background:rgba({color},{abs(share):.2f})"
                 parts.append(f'<span style="{style}" title="{word.weight:+.4f}">{escaped}</span>')
             else:
                 parts.append(f'<s title="not read">{escaped}</s>')
         parts.append("</p>")
-    return "\n".join([*parts, "</body>", "</html>", ""])
-
-
-_HTML_HEAD = """<!DOCTYPE html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<title>{0}</title>
-<style>
-body {{ font: 16px/1.7 sans-serif; max-width: 50em; margin: 2em auto; padding: 0 1em; }}
-h2 {{ font: 14px monospace; white-space: pre; }}
-span, s {{ border-radius: 3px; padding: 1px 2px; }}
-s {{ color: #888; }}
-</style>
-</head>
-<body>
-<h1>{0}</h1>
-<p>How far each word moved the log-odds of &quot;positive&quot;: green up, red down; point at a word
-for the figure. Words struck out were not read.</p>"""
+    page = Template(Path(__file__).with_name("explanations.html").read_text(encoding="utf-8"))
+    shown = html.escape(printable(title))
+    return page.substitute(title=shown, explanations="\n".join(parts))
 
 
 def _with_shares(words: Sequence[Word]) -> Iterable[tuple[Word, float]]:
-    """Each word with its weight as a share of the greatest weight in the text, from -1 to 1."""
+    """Pair each word with its weight as a share of the greatest weight in the text, -1 to 1."""
     greatest = max((abs(word.weight) for word in words), default=0) or 1
     return ((word, word.weight / greatest) for word in words)
 
 
 def evaluation_lines(result: dict[str, Any]) -> list[str]:
-    """A table of what an evaluation found."""
+    """Return the result of an evaluation as a table."""
     lines = [f"{result['dataset']}, {result['split']}: {result['num_reviews']} reviews"]
     if "runs" in result:
         weighted = zip(result["weights"], result["runs"], strict=True)
@@ -138,63 +127,3 @@ def evaluation_lines(result: dict[str, Any]) -> list[str]:
     for review in result["wrong"]:
         lines.append(f"  {review['probability']:.4f} but {review['label']}: {review['text']}")
     return lines
-
-
-def plot_evaluation(
-    path: Path, title: str, labels: np.ndarray[Any, Any], logits: np.ndarray[Any, Any]
-) -> None:
-    """Draws the ROC curve and the reliability diagram, in the format that the path's suffix names.
-
-    Args:
-      path: where to, such as `roc.png`, `.svg` or `.pdf`.
-      title: of the figure.
-      labels: 1 for positive, 0 for negative, `[num_reviews]`.
-      logits: the model's, `[num_reviews]`.
-    """
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-
-    from imdb_jax import metrics
-
-    # A Figure of its own rather than pyplot: no display is needed, and no global state is left.
-    figure = Figure(figsize=(9, 4.4), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(title)
-    roc, calibration = figure.subplots(1, 2)
-    diagonal = {"color": "gray", "linestyle": "--", "linewidth": 1}
-
-    curve = metrics.roc_curve(labels, logits)
-    if curve is None:
-        roc.text(0.5, 0.5, "all reviews have the same label", ha="center", va="center")
-    else:
-        area = metrics.roc_auc(labels, logits)
-        roc.plot(*curve, label=f"area {area:.4f}")
-        roc.legend(loc="lower right")
-    roc.plot([0, 1], [0, 1], **diagonal)
-    roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC", aspect="equal")
-
-    probabilities = metrics.sigmoid(logits)
-    bins = metrics.reliability(labels, probabilities)
-    error = metrics.expected_calibration_error(labels, probabilities)
-    filled = bins.counts > 0
-    confidence, accuracy = (
-        part[filled] / bins.counts[filled] for part in (bins.confidence, bins.correct)
-    )
-    areas = 10 + 190 * bins.counts[filled] / bins.counts.max()
-    calibration.plot(confidence, accuracy, label=f"expected calibration error {error:.4f}")
-    calibration.scatter(confidence, accuracy, s=areas, alpha=0.6)
-    calibration.plot([0.5, 1], [0.5, 1], **diagonal)
-    calibration.legend(loc="lower right")
-    calibration.set(
-        xlabel="confidence (probability of the class predicted)",
-        ylabel="accuracy",
-        title=f"reliability, {metrics.NUM_BINS} bins; area of a dot: reviews",
-    )
-    for axes in (roc, calibration):
-        axes.grid(alpha=0.3)
-    image = io.BytesIO()
-    try:
-        figure.savefig(image, format=path.suffix.removeprefix(".") or "png", dpi=120)
-    except ValueError as error:
-        raise UserError(f"cannot draw {path}: {error}") from error
-    write_atomically(path, image.getvalue())

@@ -1,4 +1,4 @@
-"""The word vectors that a model has learnt: which words are alike, and as a word2vec file."""
+"""The word vectors that a model has learned: which words are alike, and a file of word2vec."""
 
 from __future__ import annotations
 
@@ -28,10 +28,10 @@ class WordVectors(NamedTuple):
 
 
 def word_vectors(classifier: Classifier) -> WordVectors:
-    """Takes the word vectors out of a model.
+    """Take the word vectors out of a model.
 
-    Left out are the vectors of padding (id 0), the start (1), unknown words (2) and the unused id
-    3, and words whose id is not below the model's `num_words`: to the model they are all unknown.
+    The vectors of padding (id 0), the start (1), unknown words (2) and the unused id 3 are left
+    out. So are words whose id is not below the model's `num_words`, which it takes for unknown.
 
     Raises:
       UserError: the model has no word vectors.
@@ -46,15 +46,15 @@ def word_vectors(classifier: Classifier) -> WordVectors:
 
 
 def nearest_words(known: WordVectors, word: str, top: int = 10) -> list[tuple[str, float]]:
-    """Finds the words whose vectors point in the direction most like that of a word's.
+    """Find the words whose vectors point most nearly in the direction of a word's vector.
 
     Args:
       known: words and their vectors.
-      word: a single word, normalised as reviews are.
-      top: number of words to give.
+      word: a single word, normalized as reviews are.
+      top: number of words to return.
 
     Returns:
-      Other words with the cosine of the angle between their vector and that of `word`, the largest
+      Other words with the cosine of the angle between their vector and the word's, the largest
       first.
 
     Raises:
@@ -71,7 +71,7 @@ def nearest_words(known: WordVectors, word: str, top: int = 10) -> list[tuple[st
         )
     position = known.words.index(found[0])
     lengths = np.linalg.norm(known.vectors, axis=1, keepdims=True)
-    # A vector of length zero has no direction: it is like none.
+    # A vector of length zero has no direction and is like no other.
     directions = known.vectors / np.where(lengths > 0, lengths, 1)
     cosines = directions @ directions[position]
     order = np.argsort(-cosines, kind="stable")
@@ -79,10 +79,10 @@ def nearest_words(known: WordVectors, word: str, top: int = 10) -> list[tuple[st
 
 
 def to_word2vec(known: WordVectors) -> bytes:
-    """Writes word vectors in the text format of word2vec, which gensim and others read.
+    """Write word vectors in the text format of word2vec, which gensim and others read.
 
-    The first line has the number of words and of dimensions, each further one a word and its
-    values, in UTF-8, separated by single spaces; no word holds a space or a newline. Each value is
+    The first line has the number of words and of dimensions, every other line a word and its
+    values, in UTF-8, separated by single spaces. No word holds a space or a newline. Each value is
     the shortest number that gives the same float32 again.
     """
     lines = [f"{len(known.words)} {known.vectors.shape[1]}"]

@@ -31,9 +31,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from imdb_jax import cli, reporting
 from imdb_jax.config import Config, load_recipe
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.files import write_atomically
-from imdb_jax.suggestions import unknown_name
 
 if TYPE_CHECKING:
     from benchmark_children import Bench

@@ -11,7 +11,7 @@ from typing import Any
 from benchmark_children import Bench, python
 from rich.table import Table
 
-from imdb_jax import keras_weights
+from imdb_jax import keras_layers
 from imdb_jax.experiment import create_configured_model
 from imdb_jax.progress import Report
 
@@ -147,7 +147,7 @@ def _backend(contestant: str) -> str:
 
 def _twin(bench: Bench) -> dict[str, Any]:
     """The layers of the Keras twin: told to Keras' processes, which thus need not import Flax."""
-    layers = keras_weights.keras_layers(create_configured_model(bench.config), bench.length)
+    layers = keras_layers.keras_layers(create_configured_model(bench.config), bench.length)
     return {"length": bench.length, "layers": [(layer.kind, layer.options) for layer in layers]}
 
 

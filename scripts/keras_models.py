@@ -33,11 +33,11 @@ def build(config: Config, length: int) -> keras.Model:
     Raises:
       UserError: an unknown architecture, or a field that the architecture does not have.
     """
-    from imdb_jax import keras_weights
+    from imdb_jax import keras_layers
     from imdb_jax.models import create_model
 
     module = create_model(config.arch, config.num_words, config.model)
-    layers = keras_weights.keras_layers(module, length)
+    layers = keras_layers.keras_layers(module, length)
     return assemble(config, length, ((layer.kind, layer.options) for layer in layers))
 
 
@@ -84,8 +84,8 @@ def to_flax_params(config: Config, weights: list[NDArray[np.float32]]) -> dict[s
     Returns:
       The tree that our model's `init` gives under 'params', with these weights.
     """
-    from imdb_jax import keras_weights
+    from imdb_jax import keras_layers
     from imdb_jax.models import create_model
 
     module = create_model(config.arch, config.num_words, config.model)
-    return keras_weights.to_flax_params(module, weights)
+    return keras_layers.to_flax_params(module, weights)

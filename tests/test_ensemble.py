@@ -3,6 +3,7 @@
 import dataclasses
 import json
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -10,7 +11,7 @@ from small_runs import hasten, small
 
 from imdb_jax import cli, datasets, evaluate, experiment, load, predict
 from imdb_jax.config import dump_config, load_config, load_recipe
-from imdb_jax.ensemble import Ensemble, fit_weights, load_predictor, parse_weights, run_paths
+from imdb_jax.ensemble import Ensemble, fit_weights, load_predictor, parse_weights
 from imdb_jax.errors import UserError
 from imdb_jax.explanation import explain
 
@@ -39,8 +40,8 @@ def _few_reviews(small_synthetic):
         yield
 
 
-def joined(runs, names):
-    return ",".join(str(runs / name) for name in names)
+def several(runs, names):
+    return [runs / name for name in names]
 
 
 def log_odds(probability):
@@ -54,7 +55,7 @@ def evaluated(capsys, *arguments):
 
 
 def test_log_odds_add_up(runs):
-    together = load_predictor(joined(runs, "abc"), "0.5,0.3,0.2", pytest.fail)
+    together = load_predictor(several(runs, "abc"), "0.5,0.3,0.2", pytest.fail)
     apart = [load(runs / name) for name in "abc"]
     for text, found in zip(TEXTS, together.stream(TEXTS), strict=True):
         each = [next(model.stream([text])) for model in apart]
@@ -68,20 +69,20 @@ def test_log_odds_add_up(runs):
 
 def test_without_weights_all_count_the_same(runs):
     said = []
-    together = load_predictor(joined(runs, "ab"), "", said.append)
+    together = load_predictor(several(runs, "ab"), "", said.append)
     assert together.weights == (0.5, 0.5)
     assert "same weight" in said[0]
 
 
 def test_evaluate_fits_the_weights_that_predict_takes(runs, capsys, small_synthetic):
-    found, said = evaluated(capsys, joined(runs, "ab"))
+    found, said = evaluated(capsys, *several(runs, "ab"))
     assert "20 reviews held out" in said
     assert f"--weights {','.join(map(str, found['weights']))}" in said
     option = said.split("--weights ")[1].strip()
-    again, _ = evaluated(capsys, joined(runs, "ab"), "--weights", option)
+    again, _ = evaluated(capsys, *several(runs, "ab"), "--weights", option)
     assert again == found
     reviews = small_synthetic.read("test")
-    together = load_predictor(joined(runs, "ab"), option, pytest.fail)
+    together = load_predictor(several(runs, "ab"), option, pytest.fail)
     right = (together.predict(reviews.texts) > 0.5) == (reviews.labels > 0)
     assert found["accuracy"] == pytest.approx(right.mean())
     chances = np.where(reviews.labels > 0, *[p := together.predict(reviews.texts), 1 - p])
@@ -89,14 +90,14 @@ def test_evaluate_fits_the_weights_that_predict_takes(runs, capsys, small_synthe
 
 
 def test_runs_that_held_out_different_reviews_count_the_same(runs, capsys):
-    found, said = evaluated(capsys, joined(runs, "ac"))
+    found, said = evaluated(capsys, *several(runs, "ac"))
     assert found["weights"] == [0.5, 0.5]
     assert "same --validation" in said
     assert found["runs"] == [str(runs / "a"), str(runs / "c")]
 
 
 def test_the_table_names_the_runs(runs, capsys):
-    evaluate.evaluate([joined(runs, "ab"), "--weights", "0.25,1", "--wrong", "0"])
+    evaluate.evaluate([*map(str, several(runs, "ab")), "--weights", "0.25,1", "--wrong", "0"])
     assert f"0.2500 of the log-odds of {runs / 'a'}" in capsys.readouterr().out
 
 
@@ -123,7 +124,7 @@ def test_a_model_that_is_always_wrong_counts_nothing():
 
 
 def test_words_weigh_the_sum_of_what_they_weigh(runs):
-    together = load_predictor(joined(runs, "ab"), "0.5,0.25", pytest.fail)
+    together = load_predictor(several(runs, "ab"), "0.5,0.25", pytest.fail)
     text = "an awful script, but a wonderful film"
     found = explain(together, text)
     one, other = (explain(load(runs / name), text) for name in "ab")
@@ -135,7 +136,7 @@ def test_words_weigh_the_sum_of_what_they_weigh(runs):
 
 
 def test_words_of_different_kinds_are_not_mixed(runs):
-    together = load_predictor(joined(runs, "ac"), "1,1", pytest.fail)
+    together = load_predictor(several(runs, "ac"), "1,1", pytest.fail)
     with pytest.raises(UserError, match="explain it apart"):
         explain(together, "a film")
 
@@ -149,35 +150,37 @@ def test_runs_of_different_reviews_do_not_go_together(runs, tmp_path):
     config = dataclasses.replace(load_config(runs / "b" / "config.toml"), test_share=0.5)
     (other / "config.toml").write_text(dump_config(config))
     with pytest.raises(UserError, match=r"not trained on the same reviews: test_share is .* 0\.5"):
-        load_predictor(f"{runs / 'a'},{other}", "", pytest.fail)
+        load_predictor([runs / "a", other], "", pytest.fail)
 
 
 def test_a_text_follows_the_runs(runs, capsys):
-    predict.predict([joined(runs, "ab"), "a wonderful film", "--format", "csv", "--quiet"])
+    predict.predict(
+        [*map(str, several(runs, "ab")), "a wonderful film", "--format", "csv", "--quiet"]
+    )
     _, row = capsys.readouterr().out.splitlines()
-    both = load_predictor(joined(runs, "ab"), "0.5,0.5", pytest.fail)
+    both = load_predictor(several(runs, "ab"), "0.5,0.5", pytest.fail)
     assert isinstance(both, Ensemble)
     assert float(row.split(",")[0]) == pytest.approx(float(both.predict("a wonderful film")[0]))
 
 
-def test_runs_may_stand_side_by_side(runs):
+def test_runs_come_before_texts(runs):
     a, b, c = (str(runs / name) for name in "abc")
-    assert cli.join_runs([a, b, c, "a text"]) == [f"{a},{b},{c}", "a text"]
-    assert cli.join_runs([f"{a},{b}", c, "--quiet"]) == [f"{a},{b},{c}", "--quiet"]
-    assert cli.join_runs([a, "a text", b]) == [a, "a text", b]
-    assert evaluate.parse_arguments([a, b]).run == f"{a},{b}"
+    paths, options = predict.parse_arguments([a, b, c, "a text", b])
+    assert paths == [runs / name for name in "abc"]
+    assert options.texts == ("a text", b)
+    # The first argument is a run, whatever it is.
+    paths, options = predict.parse_arguments(["absent", a, "--quiet"])
+    assert (paths, options.texts) == ([Path("absent"), runs / "a"], ())
+    assert evaluate.parse_arguments([a, "absent"]).runs == (a, "absent")
 
 
-def test_a_comma_may_be_part_of_a_name(tmp_path):
-    (tmp_path / "a,b").mkdir()
-    assert run_paths(str(tmp_path / "a,b")) == [tmp_path / "a,b"]
-    assert [path.name for path in run_paths("runs/a,runs/b")] == ["a", "b"]
-
-
-@pytest.mark.parametrize("runs_", ["runs/a,", ",runs/a", "a,,b"])
-def test_a_comma_too_many(runs_):
-    with pytest.raises(UserError, match="comma too many"):
-        run_paths(runs_)
+def test_runs_may_be_joined_by_commas(runs, tmp_path):
+    a, b, c = (str(runs / name) for name in "abc")
+    paths, options = predict.parse_arguments([f"{a},{b}", c, "a text"])
+    assert paths == [runs / name for name in "abc"]
+    assert options.texts == ("a text",)
+    (tmp_path / "a,b").mkdir()  # a comma may be part of a name
+    assert cli.run_paths(str(tmp_path / "a,b"), "c,d") == [tmp_path / "a,b", Path("c"), Path("d")]
 
 
 @pytest.mark.parametrize("weights", ["1", "1,2,3", "a,b", "1,-1", "0,0", "nan,1", "inf,1"])

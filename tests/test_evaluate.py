@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax import classifier, datasets, evaluate, experiment, views
+from imdb_jax import classifier, datasets, evaluate, experiment, figures, scoring, views
 from imdb_jax.classifier import load
 from imdb_jax.config import load_recipe
 from imdb_jax.dataset import Reviews
@@ -45,7 +45,7 @@ def _few_reviews(small_synthetic):
         return small_synthetic if few else find(options, report)
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(datasets, "find_dataset", find_few)
+        patch.setattr(scoring, "find_dataset", find_few)
         patch.setattr(experiment, "find_dataset", find_few)
         # A model that is loaded once is compiled once.
         patch.setattr(classifier, "load", functools.cache(load))
@@ -102,14 +102,14 @@ def test_splits_are_those_of_training(train, arch, changes, small_synthetic):
     for split in ("train", "test", "validation"):
         expected = getattr(splits, split)
         if expected is not None:
-            reviews = evaluate.read_split(small_synthetic, trained.config, split)
+            reviews = scoring.read_split(small_synthetic, trained.config, split)
             ids = trained.encode(reviews.texts)
             width = expected.ids.shape[1]
             if arch == "mlp":  # the order of a set, and how far it is filled, are nobody's concern
                 ids = np.sort(ids)[:, -width:]
             np.testing.assert_array_equal(ids, expected.ids)
             np.testing.assert_array_equal(reviews.labels, expected.labels)
-    assert len(evaluate.read_split(small_synthetic, trained.config, "all").texts) == 90
+    assert len(scoring.read_split(small_synthetic, trained.config, "all").texts) == 90
 
 
 def test_figures_on_ones_own_file(capsys, train, own_file, tmp_path, monkeypatch):
@@ -162,11 +162,11 @@ def test_table_and_figures(capsys, train, tmp_path):
 def test_one_label_alone_is_reported_and_drawn(tmp_path, train, small_synthetic):
     run, _ = train("pooled", max_length=16)
     reviews = Reviews(["good", "bad"], np.ones(2, np.int8))
-    figures, logits = evaluate.measure(load(run), reviews)
-    assert figures["roc_auc"] is None
-    views.plot_evaluation(tmp_path / "one.png", "one", reviews.labels, logits)
+    measured, logits = scoring.measure(load(run), reviews)
+    assert measured["roc_auc"] is None
+    figures.plot_evaluation(tmp_path / "one.png", "one", reviews.labels, logits)
     lines = views.evaluation_lines(
-        {"dataset": "d", "split": "test", "num_reviews": 2, **figures, "wrong": []}
+        {"dataset": "d", "split": "test", "num_reviews": 2, **measured, "wrong": []}
     )
     assert "  roc_auc    undefined" in lines
 
@@ -182,7 +182,7 @@ def test_model_without_finite_output(train):
     params = jax.tree.map(lambda leaf: leaf * np.nan, load(run).params)
     broken = dataclasses.replace(load(run), params=params)
     with pytest.raises(evaluate.UserError, match="not a finite number"):
-        evaluate.measure(broken, Reviews(["good"], np.ones(1, np.int8)))
+        scoring.measure(broken, Reviews(["good"], np.ones(1, np.int8)))
 
 
 @pytest.mark.parametrize(

@@ -135,10 +135,10 @@ def test_lines_name_the_strongest_words_and_those_not_read():
     assert lines[3].endswith("and 13 more")
 
 
-def test_colours_by_sign_and_strength():
-    coloured = views.coloured_words(EXPLANATION)
-    assert "\x1b" not in coloured.plain
-    good, script, unread = (str(span.style) for span in coloured.spans)
+def test_colors_by_sign_and_strength():
+    colored = views.colored_words(EXPLANATION)
+    assert "\x1b" not in colored.plain
+    good, script, unread = (str(span.style) for span in colored.spans)
     assert re.fullmatch(r"black on rgb\((\d+),255,\1\)", good)
     assert script == "black on rgb(255,90,90)"
     assert unread == "dim strike"

@@ -15,14 +15,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import NUM_WORDS, SMALL, TEXTS, VOCABULARY, small_classifier
 
-from imdb_jax import artefacts, classifier, export
+from imdb_jax import classifier, export, formats
 from imdb_jax.config import load_config
 from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.export import Options, check_directory, main, write_directory, write_export
-from imdb_jax.usage import readme
+from imdb_jax.readme import readme
 
 all_architectures = pytest.mark.parametrize("arch", SMALL)
+# Keras' variables implement __array__ as it was before NumPy 2.
+with_keras = [
+    pytest.mark.keras,
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
+]
 needs_flatbuffers = pytest.mark.skipif(
     importlib.util.find_spec("flatbuffers") is None, reason="flatbuffers is not installed"
 )
@@ -40,7 +45,7 @@ def example(text: str) -> str:
 @pytest.mark.parametrize("arch", ["mlp", "cnn", "lstm"])
 def test_stablehlo_gives_the_same_probabilities(arch):
     model = small_classifier(arch)
-    program = jax.export.deserialize(bytearray(artefacts.stablehlo(model)))
+    program = jax.export.deserialize(bytearray(formats.stablehlo(model)))
     assert program.platforms == ("cpu", "cuda", "tpu")
     [ids_shape] = (argument.shape for argument in program.in_avals)
     assert str(ids_shape[0]) == "batch"
@@ -52,7 +57,7 @@ def test_stablehlo_gives_the_same_probabilities(arch):
 
 @needs_flatbuffers
 def test_stablehlo_of_a_bag_of_words_reads_any_length():
-    program = jax.export.deserialize(bytearray(artefacts.stablehlo(small_classifier("mlp"))))
+    program = jax.export.deserialize(bytearray(formats.stablehlo(small_classifier("mlp"))))
     ids = np.array([[1, 7, 5]], np.int32)
     longer = np.array([[0, 0, 5, 5, 7, 1, 7]], np.int32)
     np.testing.assert_allclose(program.call(ids), program.call(longer), rtol=0, atol=1e-6)
@@ -63,9 +68,9 @@ def test_stablehlo_of_a_bag_of_words_reads_any_length():
 def test_parameters_are_all_there(arch, to):
     model = small_classifier(arch)
     if to == "npz":
-        found = dict(np.load(BytesIO(artefacts.npz(model)), allow_pickle=False))
+        found = dict(np.load(BytesIO(formats.npz(model)), allow_pickle=False))
     else:
-        found = pytest.importorskip("safetensors.numpy").load(artefacts.safetensors(model))
+        found = pytest.importorskip("safetensors.numpy").load(formats.safetensors(model))
     expected = jax.tree.leaves_with_path(model.params)
     assert len(found) == len(expected)
     for path, leaf in expected:
@@ -76,7 +81,7 @@ def test_parameters_are_all_there(arch, to):
 
 def test_word2vec_holds_the_words_with_an_id_of_their_own():
     model = small_classifier("pooled")
-    [(name, content)] = artefacts.FORMATS["word2vec"](model).items()
+    [(name, content)] = formats.FORMATS["word2vec"](model).items()
     assert name == "vectors.txt"
     header, *lines = content.decode().split("\n")[:-1]
     assert header == f"{NUM_WORDS - 4} 3"
@@ -89,13 +94,13 @@ def test_word2vec_holds_the_words_with_an_id_of_their_own():
 
 def test_word2vec_of_a_vocabulary_smaller_than_the_model():
     model = small_classifier("lstm", num_words=NUM_WORDS + 50)
-    content = artefacts.FORMATS["word2vec"](model)["vectors.txt"].decode()
+    content = formats.FORMATS["word2vec"](model)["vectors.txt"].decode()
     assert content.startswith(f"{len(VOCABULARY)} 3\n")
 
 
 def test_a_model_without_word_vectors_has_no_word2vec():
     with pytest.raises(UserError, match="mlp has no word vectors"):
-        artefacts.FORMATS["word2vec"](small_classifier("mlp"))
+        formats.FORMATS["word2vec"](small_classifier("mlp"))
 
 
 # What lies beside them
@@ -121,15 +126,20 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
         ("lstm", "safetensors", "float32"),
         pytest.param("mlp", "stablehlo", "float32", marks=needs_flatbuffers),
         pytest.param("lstm", "stablehlo", "bfloat16", marks=needs_flatbuffers),
+        pytest.param("mlp", "keras", "float32", marks=with_keras),
+        pytest.param("cnn", "keras", "float32", marks=with_keras),
     ],
 )
 def test_the_example_predicts(arch, to, dtype, tmp_path, monkeypatch, capsys):
-    if to == "safetensors":
-        pytest.importorskip("safetensors")
+    if to in ("safetensors", "keras"):
+        monkeypatch.setenv("KERAS_BACKEND", "jax")
+        pytest.importorskip(to)
     model = small_classifier(arch, dtype=dtype)
-    write_export(model, to, tmp_path)
-    monkeypatch.chdir(tmp_path)
-    exec(example((tmp_path / "README.txt").read_text()), {})
+    # Keras adds biases as NumPy does, which `conftest.py` forbids our own code to do.
+    with jax.numpy_rank_promotion("allow"):
+        write_export(model, to, tmp_path)
+        monkeypatch.chdir(tmp_path)
+        exec(example((tmp_path / "README.txt").read_text()), {})
     printed = float(capsys.readouterr().out.strip("[]\n"))
     assert printed == pytest.approx(float(model.predict(TEXTS[:1])[0]), abs=1e-6)
 
@@ -329,19 +339,21 @@ def test_mistakes_are_named_in_one_line(command, monkeypatch, tmp_path, argument
 
 @pytest.mark.parametrize(
     ("to", "package"),
-    [("stablehlo", "flatbuffers"), ("safetensors", "safetensors"), ("keras", "h5py")],
+    [("stablehlo", "flatbuffers"), ("safetensors", "safetensors"), ("keras", "keras")],
 )
 def test_missing_packages_are_named(command, monkeypatch, tmp_path, to, package):
     for name in [package, f"{package}.numpy"]:
         monkeypatch.setitem(sys.modules, name, None)
     status, _, errors = command("run", "--to", to, "--out", tmp_path / "out")
     assert status == 2
-    assert re.fullmatch(rf"error: {package} is not installed; .*imdb_jax\[export\]'\n", errors)
+    assert re.fullmatch(
+        rf"error: {package} is not installed; .*imdb_jax\[(export|keras)\]'\n", errors
+    )
     assert list(tmp_path.iterdir()) == []
 
 
 def test_formats_of_the_option_are_those_there_are():
-    assert set(artefacts.FORMATS) == set(export.Format.__args__)
+    assert set(formats.FORMATS) == set(export.Format.__args__)
     assert Options.__annotations__["to"] == "Format"
 
 

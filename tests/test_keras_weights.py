@@ -1,12 +1,11 @@
-"""Keras' files: read as the model that they hold or refused, and written so that Keras reads them.
-
-The tests marked `keras` compare with Keras itself; all others need h5py alone.
-"""
+"""Keras' files: read as the model that they hold or refused, written so that Keras reads them."""
 
 import dataclasses
+import functools
 import io
 import json
 import os
+import subprocess
 import sys
 import zipfile
 from pathlib import Path
@@ -16,13 +15,29 @@ import numpy as np
 import pytest
 from small_models import NUM_WORDS, SMALL, TEXTS, small_classifier
 
-from imdb_jax import keras_weights, load_keras_weights
+from imdb_jax import keras_files, load_keras_weights
 from imdb_jax.config import load_recipe
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import create_configured_model
-from imdb_jax.keras_weights import to_keras, to_weights_h5
+from imdb_jax.keras_files import to_keras
 
-h5py = pytest.importorskip("h5py", reason="h5py is not installed (extra `export`)")
+os.environ.setdefault("KERAS_BACKEND", "jax")
+keras = pytest.importorskip("keras", reason="Keras is not installed (extra `keras`)")
+import h5py  # noqa: E402
+
+pytestmark = [
+    pytest.mark.keras,
+    # Keras' variables implement __array__ as it was before NumPy 2.
+    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
+]
+
+
+@pytest.fixture(autouse=True)
+def _rank_promotion():
+    """Keras adds biases as NumPy does, which `conftest.py` forbids our own code to do."""
+    with jax.numpy_rank_promotion("allow"):
+        yield
+
 
 VARIANTS = {
     **{arch: small_classifier(arch) for arch in SMALL},
@@ -45,28 +60,57 @@ def assert_same(params, expected):
         np.testing.assert_array_equal(ours, theirs)
 
 
+@functools.cache
+def files(arch: str) -> dict[str, bytes]:
+    """What Keras writes of a small model."""
+    model = small_classifier(arch)
+    return to_keras(model.config, model.params)
+
+
+def keras_probabilities(model, twin) -> np.ndarray:
+    ids = model.encode(TEXTS).astype(np.int32)
+    if model.config.arch == "mlp":
+        hot = np.zeros((len(ids), NUM_WORDS), "f")
+        hot[np.arange(len(ids))[:, None], ids] = 1
+        hot[:, 0] = 0
+        ids = hot
+    return np.asarray(twin.predict_on_batch(ids))[:, 0]
+
+
 # Both ways
 
 
 @all_variants
 def test_a_keras_file_tells_the_whole_model(model, tmp_path):
-    file = tmp_path / "model.keras"
-    file.write_bytes(to_keras(model.config, model.params))
-    config, params = load_keras_weights(file)
-    assert_same(params, model.params)
+    """Keras reads what is written as the same model, and what it then writes is read as ours."""
+    for name, content in to_keras(model.config, model.params).items():
+        (tmp_path / name).write_bytes(content)
+    expected = model.predict(TEXTS)
+    assert expected.std() > 0.01  # else the comparison would say little
+    twin = keras.saving.load_model(tmp_path / "model.keras")
+    np.testing.assert_allclose(keras_probabilities(model, twin), expected, rtol=0, atol=1e-5)
+    twin.set_weights([np.zeros_like(weight) for weight in twin.get_weights()])
+    twin.load_weights(tmp_path / "model.weights.h5")
+    np.testing.assert_allclose(keras_probabilities(model, twin), expected, rtol=0, atol=1e-5)
+
+    twin.compile("adam", "binary_crossentropy")  # whose state is then saved as well
+    twin.save(tmp_path / "theirs.keras")
     recipe = load_recipe(model.config.arch)
-    assert config == dataclasses.replace(
-        recipe,
-        num_words=NUM_WORDS,
-        max_length=model.config.max_length,
-        model={**recipe.model, **model.config.model},
-    )
+    for name in ("model.keras", "theirs.keras"):
+        config, params = load_keras_weights(tmp_path / name)
+        assert_same(params, model.params)
+        assert config == dataclasses.replace(
+            recipe,
+            num_words=NUM_WORDS,
+            max_length=model.config.max_length,
+            model={**recipe.model, **model.config.model},
+        )
 
 
 @all_variants
 def test_weights_and_a_configuration_tell_it_too(model, tmp_path):
     file = tmp_path / "model.weights.h5"
-    file.write_bytes(to_weights_h5(model.config, model.params))
+    file.write_bytes(to_keras(model.config, model.params)[file.name])
     recipe = load_recipe(model.config.arch).model
     # Of the sizes, only those that weights do not have count in what is given.
     given = dataclasses.replace(
@@ -84,23 +128,33 @@ def test_weights_and_a_configuration_tell_it_too(model, tmp_path):
 def test_the_recipe_tells_the_side_of_padding(tmp_path):
     model = small_classifier("pooled", padding="pre", seed=5)
     file = tmp_path / "model.keras"
-    file.write_bytes(to_keras(model.config, model.params))
+    file.write_bytes(files("pooled")["model.keras"])
     assert load_keras_weights(file)[0].padding == "post"
     config, _ = load_keras_weights(file, model.config)
     assert (config.padding, config.seed) == ("pre", 5)
 
 
-def test_the_same_model_gives_the_same_bytes():
-    model = small_classifier("cnn")
-    assert to_keras(model.config, model.params) == to_keras(model.config, model.params)
-
-
-def test_neither_keras_nor_tensorflow_is_needed(tmp_path, monkeypatch):
-    for name in ("keras", "tensorflow"):
-        monkeypatch.setitem(sys.modules, name, None)
-    model = small_classifier("lstm")
-    (tmp_path / "model.keras").write_bytes(to_keras(model.config, model.params))
-    assert_same(load_keras_weights(tmp_path / "model.keras")[1], model.params)
+def test_keras_runs_on_jax_unless_told_otherwise_and_leaves_its_numbering_alone():
+    program = """
+import sys
+from small_models import small_classifier
+from imdb_jax.keras_files import to_keras
+model = small_classifier("pooled")
+assert "keras" not in sys.modules
+to_keras(model.config, model.params)
+import keras
+print(keras.backend.backend(), keras.Sequential().name)
+"""
+    environment = {key: value for key, value in os.environ.items() if key != "KERAS_BACKEND"}
+    done = subprocess.run(
+        [sys.executable, "-c", program],
+        cwd=Path(__file__).parent,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (done.returncode, done.stdout) == (0, "jax sequential\n"), done.stderr
 
 
 # What is refused
@@ -118,8 +172,7 @@ def written(tmp_path):
     """Writes files of a model, changed by functions of what they hold."""
 
     def write(arch="cnn", change_config=None, change_weights=None, suffix=".keras") -> Path:
-        model = small_classifier(arch)
-        weights = io.BytesIO(to_weights_h5(model.config, model.params))
+        weights = io.BytesIO(files(arch)["model.weights.h5"])
         if change_weights:
             with h5py.File(weights, "r+") as root:
                 change_weights(root)
@@ -127,7 +180,7 @@ def written(tmp_path):
         if suffix != ".keras":
             file.write_bytes(weights.getvalue())
             return file
-        with zipfile.ZipFile(io.BytesIO(to_keras(model.config, model.params))) as archive:
+        with zipfile.ZipFile(io.BytesIO(files(arch)["model.keras"])) as archive:
             described = json.loads(archive.read("config.json"))
         if change_config:
             described = change_config(described) or described
@@ -157,17 +210,17 @@ def test_a_file_changed_by_nothing_is_read(written):
     [
         (1, {"mask_zero": True}, "Embedding layer has mask_zero True, that of cnn False"),
         (2, {"padding": "valid"}, "Conv1D layer has padding 'valid'"),
-        (2, {"strides": [2]}, "Conv1D layer has strides 2"),
+        (2, {"strides": [2]}, "Conv1D layer has strides [2]"),
         (2, {"dilation_rate": [2]}, "dilation_rate"),
         (2, {"activation": "tanh"}, "activation 'tanh'"),
         (2, {"data_format": "channels_first"}, "data_format"),
         (2, {"filters": 9}, "filters 9"),
-        (3, {"strides": [1]}, "MaxPooling1D layer has strides 1"),
-        (3, {"pool_size": [3]}, "MaxPooling1D layer has strides 2, that of cnn 3"),
-        (3, {"pool_size": [3], "strides": [3]}, "Dense_0.kernel"),
+        (3, {"strides": [1]}, "MaxPooling1D layer has strides [1]"),
+        (3, {"pool_size": [3]}, "its weights are not those of cnn"),
+        (3, {"pool_size": [3], "strides": [3]}, "its weights are not those of cnn"),
         (5, {"use_bias": False}, "use_bias False"),
         (6, {"activation": "tanh"}, "activation 'tanh', that of cnn 'sigmoid'"),
-        (0, {"batch_shape": [None, 500]}, "Dense_0.kernel is"),
+        (0, {"batch_shape": [None, 500]}, "its weights are not those of cnn with 500 ids a review"),
     ],
 )
 def test_layers_that_compute_something_else_are_refused(written, number, options, message):
@@ -220,18 +273,19 @@ def replaced(number: int, **entries):
             replaced(2, class_name="LSTM"),
             "none of our architectures has the layers Embedding, LSTM",
         ),
+        (replaced(2, class_name="Lambda"), "the layers Embedding, Lambda"),
         (replaced(2, module="mine"), "Conv1D is not one of Keras' own"),
         (lambda described: described | {"class_name": "Functional"}, "it is a Functional model"),
-        (lambda described: described | {"config": {}}, "config.json"),
-        (lambda described: [described], "config.json"),
+        (lambda described: described | {"config": {}}, "not Keras 3's"),
+        (lambda described: [described], "not Keras 3's"),
         (lambda described: described | {"config": {"layers": []}}, "none of our architectures"),
-        (replaced(0, config=None), "config.json"),
-        (replaced(2, config=[]), "config.json"),
-        (with_option(0, batch_shape=[None, "nine"]), "config.json"),
-        (with_option(0, batch_shape=[None, -9]), "config.json"),
-        (with_option(0, batch_shape=[None, 1 << 60]), "config.json"),
-        (with_option(3, pool_size=["two"]), "pool_size"),
-        (with_option(3, pool_size=[2, 3], strides=[2, 3]), "pool_size"),
+        (replaced(0, config=None), "not Keras 3's"),
+        (replaced(2, config=[]), "not Keras 3's"),
+        (with_option(0, batch_shape=[None, "nine"]), "cannot have nine ids"),
+        (with_option(0, batch_shape=[None, -9]), "cannot have -9 ids"),
+        (with_option(0, batch_shape=[None, 1 << 60]), "a review cannot have"),
+        (with_option(3, pool_size=["two"]), "must be made of numbers, not 'two'"),
+        (with_option(3, pool_size=[2, 3], strides=[2, 3]), "has pool_size [2, 3]"),
     ],
 )
 def test_other_models_are_refused(written, change, message):
@@ -249,7 +303,7 @@ def test_weights_alone_need_a_recipe(written):
     for arch in ("mlp", "embedding_mlp", "pooled", "lstm"):
         assert f"its weights are not those of {arch}" in refusal(file, arch)
     # The recipe's reviews are longer.
-    assert "with reviews of 500 ids" in refusal(file, "cnn")
+    assert "with 500 ids a review" in refusal(file, "cnn")
 
 
 def delete(name):
@@ -274,21 +328,21 @@ KERNEL = "layers/dense_1/vars/0"
 @pytest.mark.parametrize(
     ("change", "message"),
     [
-        (delete("layers"), "damaged or not Keras 3's"),
-        (delete("layers/dense_1"), "its Dense layer has units 5, that of cnn 1"),
+        (delete("layers"), "its weights are not those of cnn"),
+        (delete("layers/dense_1"), "its weights are not those of cnn"),
         (delete(KERNEL), "its weights are not those of cnn"),
         (put("layers/dense_2/vars/0", np.ones(3, "f")), "its weights are not those of cnn"),
         (put("layers/gru/vars/0", np.ones(3, "f")), "its weights are not those of cnn"),
         (put("layers/dense_1/vars/7", np.ones(3, "f")), "its weights are not those of cnn"),
-        (put(KERNEL, np.ones((5, 2), "f")), "Dense_1.kernel is [5, 2]"),
-        (put(KERNEL, np.ones(5, "f")), "Dense_1.kernel is [5]"),
+        (put(KERNEL, np.ones((5, 2), "f")), "its weights are not those of cnn"),
+        (put(KERNEL, np.ones(5, "f")), "damaged or not Keras 3's"),
         (put("layers/embedding/vars/0", np.float32(1)), "its weights are not those of cnn"),
         (put(KERNEL, np.ones((5, 1), int)), "of type int64"),
         (put(KERNEL, b"text"), "not floating point"),
-        (put("layers", np.ones(3, "f")), "damaged or not Keras 3's"),
-        (put("layers/dense_1", np.ones(3, "f")), "its Dense layer has units 5, that of cnn 1"),
-        (put("layers/dense_1/vars", np.ones(3, "f")), "damaged or not Keras 3's"),
-        (put("layers/dense_1/vars/x", np.ones(3, "f")), "damaged or not Keras 3's"),
+        (put("layers", np.ones(3, "f")), "its weights are not those of cnn"),
+        (put("layers/dense_1", np.ones(3, "f")), "its weights are not those of cnn"),
+        (put("layers/dense_1/vars", np.ones(3, "f")), "its weights are not those of cnn"),
+        (put("layers/dense_1/vars/x", np.ones(3, "f")), "its weights are not those of cnn"),
     ],
 )
 def test_other_weights_are_refused(written, change, message):
@@ -358,10 +412,10 @@ def test_too_large_files_are_refused_before_they_fill_the_memory(written, monkey
         root.create_dataset(KERNEL, **huge)
 
     assert "it holds more than" in refusal(written(change_weights=change))
-    monkeypatch.setattr(keras_weights, "_MAX_CONFIG_BYTES", 100)
+    monkeypatch.setattr(keras_files, "_MAX_CONFIG_BYTES", 100)
     assert "config.json has more than 100 bytes" in refusal(written())
     monkeypatch.undo()
-    monkeypatch.setattr(keras_weights, "_MAX_WEIGHT_BYTES", 1000)
+    monkeypatch.setattr(keras_files, "_MAX_WEIGHT_BYTES", 1000)
     assert "model.weights.h5 has more than 1,000 bytes" in refusal(written())
 
 
@@ -398,84 +452,15 @@ def test_what_is_not_there_or_no_keras_file(tmp_path):
     assert "damaged or not Keras 3's" in refusal(tmp_path / "other.keras")
 
 
-def test_h5py_is_asked_for(written, monkeypatch):
+@pytest.mark.parametrize("package", ["keras", "h5py"])
+def test_what_is_missing_is_asked_for(written, monkeypatch, package):
     file = written()
-    monkeypatch.setitem(sys.modules, "h5py", None)
-    with pytest.raises(UserError, match=r"h5py is not installed; .*imdb_jax\[export\]"):
+    monkeypatch.setitem(sys.modules, package, None)
+    with pytest.raises(UserError, match=rf"{package} is not installed; .*imdb_jax\[keras\]"):
         load_keras_weights(file)
 
 
-# With Keras
-
-
-@pytest.fixture(scope="module")
-def keras():
-    os.environ.setdefault("KERAS_BACKEND", "jax")
-    keras = pytest.importorskip("keras", reason="Keras is not installed (extra `keras`)")
-    # Keras adds biases as NumPy does, which `conftest.py` forbids our own code to do.
-    with jax.numpy_rank_promotion("allow"):
-        yield keras
-
-
-def keras_probabilities(model, twin) -> np.ndarray:
-    ids = model.encode(TEXTS).astype(np.int32)
-    if model.config.arch == "mlp":
-        hot = np.zeros((len(ids), NUM_WORDS), "f")
-        hot[np.arange(len(ids))[:, None], ids] = 1
-        hot[:, 0] = 0
-        ids = hot
-    return np.asarray(twin.predict_on_batch(ids))[:, 0]
-
-
-pytest_keras = [
-    pytest.mark.keras,
-    # Keras' variables implement __array__ as it was before NumPy 2.
-    pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword"),
-]
-
-
-def marked(test):
-    for mark in pytest_keras:
-        test = mark(test)
-    return test
-
-
-@marked
-@all_variants
-def test_keras_reads_what_we_write(keras, model, tmp_path):
-    (tmp_path / "model.keras").write_bytes(to_keras(model.config, model.params))
-    (tmp_path / "model.weights.h5").write_bytes(to_weights_h5(model.config, model.params))
-    expected = model.predict(TEXTS)
-    assert expected.std() > 0.01  # else the comparison would say little
-    twin = keras.saving.load_model(tmp_path / "model.keras")
-    np.testing.assert_allclose(keras_probabilities(model, twin), expected, rtol=0, atol=1e-5)
-    twin.set_weights([np.zeros_like(weight) for weight in twin.get_weights()])
-    twin.load_weights(tmp_path / "model.weights.h5")
-    np.testing.assert_allclose(keras_probabilities(model, twin), expected, rtol=0, atol=1e-5)
-
-
-@marked
-@all_variants
-def test_we_read_what_keras_writes(keras, model, tmp_path):
-    (tmp_path / "ours.keras").write_bytes(to_keras(model.config, model.params))
-    twin = keras.saving.load_model(tmp_path / "ours.keras")
-    twin.compile("adam", "binary_crossentropy")  # whose state is then saved as well
-    twin.save(tmp_path / "model.keras")
-    twin.save_weights(tmp_path / "model.weights.h5")
-    for config, params in (
-        load_keras_weights(tmp_path / "model.keras"),
-        load_keras_weights(tmp_path / "model.weights.h5", model.config),
-    ):
-        assert_same(params, model.params)
-        loaded = dataclasses.replace(
-            model, config=config, model=create_configured_model(config), params=params
-        )
-        expected = keras_probabilities(model, twin)
-        np.testing.assert_allclose(loaded.predict(TEXTS), expected, rtol=0, atol=1e-5)
-
-
-@marked
-def test_the_model_of_the_tutorial(keras, tmp_path):
+def test_the_model_of_the_tutorial(tmp_path):
     """As people write it, with Keras' own defaults, then trained for a step."""
     layers = keras.layers
     twin = keras.Sequential(
@@ -497,5 +482,5 @@ def test_the_model_of_the_tutorial(keras, tmp_path):
     config, params = load_keras_weights(tmp_path / "model.keras")
     assert (config.arch, config.max_length, config.model["hidden"]) == ("cnn_global", 9, 5)
     logits = create_configured_model(config).apply({"params": params}, ids)
-    expected = np.asarray(twin.predict_on_batch(ids))[:, 0]
+    expected = keras_probabilities(model, twin)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)

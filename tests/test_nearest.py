@@ -37,7 +37,7 @@ def test_the_nearest_have_the_largest_cosine(vectors, word, top):
         assert every[:top] == found
 
 
-def test_a_word_is_normalised_as_reviews_are():
+def test_a_word_is_normalized_as_reviews_are():
     known = WordVectors(WORDS, np.eye(5, dtype="f"))
     assert nearest_words(known, "  It's! ") == nearest_words(known, "it's")
 

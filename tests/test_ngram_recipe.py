@@ -15,12 +15,12 @@ from imdb_jax import experiment, load, ngram_tokens
 from imdb_jax.config import load_recipe
 from imdb_jax.corpus import load_ngrams
 from imdb_jax.errors import UserError
-from imdb_jax.evaluate import measure, most_confidently_wrong
 from imdb_jax.experiment import run
 from imdb_jax.explanation import explain
 from imdb_jax.export import write_export
 from imdb_jax.models import create_model
 from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
+from imdb_jax.scoring import measure, most_confidently_wrong
 from imdb_jax.trainer import Trainer
 
 

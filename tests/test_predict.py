@@ -11,6 +11,7 @@ import pytest
 from models_to_read import small
 
 from imdb_jax import classifier, predict
+from imdb_jax.errors import UserError
 
 TEXTS = ["the film is good", "", "bad \x1b[31m 😀 heard", "it's very bad"]
 
@@ -155,6 +156,11 @@ def test_explanations(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     out, _ = command(capsys, "--explain", "good heard")
     assert "\x1b" not in out
+
+
+def test_a_page_that_cannot_be_written(capsys, tmp_path):
+    with pytest.raises(UserError, match=r"cannot write .*page\.html: No such file"):
+        command(capsys, "--html", tmp_path / "absent" / "page.html", "good")
 
 
 def mistake(capsys, monkeypatch, *arguments):

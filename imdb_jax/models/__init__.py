@@ -7,14 +7,13 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.models.cnn import CNN
 from imdb_jax.models.embedding_mlp import EmbeddingMLP
 from imdb_jax.models.lstm import LSTM
 from imdb_jax.models.mlp import MLP
 from imdb_jax.models.ngram import Ngram
 from imdb_jax.models.pooled import Pooled
-from imdb_jax.suggestions import unknown_name
 
 __all__ = ["ARCHITECTURES", "CNN", "LSTM", "MLP", "EmbeddingMLP", "Ngram", "Pooled", "create_model"]
 

@@ -1,0 +1,163 @@
+"""What our models are in Keras, layer by layer."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+import re
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import flax
+import numpy as np
+from flax import linen as nn
+from numpy.typing import NDArray
+
+from imdb_jax.config import Config, load_recipe
+from imdb_jax.errors import UserError, require
+from imdb_jax.models import ARCHITECTURES, CNN, LSTM, MLP, EmbeddingMLP, Pooled
+
+
+class KerasLayer(NamedTuple):
+    """A layer of a Keras model.
+
+    Attributes:
+      kind: name of the class in `keras.layers`.
+      options: arguments of the class; all others are Keras' defaults.
+      weights: names of the weights in our parameters, in Keras' order.
+    """
+
+    kind: str
+    options: dict[str, Any]
+    weights: tuple[str, ...] = ()
+
+
+def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
+    """Describe one of our models in Keras: the layers after the input, in order.
+
+    Args:
+      module: the model.
+      length: ids per review, which is the window of a pool over the whole review.
+    """
+    layers: list[KerasLayer] = []
+    options: dict[str, Any]
+    if isinstance(module, EmbeddingMLP | CNN | Pooled | LSTM):
+        options = {"input_dim": module.num_words, "output_dim": module.embedding_dim}
+        layers.append(KerasLayer("Embedding", options, ("Embed_0.embedding",)))
+    match module:
+        case MLP():
+            widths, dropout = module.hidden, module.dropout
+        case EmbeddingMLP() | Pooled() | CNN():
+            widths, dropout = [module.hidden] * (module.hidden > 0), ()
+            layers += _reduction(module, length)
+        case LSTM():
+            widths, dropout = (), ()
+            weights = ("kernel", "recurrent_kernel", "bias")
+            layers.append(KerasLayer("LSTM", {"units": module.units}, weights))
+        case _:
+            raise NotImplementedError(f"{type(module).__name__} has no Keras twin")
+    for i, width in enumerate([*widths, 1]):
+        options = {"units": width, "activation": "relu" if i < len(widths) else "sigmoid"}
+        layers.append(KerasLayer("Dense", options, (f"Dense_{i}.kernel", f"Dense_{i}.bias")))
+        if i < min(len(widths), len(dropout)):
+            layers.append(KerasLayer("Dropout", {"rate": dropout[i]}))
+    return layers
+
+
+def _reduction(module: EmbeddingMLP | Pooled | CNN, length: int) -> list[KerasLayer]:
+    """Describe the layers that make a vector of a review's word vectors."""
+    # Keras would take the default from a file in the person's home.
+    last: dict[str, Any] = {"data_format": "channels_last"}
+    if isinstance(module, EmbeddingMLP):
+        return [KerasLayer("Flatten", last)]
+    if isinstance(module, Pooled):
+        return [KerasLayer("GlobalAveragePooling1D", last)]
+    sizes = {"filters": module.filters, "kernel_size": module.kernel_size}
+    options = {**sizes, "padding": "same", "activation": "relu", **last}
+    return [
+        KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias")),
+        KerasLayer("MaxPooling1D", {"pool_size": module.pool_size or length, **last}),
+        KerasLayer("Flatten", last),
+    ]
+
+
+def build_keras(config: Config, layers: Sequence[KerasLayer]) -> Any:
+    """Build a Keras model, not compiled: a `keras.Sequential`, from ids to probabilities.
+
+    It runs on JAX, unless KERAS_BACKEND or an earlier import of Keras has chosen otherwise.
+
+    Raises:
+      UserError: Keras is not installed.
+    """
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = require("keras", "keras")
+    width = config.num_words if config.arch == "mlp" else config.max_length
+    made = [
+        # Names that are given leave Keras' own numbering of names alone.
+        getattr(keras.layers, layer.kind)(**layer.options, name=f"{layer.kind.lower()}_{number}")
+        for number, layer in enumerate(layers)
+    ]
+    return keras.Sequential([keras.Input((width,), name="input"), *made], name="model")
+
+
+# The kinds of an architecture's layers, in order, but for dropout.
+_PATTERNS = {
+    "mlp": r"(Dense )+",
+    "embedding_mlp": r"Embedding Flatten (Dense ){1,2}",
+    "cnn": r"Embedding Conv1D MaxPooling1D Flatten (Dense ){1,2}",
+    "cnn_global": r"Embedding Conv1D GlobalMaxPooling1D (Dense ){1,2}",
+    "pooled": r"Embedding GlobalAveragePooling1D (Dense ){1,2}",
+    "lstm": r"Embedding LSTM Dense ",
+}
+
+
+def described_config(
+    layers: Sequence[dict[str, Any]], length: int | None, recipe: str | Config | None
+) -> Config:
+    """Return a recipe with all that a description tells, except for the sizes of weights.
+
+    Args:
+      layers: the layers after the input, as `config.json` of a `.keras` file describes them. A
+        layer of dropout is left out; its rate is the entry 'dropout' of the layer before.
+      length: size of the input; None if it is free.
+      recipe: the recipe, or its name; by default the recipe of the architecture with these layers.
+
+    Raises:
+      UserError: no architecture has these layers, or the recipe is for another architecture.
+    """
+    kinds = [layer["class_name"] for layer in layers]
+    written = "".join(f"{kind} " for kind in kinds)
+    arch = next((arch for arch, kinds in _PATTERNS.items() if re.fullmatch(kinds, written)), None)
+    if arch is None:
+        raise UserError(f"none of our architectures has the layers {', '.join(kinds)}")
+    size = layers[2]["config"]["pool_size"][0] if arch == "cnn" else 0
+    if arch == "cnn" and size == length:
+        arch, size = "cnn_global", 0
+    base = as_config(recipe or arch)
+    if ARCHITECTURES.get(base.arch) is not ARCHITECTURES[arch]:
+        raise UserError(f"its layers are those of {arch}, not of {base.arch}")
+    model = dict(base.model)
+    if arch == "mlp":
+        model["dropout"] = [layer.get("dropout", 0.0) for layer in layers[:-1]]
+        while model["dropout"] and not model["dropout"][-1]:
+            model["dropout"].pop()
+        return dataclasses.replace(base, model=model)
+    if ARCHITECTURES[arch] is CNN:
+        model["pool_size"] = size
+    return dataclasses.replace(base, max_length=length or base.max_length, model=model)
+
+
+def as_config(recipe: str | Config) -> Config:
+    """Load a recipe that is given by its name."""
+    return load_recipe(recipe) if isinstance(recipe, str) else recipe
+
+
+def to_flax_params(module: nn.Module, weights: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
+    """Arrange what `get_weights()` of a Keras model returns as the parameters of our model.
+
+    Raises:
+      ValueError: there are more or fewer weights than our model has.
+    """
+    # The length of a pool's window changes no weight.
+    names = [name for layer in keras_layers(module, 1) for name in layer.weights]
+    return flax.traverse_util.unflatten_dict(dict(zip(names, weights, strict=True)), sep=".")
