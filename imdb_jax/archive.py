@@ -1,7 +1,7 @@
 """The archive in which the reviews were published, and a safe way to read the reviews out of one.
 
-An archive is not trusted: it is streamed through `tarfile`, nothing is extracted to disk, and
-anything but the 100,000 reviews, no more and no less, is refused.
+An archive is not trusted: nothing is extracted to disk, and anything but the 100,000 reviews is
+refused.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from imdb_jax.progress import Report, announced
 
 
 class PublishedArchive(NamedTuple):
-    """Where an archive is published, its size in bytes, its SHA-256 and its file name."""
+    """An archive on the web, and its size in bytes."""
 
     url: str
     size: int
@@ -39,7 +39,6 @@ PUBLISHED = PublishedArchive(
 )
 
 COUNTS = {"train": 25_000, "test": 25_000, "unsupervised": 50_000}
-"""The splits of the IMDb reviews, and how many reviews each has."""
 
 ReviewFiles = dict[str, dict[str, bytes]]
 """Split -> path in the archive, such as `aclImdb/train/pos/0_9.txt` -> text."""
@@ -52,29 +51,16 @@ _MAX_REVIEW_BYTES = 1 << 20
 _MAX_UNPACKED_BYTES = 1 << 31
 
 # By the first bytes of a file. The streams of tarfile itself would not check gzip's checksum.
-_OPENERS: dict[bytes, Any] = {
-    b"\x1f\x8b": gzip.open,
-    b"\xfd7zXZ\0": lzma.open,
-    b"BZh": bz2.open,
-}
+_OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
 
 
 def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> ReviewFiles:
-    """Read the 100,000 reviews into memory, some 130 MB.
+    """Read the 100,000 reviews into memory, some 130 MB, without white space around them.
 
-    Args:
-      path: `aclImdb_v1.tar.gz`, or a directory that holds it. Without `verify` also the same
-        reviews in another tar file (gzip, xz, bzip2 or plain), or an unpacked `aclImdb` directory
-        or its parent.
-      verify: demand that the archive has the published SHA-256.
-      report: receives one line of text per step.
-
-    Returns:
-      The reviews without white space around them, as TFDS has them.
-
-    Raises:
-      UserError: there is no archive, its checksum is wrong, it holds anything but the 100,000
-        reviews, or it is not safe to read.
+    `path` is `aclImdb_v1.tar.gz` or a directory that holds it. Without `verify`, which demands the
+    published SHA-256, it may also be the same reviews in another tar file (gzip, xz, bzip2 or
+    plain), or an unpacked `aclImdb` directory or its parent. Raises `UserError` if it is none of
+    these, holds anything but the 100,000 reviews, or is not safe to read.
     """
     source = _find(path)
     if verify:
@@ -89,9 +75,8 @@ def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> 
             reviews[split][name] = content.strip()
             advance(1)
     for split, expected in COUNTS.items():
-        if len(reviews[split]) != expected:
-            found = f"{len(reviews[split]):,} {split} reviews"
-            raise UserError(f"{source} holds {found}; there must be {expected:,}")
+        if (found := len(reviews[split])) != expected:
+            raise UserError(f"{source} holds {found:,} {split} reviews; there must be {expected:,}")
     return reviews
 
 
@@ -107,8 +92,8 @@ def _find(path: Path) -> Path:
         if (tree / "train").is_dir() and (tree / "test").is_dir():
             return tree
     suffixes = {".tar", ".tgz", ".txz", ".tbz2"}
-    files = sorted(filter(Path.is_file, path.glob("aclImdb*.t*")))
-    archives = [file for file in files if suffixes & {*file.suffixes}]
+    files = filter(Path.is_file, path.glob("aclImdb*.t*"))
+    archives = sorted(file for file in files if suffixes & {*file.suffixes})
     if len(archives) != 1:
         found = ", ".join(file.name for file in archives) or "none"
         raise UserError(f"{path} must hold one aclImdb archive or directory; it holds {found}")
@@ -118,17 +103,13 @@ def _find(path: Path) -> Path:
 def _verify(source: Path) -> None:
     if source.is_dir():
         raise UserError(
-            f"{source} is a directory, which has no checksum; give {PUBLISHED.name}, or accept the "
-            "directory as it is with --allow-unverified"
+            f"{source} is a directory, which has no checksum; give {PUBLISHED.name}, or accept it "
+            "with --allow-unverified"
         )
-    try:
-        sha256 = file_digest(source)
-    except OSError as error:
-        raise UserError(f"cannot read {source}: {error.strerror}") from error
-    if sha256 != PUBLISHED.sha256:
+    if (sha256 := file_digest(source)) != PUBLISHED.sha256:
         raise UserError(
             f"{source} is not the published archive: its SHA-256 is {sha256}, not "
-            f"{PUBLISHED.sha256}; accept it all the same with --allow-unverified"
+            f"{PUBLISHED.sha256}; accept it with --allow-unverified"
         )
 
 

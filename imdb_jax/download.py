@@ -22,20 +22,12 @@ class DownloadUnreachable(UserError):
 
 
 def fetch(directory: Path, report: Report) -> Path:
-    """Download the archive into a directory, unless it is already there.
-
-    Args:
-      directory: created if it does not exist; its parent must exist.
-      report: receives one line of text.
-
-    Returns:
-      The archive, whose checksum is the published one.
+    """Download the published archive into a directory, unless it is already there.
 
     Raises:
-      DownloadUnreachable: it cannot be downloaded; raised within ten seconds if there is no answer
-        at all.
+      DownloadUnreachable: within ten seconds if there is no answer at all.
       UserError: the server sent something else, of which nothing is kept.
-      OSError: the directory cannot be written.
+      OSError: the directory cannot be written, or its parent is missing.
     """
     published = archive.PUBLISHED
     file = directory / published.name
@@ -47,7 +39,7 @@ def fetch(directory: Path, report: Report) -> Path:
         _download(published, unfinished, report)
         if (sha256 := file_digest(unfinished)) != published.sha256:
             raise UserError(
-                f"{published.url} sent something else than the published archive: its SHA-256 is "
+                f"{published.url} sent something else than the published archive, with SHA-256 "
                 f"{sha256}, not {published.sha256}; nothing of it was kept"
             )
         unfinished.replace(file)
@@ -60,26 +52,25 @@ def _download(published: archive.PublishedArchive, file: Path, report: Report) -
     """Write what the URL sends to a file, but hardly more than the size of the archive."""
     import urllib3
 
-    title = f"Downloading {published.url} ({published.size / 1e6:.0f} MB)"
+    url, size = published.url, published.size
     with (
-        closing(_answer(published.url)) as response,
+        closing(_answer(url)) as response,
         file.open("wb") as output,
-        announced(title, published.size, report) as advance,
+        announced(f"Downloading {url} ({size / 1e6:.0f} MB)", size, report) as advance,
     ):
         try:
             # Not decoded: servers that call a .tar.gz "gzip-encoded" would have it unpacked here.
             for chunk in response.raw.stream(1 << 16, decode_content=False):
                 output.write(chunk)
                 advance(len(chunk))
-                if output.tell() > published.size:
+                if output.tell() > size:
                     break
         except urllib3.exceptions.HTTPError as error:
-            problem = f"broke off the download ({_reason(error)})"
-            raise _unreachable(published.url, problem) from error
+            raise _unreachable(url, f"broke off the download ({_reason(error)})") from error
 
 
 def _answer(url: str) -> Any:
-    """Return the response to GET `url`, with its headers read and its body still to come.
+    """Return the response to GET `url`, whose body is still to come.
 
     A thread sends the request, because name look-up has no time limit, and the time limit of a
     connection applies anew to every redirect and address.

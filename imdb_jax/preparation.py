@@ -1,7 +1,7 @@
-"""Preparation of the IMDb reviews on disk, as TFDS lays them out, from an archive or the network.
+"""Preparation of the IMDb reviews on disk, from an archive or the network.
 
-TFDS' own builder writes the directory, in ArrayRecord format, so that plain
-`tfds.data_source("imdb_reviews", data_dir=...)` reads it too. TFDS itself would open the archive
+TFDS' own builder writes them, in ArrayRecord format, so that plain
+`tfds.data_source("imdb_reviews", data_dir=...)` reads them too. TFDS itself would open the archive
 through TensorFlow; here `archive` reads it.
 """
 
@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import itertools
 import logging
 import shutil
 import time
@@ -26,33 +25,20 @@ from imdb_jax.prepared_reviews import DIRECTORY, is_prepared, read_split, write_
 from imdb_jax.progress import Report, announced
 
 _DEFAULT_CONFIG = Path("imdb_reviews", ".config", "metadata.json")
-_LOCK = ".imdb_reviews.lock"
-_UNFINISHED = ".imdb_reviews.unfinished"
 
 
 def prepare(
-    data_dir: Path,
-    archive: Path | None = None,
-    *,
-    verify: bool = True,
-    report: Report = print,
+    data_dir: Path, archive: Path | None = None, *, verify: bool = True, report: Report = print
 ) -> None:
-    """Prepare the 100,000 reviews in `data_dir`, unless they are already there.
+    """Prepare the 100,000 reviews in TFDS' `data_dir`, unless they are already there.
 
+    They come from `archive` (see `read_archive`), or from a download into `data_dir/downloads`.
     The result appears under its final name in one rename, so that an interrupted call leaves
     nothing that could be taken for finished. If several processes call this function at the same
     time, one of them prepares the reviews and the others wait for it.
 
-    Args:
-      data_dir: TFDS' data directory; created if it does not exist.
-      archive: what to read, as for `read_archive`; None downloads the archive into
-        `data_dir/downloads`. If the reviews are already there, the archive is not read.
-      verify: demand that `archive` has the published SHA-256.
-      report: receives one line of text per step; a terminal shows progress bars as well.
-
     Raises:
-      DownloadUnreachable: the archive cannot be downloaded; raised within ten seconds if there is
-        no answer at all.
+      DownloadUnreachable: as `download.fetch`.
       UserError: the archive is not as it should be, or `data_dir` cannot be written.
     """
     if is_prepared(data_dir):
@@ -99,7 +85,7 @@ def _only_one_process(data_dir: Path, report: Report) -> Any:
     """Take a lock of the operating system, which a killed process cannot leave behind."""
     import filelock
 
-    lock = filelock.FileLock(data_dir / _LOCK)
+    lock = filelock.FileLock(data_dir / ".imdb_reviews.lock")
     try:
         return lock.acquire(timeout=0)
     except filelock.Timeout:
@@ -109,12 +95,13 @@ def _only_one_process(data_dir: Path, report: Report) -> Any:
 
 def _write(reviews: ReviewFiles, data_dir: Path, report: Report) -> None:
     """Build everything in a directory of its own, then move it into place."""
-    unfinished = data_dir / _UNFINISHED
+    unfinished = data_dir / ".imdb_reviews.unfinished"
     shutil.rmtree(unfinished, ignore_errors=True)  # a killed process may have left one
     try:
         total = sum(map(len, reviews.values()))
-        passes = total * len(reviews)
-        with announced(f"Writing {total:,} reviews", passes, report) as advance:
+        # For every split, TFDS goes through all files of the archive.
+        title, passes = f"Writing {total:,} reviews", total * len(reviews)
+        with announced(title, passes, report) as advance, no_logs_or_bars():
             try:
                 _build(reviews, unfinished, advance)
             except RuntimeError as error:  # ArrayRecord's, for a full disk and everything else
@@ -129,15 +116,16 @@ def _write(reviews: ReviewFiles, data_dir: Path, report: Report) -> None:
 
 
 def _build(reviews: ReviewFiles, data_dir: Path, advance: Callable[[int], None]) -> None:
-    """Run TFDS' own builder on reviews in memory; `advance` once per split and review."""
+    """Run TFDS' own builder on reviews in memory."""
     import tensorflow_datasets as tfds
 
     original: Any = tfds.builder_cls("imdb_reviews")
 
     def files() -> Iterator[tuple[str, io.BytesIO]]:
-        for path, text in itertools.chain(*(texts.items() for texts in reviews.values())):
-            yield path, io.BytesIO(text)
-            advance(1)
+        for texts in reviews.values():
+            for path, text in texts.items():
+                yield path, io.BytesIO(text)
+                advance(1)
 
     with tfds.core.registered.skip_registration():
 
@@ -153,7 +141,6 @@ def _build(reviews: ReviewFiles, data_dir: Path, advance: Callable[[int], None])
                 return info
 
             def _split_generators(self, dl_manager: Any) -> Any:
-                # For every split, TFDS goes through all files of the archive.
                 dl_manager = SimpleNamespace(download=str, iter_archive=lambda path: files())
                 return super()._split_generators(dl_manager)
 
@@ -162,8 +149,7 @@ def _build(reviews: ReviewFiles, data_dir: Path, advance: Callable[[int], None])
 
             _log_download_done = _log_download_bytes
 
-    with no_logs_or_bars():
-        Builder(data_dir=str(data_dir)).download_and_prepare(file_format="array_record")
+    Builder(data_dir=str(data_dir)).download_and_prepare(file_format="array_record")
 
 
 def _name_records(reviews: ReviewFiles, data_dir: Path) -> None:

@@ -1,7 +1,7 @@
 """The prepared IMDb reviews on disk: whether they are there, and fast reading.
 
-The prepared directory is TFDS' own `imdb_reviews/plain_text/1.0.0`. `preparation` adds one small
-file to it, `file_names.json.gz` (see `read_file_names`).
+They are in TFDS' own `imdb_reviews/plain_text/1.0.0`, to which `preparation` adds one small file
+(see `read_file_names`).
 """
 
 from __future__ import annotations
@@ -39,16 +39,15 @@ def default_data_dir() -> Path:
 def imdb_reviews(data_dir: Path) -> Dataset:
     """Return the prepared `imdb_reviews` of a TFDS data directory.
 
-    If the directory has the reviews' file names, because this package prepared it, the reviews are
-    read in the order in which `keras.datasets.imdb` was made; else in TFDS' order.
+    If this package prepared them, their file names are known, and they come in the order in which
+    `keras.datasets.imdb` was made; else in TFDS' order.
     """
-    keras_order = read_file_names(data_dir, "train") is not None
 
     def read(split: str) -> Reviews:
         texts, labels = read_split(data_dir, split)
-        if not keras_order or split == UNSUPERVISED:
+        names = None if split == UNSUPERVISED else read_file_names(data_dir, split)
+        if names is None:
             return Reviews(texts, labels)
-        names = read_file_names(data_dir, split) or []
         # All positive reviews, then all negative ones, each by file name as a string.
         order = sorted(range(len(names)), key=lambda row: (-labels[row], names[row]))
         return Reviews([texts[row] for row in order], labels[order])
@@ -56,6 +55,7 @@ def imdb_reviews(data_dir: Path) -> Dataset:
     def read_rows(split: str, rows: range) -> Reviews:
         return Reviews(*read_split(data_dir, split, rows))
 
+    keras_order = read_file_names(data_dir, "train") is not None
     return Dataset(
         name="imdb_reviews",
         fingerprint=fingerprint(data_dir),
@@ -69,15 +69,12 @@ def imdb_reviews(data_dir: Path) -> Dataset:
 
 
 def is_prepared(data_dir: Path) -> bool:
-    """Whether `data_dir` holds a finished `imdb_reviews`, in whatever TFDS file format.
-
-    It is finished if TFDS' description, which is written last, and every file it lists are there.
-    """
+    """Return whether TFDS' description, which it writes last, and every file it lists are there."""
     return _describe(data_dir) is not None
 
 
 def split_sizes(data_dir: Path) -> dict[str, int]:
-    """Return the size of each prepared split. Raises `UserError` if nothing is prepared there."""
+    """Return the size of each prepared split; raise `UserError` if nothing is prepared there."""
     shards = _described(data_dir).shards
     return {split: sum(count for _, count in files) for split, files in shards.items()}
 
@@ -85,21 +82,11 @@ def split_sizes(data_dir: Path) -> dict[str, int]:
 def read_split(
     data_dir: Path, split: str, rows: range | None = None
 ) -> tuple[list[bytes], Int8[np.ndarray, " num_reviews"]]:
-    """Read one prepared split in TFDS' order, or some consecutive reviews of it.
+    """Read the texts and labels of a prepared split in TFDS' order, or of some consecutive rows.
 
     Reading ArrayRecord files in bulk and parsing the records, which are protocol buffers, is three
-    times as fast as asking `tfds.data_source` for the same records.
-
-    Args:
-      data_dir: TFDS' data directory, prepared.
-      split: "train", "test" or "unsupervised".
-      rows: numbers of the reviews to read; None reads all.
-
-    Returns:
-      The texts in UTF-8, and their labels: 1 positive, 0 negative, -1 unsupervised.
-
-    Raises:
-      UserError: nothing is prepared there, its format has no random access, or a file is damaged.
+    times as fast as asking `tfds.data_source` for the same records. Raises `UserError` if nothing
+    is prepared there, its format has no random access, or a file is damaged.
     """
     prepared = _described(data_dir)
     if split not in prepared.shards:
@@ -125,19 +112,13 @@ def read_split(
 def read_file_names(data_dir: Path, split: str) -> list[str] | None:
     """Read the original file name of each record of a labelled split, such as `pos/0_9.txt`.
 
-    The names come from `file_names.json.gz` beside the records, gzipped JSON with three keys:
+    The names are in `file_names.json.gz` beside the records, gzipped JSON with three keys:
     `format` (1), `names` ({"train": [...], "test": [...]}, in record order), and `sha256` of
-    `names` as `json.dumps` writes it.
-
-    Returns:
-      The name of each record, in TFDS' order; None if something else prepared the directory, which
-      then has no such file.
-
-    Raises:
-      UserError: nothing is prepared there, the file is damaged or from a later version, or the
-        split has no names.
+    `names` as `json.dumps` writes it. If something else prepared the directory, there is no such
+    file, and the result is None. Raises `UserError` if nothing is prepared there, the file is
+    damaged or from a later version, or the split has no names.
     """
-    prepared = _described(data_dir)
+    sizes = split_sizes(data_dir)
     file = data_dir / DIRECTORY / _FILE_NAMES
     if not file.exists():
         return None
@@ -150,33 +131,28 @@ def read_file_names(data_dir: Path, split: str) -> list[str] | None:
         raise UserError(f"{file} is damaged ({error}); prepare the reviews again") from error
     if split not in names:
         raise UserError(f"there are no file names for split {split!r}, only for train and test")
-    if len(names[split]) != sum(count for _, count in prepared.shards[split]):
+    if len(names[split]) != sizes[split]:
         raise UserError(f"{file} belongs to other data; prepare the reviews again")
     return names[split]
 
 
 def write_file_names(data_dir: Path, names: dict[str, list[str]]) -> None:
-    """Write what `read_file_names` reads: the names of each labelled split, in record order."""
+    """Write what `read_file_names` reads."""
     document = {"format": _FILE_NAMES_FORMAT, "sha256": _sha256_of(names), "names": names}
-    compressed = gzip.compress(json.dumps(document).encode(), mtime=0)
-    (data_dir / DIRECTORY / _FILE_NAMES).write_bytes(compressed)
+    data = gzip.compress(json.dumps(document).encode(), mtime=0)
+    (data_dir / DIRECTORY / _FILE_NAMES).write_bytes(data)
 
 
 def fingerprint(data_dir: Path) -> str:
-    """Return a digest of the prepared reviews: `BY_CONTENT`, then hexadecimal digits.
+    """Return a digest of the prepared reviews, which takes some 20 ms at every start of a run.
 
     The digest covers the number and the total size of each split's records, 64 evenly spaced ones
     of them, and the original names of the training files. It notices when reviews are added, left
     out or reordered, or when many change; a few changed reviews of the same total size go
     unnoticed. How files are dated, compressed or described does not matter: reviews that are
-    copied or prepared again keep their fingerprint. Takes some 20 ms, at every start of a run.
-
-    Raises:
-      UserError: nothing is prepared there, or a file is damaged.
+    copied or prepared again keep their fingerprint. Raises `UserError` as `read_split` does.
     """
     prepared = _described(data_dir)
-    info = json.loads((data_dir / DIRECTORY / "dataset_info.json").read_bytes())
-    num_bytes = {split["name"]: split.get("numBytes") for split in info["splits"]}
     content = []
     for split, files in sorted(prepared.shards.items()):
         total, digest = sum(count for _, count in files), hashlib.sha256()
@@ -185,7 +161,7 @@ def fingerprint(data_dir: Path) -> str:
             for record in _read_records(file, count, range(0, count, step)):
                 # The order of a record's features is random; each begins with the byte of "\n".
                 digest.update(b"\n".join(sorted(record.split(b"\n"))))
-        content.append([split, total, num_bytes[split], digest.hexdigest()])
+        content.append([split, total, prepared.num_bytes[split], digest.hexdigest()])
     return BY_CONTENT + _sha256_of([content, read_file_names(data_dir, "train")])
 
 
@@ -196,27 +172,28 @@ def _sha256_of(value: Any) -> str:
 class _Prepared(NamedTuple):
     file_format: str
     shards: dict[str, list[tuple[Path, int]]]  # split -> its files and their numbers of records
+    num_bytes: dict[str, Any]
 
 
 def _describe(data_dir: Path) -> _Prepared | None:
     """Read TFDS' `dataset_info.json`; None if it or any file it lists is missing."""
     directory = data_dir / DIRECTORY
-    shards: dict[str, list[tuple[Path, int]]] = {}
     try:
         info = json.loads((directory / "dataset_info.json").read_bytes())
-        file_format = info.get("fileFormat", "tfrecord")
+        found = _Prepared(info.get("fileFormat", "tfrecord"), {}, {})
         for split in info["splits"]:
             name, lengths = split["name"], split["shardLengths"]
-            prefix = f"imdb_reviews-{name}.{file_format}"
-            shards[name] = [
+            prefix = f"imdb_reviews-{name}.{found.file_format}"
+            found.num_bytes[name] = split.get("numBytes")
+            found.shards[name] = [
                 (directory / f"{prefix}-{shard:05}-of-{len(lengths):05}", int(length))
                 for shard, length in enumerate(lengths)
             ]
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return None
-    files = [file for split in shards.values() for file, _ in split]
-    complete = set(archive.COUNTS) <= set(shards) and all(file.is_file() for file in files)
-    return _Prepared(file_format, shards) if complete else None
+    files = [file for split in found.shards.values() for file, _ in split]
+    complete = set(archive.COUNTS) <= set(found.shards) and all(map(Path.is_file, files))
+    return found if complete else None
 
 
 def _described(data_dir: Path) -> _Prepared:
@@ -226,8 +203,7 @@ def _described(data_dir: Path) -> _Prepared:
     if prepared.file_format != "array_record":
         raise UserError(
             f"{data_dir / DIRECTORY} is in {prepared.file_format} format, which only TensorFlow "
-            "reads; prepare the reviews again in another directory: python -m imdb_jax.train "
-            "--data-dir OTHER --archive aclImdb_v1.tar.gz"
+            "reads; prepare the reviews anew with --data-dir OTHER --archive aclImdb_v1.tar.gz"
         )
     return prepared
 
@@ -242,6 +218,4 @@ def _read_records(file: Path, count: int, wanted: range) -> list[bytes]:
             whole = len(wanted) == count
             return list(reader.read_all() if whole else reader.read(list(wanted)))
     except RuntimeError as error:  # for every failure, of the disk or of a checksum
-        raise UserError(
-            f"{file} is damaged: {error}; remove its directory and prepare it again"
-        ) from error
+        raise UserError(f"{file} is damaged: {error}; remove and prepare it anew") from error
