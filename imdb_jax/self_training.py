@@ -28,29 +28,25 @@ from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
 
 
 def run(config: Config) -> dict[str, Any]:
-    """Train as a configuration says, with the help of a teacher if it names unlabelled texts.
+    """Train with the help of a teacher if the configuration names unlabelled texts.
 
-    A resumed run keeps the soft labels that it began with.
-
-    Returns:
-      The content of the run's `result.json`.
-
-    Raises:
-      UserError: as `experiment.run`; no unlabelled texts, or a teacher that may have seen the
-        reviews that the student is tested on.
-      Terminated: SIGTERM came; the same command with --resume continues, with the teacher or the
-        student.
+    A resumed run, be it in the middle of its teacher, keeps the soft labels that it began with.
+    Returns and raises what `experiment.run` does; raises `UserError` also if there are no
+    unlabelled texts, or the teacher may have seen what the student is tested on.
     """
     if not config.unlabelled:
         return experiment.run(config)
     if num_processes() > 1:
         raise UserError("only a single process can learn from unlabelled texts")
     workdir = config.workdir or Path("runs") / config.arch
-    config = dataclasses.replace(absolute_paths(config), workdir=workdir)
-    if config.unlabelled != UNSUPERVISED:
-        config = dataclasses.replace(config, unlabelled=str(Path(config.unlabelled).absolute()))
-    if config.teacher:
-        config = dataclasses.replace(config, teacher=config.teacher.absolute())
+    source, teacher = config.unlabelled, config.teacher
+    if source != UNSUPERVISED:
+        source = str(Path(source).absolute())
+    if teacher:
+        teacher = teacher.absolute()
+    config = dataclasses.replace(
+        absolute_paths(config), workdir=workdir, unlabelled=source, teacher=teacher
+    )
     earlier = run_directory.earlier_run(workdir, config)
     # Before JAX starts, which loading a teacher makes it do.
     experiment.use_all_cores(experiment.create_configured_model(config))
@@ -59,11 +55,10 @@ def run(config: Config) -> dict[str, Any]:
         data = dataclasses.replace(config, dataset=earlier.dataset)
     dataset = find_dataset(data, reporting.note)
     say = (lambda text: None) if config.quiet else print
-    texts = unlabelled_texts(config.unlabelled, config.unlabelled_column, dataset, say)
+    texts = unlabelled_texts(source, config.unlabelled_column, dataset, say)
     kept = workdir / run_directory.SOFT_LABELS
     if earlier and kept.exists():
         return experiment.run(config, SoftLabels.load(kept, texts))
-    teacher = config.teacher
     if teacher is None:
         teacher = workdir / run_directory.TEACHER
         say(f"training the teacher first, on the labelled reviews alone, in {teacher}")
@@ -78,22 +73,22 @@ def run(config: Config) -> dict[str, Any]:
 
 def refuse_teacher_of_other_splits(teacher: Config, config: Config, dataset: Dataset) -> None:
     """Raise `UserError` if the student is tested or validated on what the teacher has learnt."""
-    same = ("test", "test_share", "validation", "text_column", "label_column", "positive")
-    different = [name for name in same if getattr(teacher, name) != getattr(config, name)]
-    if teacher.dataset not in (dataset.name, config.dataset):
-        different = ["dataset", *different]
-    for name in different:
-        raise UserError(
-            f"the teacher was trained with {name} {getattr(teacher, name)}, not "
-            f"{getattr(config, name)}, so it may have seen what the student is tested on; "
-            "choose a teacher that was trained on the same reviews with the same split"
-        )
+    names = ["test", "test_share", "validation", "text_column", "label_column", "positive"]
+    if teacher.dataset != dataset.name:
+        names.insert(0, "dataset")
+    for name in names:
+        theirs, ours = getattr(teacher, name), getattr(config, name)
+        if theirs != ours:
+            raise UserError(
+                f"the teacher was trained with {name} {theirs}, not {ours}, so it may have seen "
+                "what the student is tested on; choose one trained on the same reviews and split"
+            )
 
 
 def teacher_fingerprint(directory: Path, teacher: Classifier) -> str:
-    """Return a hexadecimal digest of everything that determines what a model predicts."""
-    digest = hashlib.sha256(dump_config(teacher.config).encode())
-    digest.update(file_digest(directory / teacher.vocabulary.FILE).encode())
+    """Return a digest of everything that determines what a model predicts."""
+    vocabulary = file_digest(directory / teacher.vocabulary.FILE)
+    digest = hashlib.sha256((dump_config(teacher.config) + vocabulary).encode())
     for leaf in jax.tree.leaves(teacher.params):
         digest.update(np.asarray(leaf).tobytes())
     return digest.hexdigest()

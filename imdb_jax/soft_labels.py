@@ -24,13 +24,7 @@ from imdb_jax.progress import Report
 
 @dataclass(frozen=True)
 class SoftLabels:
-    """The probabilities that a teacher gives to texts.
-
-    Attributes:
-      texts: one or more.
-      probabilities: that each text is positive, float32 `[num_texts]`.
-      teacher: digest of the model that gave them.
-    """
+    """The probability of 'positive' that a teacher, of which there is a digest, gives each text."""
 
     texts: Sequence[Text]
     probabilities: Float32[np.ndarray, " num_texts"]
@@ -38,24 +32,21 @@ class SoftLabels:
 
     @property
     def fingerprint(self) -> str:
-        """A digest that changes whenever the texts or their probabilities change."""
+        """Return a digest of the texts and their probabilities."""
         texts = digest_of_texts(self.texts).encode()
         return hashlib.sha256(texts + self.probabilities.tobytes()).hexdigest()
 
     def save(self, path: Path) -> None:
         """Write a NumPy archive (.npz), with a digest of the texts in place of the texts."""
-        file = io.BytesIO()
+        file, texts, teacher = io.BytesIO(), digest_of_texts(self.texts), self.teacher
         np.savez(
-            file,
-            probabilities=self.probabilities,
-            texts=np.array(digest_of_texts(self.texts)),
-            teacher=np.array(self.teacher),
+            file, probabilities=self.probabilities, texts=np.array(texts), teacher=np.array(teacher)
         )
         write_atomically(path, file.getvalue())
 
     @classmethod
     def load(cls, path: Path, texts: Sequence[Text]) -> SoftLabels:
-        """Read the soft labels of these texts. Raises `UserError` if the file has others."""
+        """Read the soft labels of these texts; raise `UserError` if the file has others."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
                 probabilities = arrays["probabilities"].astype(np.float32, casting="equiv")
@@ -65,7 +56,7 @@ class SoftLabels:
         if of_texts != digest_of_texts(texts):
             raise UserError(
                 f"the run in {path.parent} began with other unlabelled texts; choose another "
-                "--workdir, or replace the run with --overwrite"
+                "--workdir, or replace it with --overwrite"
             )
         return cls(texts, probabilities, teacher)
 
@@ -77,20 +68,11 @@ def digest_of_texts(texts: Sequence[Text]) -> str:
 
 
 def unlabelled_texts(source: str, column: str, dataset: Dataset, report: Report) -> list[Text]:
-    """Read the texts to learn from without labels.
+    """Read the texts to learn from, the split 'unsupervised' or a column of a file.
 
     Texts that the data set itself holds, word for word, are left out: they have labels already, or
     must remain unseen until the test. Of IMDb's 50,000 reviews without labels, 270 are test
-    reviews.
-
-    Args:
-      source: 'unsupervised', the split of the data set, or a file.
-      column: column of the file, as for `tables.read_column`.
-      dataset: the data set to train and test on.
-      report: receives a line that says how many texts there are.
-
-    Raises:
-      UserError: there is no such split or file, or no text in it that can be used.
+    reviews. Raises `UserError` if there is no such split or file, or no text that can be used.
     """
     texts: Sequence[Text]
     if source != UNSUPERVISED:
@@ -100,14 +82,12 @@ def unlabelled_texts(source: str, column: str, dataset: Dataset, report: Report)
     elif dataset.unsupervised:
         texts = dataset.read(UNSUPERVISED).texts
     else:
-        raise UserError(
-            f"{dataset.name} has no reviews without labels; give a file of texts with --unlabelled"
-        )
+        raise UserError(f"{dataset.name} has no reviews without labels; give a file of texts")
     known = {utf8(text) for split in ("train", "test") for text in dataset.read(split).texts}
     new = [text for text in texts if text.strip() and utf8(text) not in known]
     report(
-        f"unlabelled: {len(new):,} texts of {source}; {len(texts) - len(new):,} more are empty or "
-        "reviews of the data set itself, and left out"
+        f"unlabelled: {len(new):,} texts of {source}; {len(texts) - len(new):,} more, empty or "
+        "reviews of the data set itself, are left out"
     )
     if not new:
         raise UserError(f"no text of {source} is left to learn from")
