@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import itertools
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
@@ -22,8 +22,6 @@ from imdb_jax.labelled import Source, Summary
 from imdb_jax.progress import Report
 
 _TEST_SHARE = 0.2  # of data without a test split, unless the options say another share
-
-
 _LAYOUT = ("text_column", "label_column", "positive", "test", "test_share")
 
 
@@ -40,38 +38,32 @@ def refuse_options(options: DataOptions, *names: str) -> None:
             raise UserError(f"{option} does not go with --dataset {options.dataset}")
 
 
-def file_dataset(options: DataOptions, report: Report = print) -> Dataset:
+def file_dataset(options: DataOptions, report: Report) -> Dataset:
     """Return the labelled reviews of a file, with a test split from `options.test` or set apart.
 
-    Raises:
-      UserError: a file cannot be read, lacks the columns, does not have two labels, or has too few
-        rows.
+    Raises `UserError` if a file cannot be read, lacks the columns or two labels, or has too few
+    rows.
     """
-    path = Path(options.dataset)
+    path, test = Path(options.dataset), options.test
     columns = _choose_columns(tables.column_names(path), options, str(path))
     files = [path]
-    if options.test is not None:
+    if test is not None:
         same = dataclasses.replace(options, text_column=columns[0], label_column=columns[1])
-        _choose_columns(tables.column_names(options.test), same, str(options.test))
-        if options.test.samefile(path):
+        _choose_columns(tables.column_names(test), same, str(test))
+        if test.samefile(path):
             raise UserError(f"--test must be another file than {path}")
-        files.append(options.test)
+        files.append(test)
     sources = [Source(str(file), partial(tables.read_rows, file, columns)) for file in files]
     dataset = _from_sources(path.name, sources, options, report)
     return dataclasses.replace(dataset, fixed_split=True)
 
 
-def tfds_dataset(
-    prepared: tfds_sets.PreparedSet, options: DataOptions, report: Report = print
-) -> Dataset:
+def tfds_dataset(prepared: tfds_sets.PreparedSet, options: DataOptions, report: Report) -> Dataset:
     """Return a labelled text data set that TFDS has prepared.
 
     The test split is replaced by the validation split if it is missing or its labels are hidden,
-    and if there is no validation split either, by a share of the training reviews.
-
-    Raises:
-      UserError: the data set has no training reviews, lacks the features, does not have two
-        labels, or is damaged.
+    and if there is no validation split either, by a share of the training reviews. Raises
+    `UserError` if there are no training reviews, no such features or not two labels, or for damage.
     """
     name = prepared.name
     refuse_options(options, "test")
@@ -105,7 +97,7 @@ def _choose_columns(names: Sequence[str], options: DataOptions, where: str) -> t
 
 
 def _from_sources(
-    name: str, sources: Sequence[Source], options: DataOptions, report: Report
+    name: str, sources: list[Source], options: DataOptions, report: Report
 ) -> Dataset:
     """Make a data set of one source, or of one with training and one with test reviews."""
     summaries = [labelled.summarize(source, report) for source in sources]
@@ -118,52 +110,42 @@ def _from_sources(
             f"{source.name}: {count.total():,} reviews, {count[positive]:,} {positive!r} (positive)"
             f" and {count[negative]:,} {negative!r} (negative)"
         )
-    if len(sources) == 1:
-        [source], [summary] = sources, summaries
-        testing = labelled.choose_test_rows(summary.digests, options.test_share or _TEST_SHARE)
+    chosen = [np.ones(len(summary.labels), bool) for summary in summaries]
+    if is_share := len(sources) == 1:
+        share = options.test_share or _TEST_SHARE
+        testing = labelled.choose_test_rows(summaries[0].digests, share)
         report(f"{name}: {testing.sum():,} of the reviews become the test split")
-        train, test = (_Split(source, summary, rows, positive) for rows in (~testing, testing))
+        sources, summaries, chosen = sources * 2, summaries * 2, [~testing, testing]
     else:
         known = set(summaries[0].digests)
         if repeated := sum(digest in known for digest in summaries[1].digests):
             report(f"{sources[1].name}: {repeated:,} of the texts are training reviews as well")
-        train, test = (
-            _Split(source, summary, np.ones(len(summary.labels), bool), positive)
-            for source, summary in zip(sources, summaries, strict=True)
-        )
-    if not (train.chosen.any() and test.chosen.any()):
+    if not all(rows.any() for rows in chosen):
         raise UserError(f"{name} has too few reviews to train on some and to test on others")
+    parts = zip(sources, summaries, chosen, strict=True)
+    (train, train_digest), (test, test_digest) = (_split(*part, positive) for part in parts)
     return Dataset(
         name=name,
-        fingerprint=hashlib.sha256(train.digest() + test.digest()).hexdigest(),
+        fingerprint=hashlib.sha256(train_digest + test_digest).hexdigest(),
         ties="alphabetical",
-        read=lambda split: {"train": train, "test": test}[split].read(),
-        test_is_share=len(sources) == 1,
-        fixed_split=len(sources) == 1,
+        read={"train": train, "test": test}.__getitem__,
+        test_is_share=is_share,
+        fixed_split=is_share,
     )
 
 
-@dataclass(frozen=True)
-class _Split:
-    """The rows of a source that make a split."""
+def _split(
+    source: Source, summary: Summary, chosen: Bool[np.ndarray, " num_rows"], positive: str
+) -> tuple[Reviews, bytes]:
+    """Return the chosen rows, and a digest of texts, labels and order, not of the file's format."""
+    labels = np.array([label == positive for label in summary.labels], np.int8)[chosen]
 
-    source: Source
-    summary: Summary
-    chosen: Bool[np.ndarray, " num_rows"]
-    positive: str
-
-    def digest(self) -> bytes:
-        """Hash texts, labels and order, but not the format of the file."""
-        rows = zip(self.summary.digests, self.summary.labels, self.chosen, strict=True)
-        parts = [digest + bytes([label == self.positive]) for digest, label, keep in rows if keep]
-        return hashlib.sha256(b"".join(parts)).digest()
-
-    def read(self) -> Reviews:
-        labels = np.array([label == self.positive for label in self.summary.labels], np.int8)
-        labels = labels[self.chosen]
-        return Reviews(StreamedTexts(self._texts, range(len(labels))), labels)
-
-    def _texts(self) -> Iterator[Text]:
-        for (text, _), keep in zip(self.source.examples(), self.chosen, strict=True):
+    def texts() -> Iterator[Text]:
+        for (text, _), keep in zip(source.examples(), chosen, strict=True):
             if keep:
                 yield text
+
+    digests = itertools.compress(summary.digests, chosen)
+    rows = (digest + label.tobytes() for digest, label in zip(digests, labels, strict=True))
+    digest = hashlib.sha256(b"".join(rows)).digest()
+    return Reviews(StreamedTexts(texts, range(len(labels))), labels), digest

@@ -6,7 +6,7 @@ import dataclasses
 import itertools
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, overload
+from typing import Any, NamedTuple
 
 import numpy as np
 from jaxtyping import Int8
@@ -20,12 +20,7 @@ BY_CONTENT = "content:"
 
 @dataclass(frozen=True)
 class Reviews:
-    """Texts with their labels.
-
-    Attributes:
-      texts: one text per review; large sources are read while the texts are iterated over.
-      labels: 1 for positive, 0 for negative, int8 `[num_reviews]`.
-    """
+    """Texts with their labels: 1 for positive, 0 for negative, -1 for unsupervised."""
 
     texts: Sequence[Text]
     labels: Int8[np.ndarray, " num_reviews"]
@@ -39,9 +34,7 @@ class Reviews:
 class StreamedTexts(Sequence[Text]):
     """Texts that are read from their source each time they are iterated over.
 
-    Attributes:
-      read: reads all texts of the source in order.
-      rows: numbers of the texts in this sequence, counted at the source.
+    `read` reads all texts of the source in order; `rows` are the numbers of those in the sequence.
     """
 
     read: Callable[[], Iterator[Text]]
@@ -53,11 +46,7 @@ class StreamedTexts(Sequence[Text]):
     def __iter__(self) -> Iterator[Text]:
         return itertools.islice(self.read(), self.rows.start, self.rows.stop, self.rows.step)
 
-    @overload
-    def __getitem__(self, index: int) -> Text: ...
-    @overload
-    def __getitem__(self, index: slice) -> StreamedTexts: ...
-    def __getitem__(self, index: int | slice) -> Text | StreamedTexts:
+    def __getitem__(self, index: Any) -> Any:
         """Return one text, after reading all before it, or several, which are not read yet."""
         if isinstance(index, slice):
             return StreamedTexts(self.read, self.rows[index])
@@ -69,15 +58,14 @@ class Dataset:
     """A data set with the splits `train` and `test`, which are read when they are needed.
 
     Attributes:
-      name: what results call it.
       fingerprint: changes whenever the texts, their labels or their order change.
       ties: how the vocabulary orders words that occur equally often.
       read: reads a split; of a large split only the labels, until its texts are iterated over.
-      test_is_share: the test reviews are a share of the reviews of one source, set apart before
-        any word is counted.
+      test_is_share: the test reviews are a share of one source, set apart before any word is
+        counted.
       fixed_split: the splits must not be merged, because the test reviews are such a share or come
         from a file that somebody chose for them.
-      unsupervised: there is also a split `unsupervised`, whose labels are all -1.
+      unsupervised: there is also a split `unsupervised`.
       sizes: returns the number of reviews of every split without reading them; None if impossible.
       read_rows: reads some consecutive reviews of a split and no others; None if impossible.
       extent: which reviews of a larger data set these are, see `part`.
@@ -119,14 +107,7 @@ class Dataset:
 
 
 class Extent(NamedTuple):
-    """Which reviews of a data set a part of it has.
-
-    Attributes:
-      train: numbers of the training reviews in the part.
-      test: numbers of the test reviews in the part.
-      num_train: number of training reviews in the whole data set.
-      num_test: number of test reviews in the whole data set.
-    """
+    """Row numbers of a part of a data set, and the sizes of the whole splits."""
 
     train: range
     test: range

@@ -6,13 +6,11 @@ import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imdb_jax import preparation, prepared_reviews, tables, tfds_sets
+from imdb_jax import custom, preparation, prepared_reviews, tables, tfds_sets
 from imdb_jax.config import DataOptions
-from imdb_jax.custom import file_dataset, refuse_options, tfds_dataset
 from imdb_jax.dataset import Dataset
 from imdb_jax.download import DownloadUnreachable
 from imdb_jax.errors import UserError, unknown_name
-from imdb_jax.prepared_reviews import imdb_reviews
 from imdb_jax.progress import Report
 from imdb_jax.synthetic import synthetic_dataset
 
@@ -36,48 +34,39 @@ def absolute_paths(options: Options) -> Options:
 def find_dataset(options: DataOptions, report: Report = print) -> Dataset:
     """Find the data set that the options name, and prepare it first if necessary.
 
-    `DataOptions` describes the options; 'auto' is 'imdb_reviews' if the reviews are prepared or
-    can be downloaded, else 'synthetic'.
-
-    Args:
-      options: which data set, and how to read it.
-      report: receives lines that say what is going on.
-
-    Raises:
-      UserError: the data set is unknown, is not available, cannot be used, or has no use for one
-        of the options.
+    Raises `UserError` if it is unknown, not available, unusable or has no use for one of the
+    options.
     """
     name = options.dataset
     if tables.is_table(Path(name)) or Path(name).is_file():
-        return file_dataset(options, report)
+        return custom.file_dataset(options, report)
     data_dir = options.data_dir or prepared_reviews.default_data_dir()
     if name not in BUILT_IN:
         prepared = tfds_sets.find(name, data_dir)
         if prepared is None:
             raise UserError(_not_found(name, data_dir))
-        return tfds_dataset(prepared, options, report)
-    refuse_options(options, "text_column", "label_column", "positive", "test")
+        return custom.tfds_dataset(prepared, options, report)
+    custom.refuse_options(options, "text_column", "label_column", "positive", "test")
     if name == "synthetic":
         return synthetic_dataset()
-    archive = options.archive
     try:
-        if archive is not None or not prepared_reviews.is_prepared(data_dir):
+        if options.archive is not None or not prepared_reviews.is_prepared(data_dir):
             verify = not options.allow_unverified
-            preparation.prepare(data_dir, archive, verify=verify, report=report)
+            preparation.prepare(data_dir, options.archive, verify=verify, report=report)
     except DownloadUnreachable as error:
         if name == "imdb_reviews":
             raise
         report(f"The IMDb reviews are not in {data_dir}, and {error}")
         report("Using the synthetic corpus instead; its accuracies are not comparable to IMDb's.")
         return synthetic_dataset()
-    return imdb_reviews(data_dir)
+    return prepared_reviews.imdb_reviews(data_dir)
 
 
 def _not_found(name: str, data_dir: Path) -> str:
     if name and Path(name).is_dir():
         return f"{name} is a directory; give a file: {', '.join(tables.SUFFIXES)}"
     message = unknown_name("data set", name, (*BUILT_IN, *tfds_sets.names(data_dir)))
-    if tfds_sets.is_name(name):
+    if tfds_sets.NAME.fullmatch(name):
         message += (
             f"; to prepare another data set of TFDS in {data_dir}, use TensorFlow: "
             f"tfds build {name} --file_format array_record --data_dir {data_dir}"

@@ -1,16 +1,15 @@
 """Labelled rows of any source: what their labels mean, and which rows become the test split.
 
-Rows are not kept but read again whenever they are needed: once to summarize their labels and
-texts, and once for every split to encode its texts.
+Rows are not kept but read again for each purpose: to summarize them, and to encode each split.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import math
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -26,22 +25,16 @@ _NEGATIVE = {"negative", "neg", "no", "n", "false", "bad", "rotten", "dislike", 
 _SHOWN = 5  # line numbers, or labels, that a message lists
 
 
-@dataclass(frozen=True)
-class Source:
-    """Labelled texts that can be read again and again.
+class Source(NamedTuple):
+    """Labelled texts that can be read again and again, as rows of a text and a label."""
 
-    Attributes:
-      name: what messages call the source.
-      rows: reads the rows; the values of a row are its text and its label.
-    """
-
-    name: str
+    name: str  # what messages call the source
     rows: Callable[[], Iterator[Row]]
 
     def examples(self) -> Iterator[tuple[Text, str]]:
         """Read the text and the label of every usable row, in order."""
         for row in self.rows():
-            text, label, problem = check(row)
+            text, label, problem = _check(row)
             if not problem:
                 yield text, label
 
@@ -49,34 +42,35 @@ class Source:
 class Summary(NamedTuple):
     """The label, and a hash of the text (16 bytes), of every usable row of a source."""
 
-    labels: Sequence[str]
-    digests: Sequence[bytes]
+    labels: list[str]
+    digests: list[bytes]
 
 
-def check(row: Row) -> tuple[Text, str, str]:
+def _check(row: Row) -> tuple[Any, Any, str]:
     """Return the text, the label as `label_name` spells it, and why the row is unusable, if so."""
+    text, label = row.values or (None, None)
+    label = label_name(label)
     if row.problem:
-        return "", "", row.problem
-    text, value = row.values
-    label = label_name(value)
-    if text is None or (isinstance(text, str | bytes) and not text.strip()):
-        return "", "", "no text"
-    if not isinstance(text, str | bytes):
-        return "", "", "a text that is not a string"
-    if label is None:
-        return "", "", "a label that is neither a string nor a number"
-    if not label:
-        return "", "", "no label"
-    if not (is_unicode(label) and (isinstance(text, bytes) or is_unicode(text))):
-        return "", "", "invalid UTF-8"
-    return text, label, ""
+        problem = row.problem
+    elif text is None or (isinstance(text, str | bytes) and not text.strip()):
+        problem = "no text"
+    elif not isinstance(text, str | bytes):
+        problem = "a text that is not a string"
+    elif label is None:
+        problem = "a label that is neither a string nor a number"
+    elif not label:
+        problem = "no label"
+    elif not all(isinstance(value, bytes) or is_unicode(value) for value in (text, label)):
+        problem = "invalid UTF-8"
+    else:
+        problem = ""
+    return text, label, problem
 
 
 def label_name(value: Any) -> str | None:
     """Return one spelling for labels with the same meaning: 1, 1.0 and '1', or 'Pos' and 'pos '.
 
-    Returns:
-      The label in lower case; empty if it is missing; None if it is neither a string nor a number.
+    A missing label is ''; what is neither a string nor a number, None.
     """
     if isinstance(value, np.generic):
         value = value.item()
@@ -88,72 +82,58 @@ def label_name(value: Any) -> str | None:
         return None
     name = str(value).strip().casefold()
     number = _number(name)
-    return str(int(number)) if number is not None and number.is_integer() else name
+    return str(int(number)) if number.is_integer() else name
 
 
-def _number(name: str) -> float | None:
+def _number(name: str) -> float:
+    """Return the finite number that a label spells, else NaN."""
     try:
         number = float(name)
     except ValueError:
-        return None
-    return number if math.isfinite(number) else None
+        return math.nan
+    return number if math.isfinite(number) else math.nan
 
 
 def summarize(source: Source, report: Report) -> Summary:
-    """Read a source once, and report which rows cannot be used, and why.
-
-    Raises:
-      UserError: no row can be used.
-    """
-    labels: list[str] = []
-    digests: list[bytes] = []
+    """Read a source once; report which rows cannot be used, raise `UserError` if none can."""
+    summary = Summary([], [])
     unusable: dict[str, list[tuple[int, int]]] = {}
     same: dict[str, str] = {}  # so that equal labels are one object rather than one for each row
     for row in source.rows():
-        text, label, problem = check(row)
+        text, label, problem = _check(row)
         if problem:
             unusable.setdefault(problem, []).append(row.lines)
         else:
-            labels.append(same.setdefault(label, label))
+            summary.labels.append(same.setdefault(label, label))
             data = text if isinstance(text, bytes) else text.encode()
-            digests.append(hashlib.sha256(data).digest()[:16])
+            summary.digests.append(hashlib.sha256(data).digest()[:16])
     message = f"{source.name} has no rows"
     if unusable:
         skipped = sum(map(len, unusable.values()))
-        remark = f"{skipped:,} of {skipped + len(labels):,} rows cannot be used"
-        message = f"{source.name}: {remark}: {'; '.join(_describe(unusable))}"
-        if labels:
+        share = f"{skipped:,} of {skipped + len(summary.labels):,} rows"
+        reasons = "; ".join(itertools.starmap(_describe, unusable.items()))
+        message = f"{source.name}: {share} cannot be used: {reasons}"
+        if summary.labels:
             report(message)
-    if not labels:
+    if not summary.labels:
         raise UserError(message)
-    return Summary(labels, digests)
+    return summary
 
 
-def _describe(unusable: Mapping[str, Sequence[tuple[int, int]]]) -> Iterator[str]:
-    """Describe the rows that cannot be used, given the first and last line of each by reason."""
-    for problem, places in unusable.items():
-        shown = [str(a) if a == b else f"{a}-{b}" for a, b in places[:_SHOWN]]
-        more = ", ..." if len(places) > _SHOWN else ""
-        lines = "line" if len(places) == 1 and places[0][0] == places[0][1] else "lines"
-        yield f"{len(places):,} with {problem} ({lines} {', '.join(shown)}{more})"
+def _describe(problem: str, places: Sequence[tuple[int, int]]) -> str:
+    """Describe a problem that rows have, given the first and last line of each row."""
+    shown = ", ".join(str(a) if a == b else f"{a}-{b}" for a, b in places[:_SHOWN])
+    more = ", ..." if len(places) > _SHOWN else ""
+    lines = "line" if shown.isdigit() else "lines"
+    return f"{len(places):,} with {problem} ({lines} {shown}{more})"
 
 
 def choose_positive(counts: Mapping[str, int], wanted: str, name: str) -> tuple[str, str]:
-    """Decide which of two labels is positive and which is negative.
+    """Return the positive and the negative of two labels, whose counts are given.
 
-    A label with a name like 'pos', 'yes' or 'good' is positive; otherwise the second label is, in
-    numerical order if both are numbers, else in alphabetical order.
-
-    Args:
-      counts: how often each label occurs.
-      wanted: the positive label; empty to go by the names.
-      name: what messages call the data.
-
-    Returns:
-      The positive and the negative label.
-
-    Raises:
-      UserError: there are not two labels, or the wanted one is not among them.
+    The `wanted` label is positive if it is not empty, else one with a name like 'pos', 'yes' or
+    'good', else the second, in numerical order if both are numbers, else in alphabetical order.
+    Raises `UserError` if there are not two labels, or the wanted one is not among them.
     """
     if len(counts) != 2:
         common = Counter(counts).most_common(2 * _SHOWN)
@@ -165,28 +145,25 @@ def choose_positive(counts: Mapping[str, int], wanted: str, name: str) -> tuple[
         positive = label_name(wanted)
         if positive not in counts:
             raise UserError(f"{name}: {unknown_name('label', wanted, counts)}")
+        first_is_positive = positive == first
     elif (first in _POSITIVE) != (second in _POSITIVE):
-        positive = first if first in _POSITIVE else second
+        first_is_positive = first in _POSITIVE
     else:
-        positive = first if second in _NEGATIVE else second
-    return (first, second) if positive == first else (second, first)
+        first_is_positive = second in _NEGATIVE
+    return (first, second) if first_is_positive else (second, first)
 
 
 def _order(label: str) -> tuple[bool, float, str]:
     number = _number(label)
-    return (number is None, number or 0.0, label)
+    return (True, 0.0, label) if math.isnan(number) else (False, number, label)
 
 
 def choose_test_rows(digests: Sequence[bytes], share: float) -> Bool[np.ndarray, " num_rows"]:
     """Choose the rows of the test split: those whose texts have the smallest hashes.
 
     This choice is as good as random, but depends on the texts alone: not on their order in the
-    file, nor on a seed. Rows with the same text are always on the same side.
-
-    Args:
-      digests: a hash of every row's text.
-      share: share of the rows to choose, from 0 to 1. If the last chosen text occurs again, its
-        other rows are chosen as well.
+    file, nor on a seed. Rows with the same text are always on the same side, so that the rows
+    chosen may be a few more than `share`, from 0 to 1.
     """
     order = sorted(range(len(digests)), key=digests.__getitem__)
     cut = round(share * len(order))

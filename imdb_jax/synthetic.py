@@ -1,7 +1,7 @@
 """A corpus of invented film reviews, for machines without IMDb, for tests and for demos.
 
-No review is stored: a small grammar, in `synthetic.toml`, writes the reviews, and the same call
-gives the same reviews on every machine. The corpus is learnable but not trivial, as IMDb is:
+A small grammar, in `synthetic.toml`, writes the reviews, the same ones on every machine. The corpus
+is learnable but not trivial, as IMDb is:
 
 * lengths, Zipf-like word frequencies, names, HTML line breaks and typing errors are as in IMDb;
 * a review holds both praise and blame; their balance, the strength of the words and a verdict at
@@ -16,7 +16,6 @@ from __future__ import annotations
 import hashlib
 import re
 import tomllib
-from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
 from typing import Any, Final
@@ -28,8 +27,7 @@ from imdb_jax.config import UNSUPERVISED
 from imdb_jax.dataset import BY_CONTENT, Dataset, Reviews
 from imdb_jax.errors import UserError
 
-SPLIT_SIZES: Final = {"train": 10_000, "test": 5_000, UNSUPERVISED: 10_000}
-"""The number of reviews of each split, unless the caller asks for another."""
+SPLIT_SIZES: Final = {"train": 10_000, "test": 5_000, UNSUPERVISED: 10_000}  # by default
 
 _SEED: Final = 1895
 _CHUNK: Final = 500  # reviews made together; even, so that chunks hold whole pairs
@@ -74,41 +72,24 @@ def _digest() -> str:
 def synthetic_reviews(
     split: str, num_reviews: int | None = None
 ) -> tuple[list[str], NDArray[np.int8]]:
-    """Write invented film reviews and their labels, the same at every call.
+    """Write film reviews and their labels (see `Reviews`); `SPLIT_SIZES[split]` by default.
 
     A review does not depend on `num_reviews`: a shorter list is the beginning of a longer one.
     Reviews come in pairs of one positive and one negative review in random order, so every even
-    number of reviews is balanced. In the default sizes no two splits share a review.
-
-    Args:
-      split: "train", "test" or "unsupervised".
-      num_reviews: at least 1, without an upper limit; `SPLIT_SIZES[split]` by default.
-
-    Returns:
-      The texts, and their labels, int8 `[num_reviews]`: 1 positive, 0 negative, and always -1 for
-      "unsupervised".
-
-    Raises:
-      UserError: there is no such split, or `num_reviews` is less than 1.
+    number of reviews is balanced. In the default sizes no two splits share a review. Raises
+    `UserError` if there is no such split, or `num_reviews` is less than 1.
     """
     if split not in SPLIT_SIZES:
-        raise UserError(
-            f"the synthetic corpus has no split {split!r}; it has {', '.join(SPLIT_SIZES)}"
-        )
+        raise UserError(f"no split {split!r} in the synthetic data, only {', '.join(SPLIT_SIZES)}")
     size = SPLIT_SIZES[split] if num_reviews is None else num_reviews
     if size < 1:
         raise UserError(f"num_reviews must be at least 1, not {size}")
-    texts: list[str] = []
-    labels: list[NDArray[np.int8]] = []
-    split_number = list(SPLIT_SIZES).index(split)
-    for number in range(-(-size // _CHUNK)):
-        seed = (_SEED, split_number, number)
-        chunk_texts, chunk_labels = _chunk(np.random.Generator(np.random.PCG64(seed)))
-        texts += chunk_texts
-        labels.append(chunk_labels)
+    seeds = [(_SEED, list(SPLIT_SIZES).index(split), i) for i in range(-(-size // _CHUNK))]
+    chunks = [_chunk(np.random.Generator(np.random.PCG64(seed))) for seed in seeds]
+    texts = [text for chunk, _ in chunks for text in chunk][:size]
     if split == UNSUPERVISED:
-        return texts[:size], np.full(size, -1, np.int8)
-    return texts[:size], np.concatenate(labels)[:size]
+        return texts, np.full(size, -1, np.int8)
+    return texts, np.concatenate([labels for _, labels in chunks])[:size]
 
 
 def _chunk(rng: np.random.Generator) -> tuple[list[str], NDArray[np.int8]]:
@@ -170,7 +151,7 @@ def _typeset(sentences: list[str], rng: np.random.Generator) -> list[str]:
 
 
 def _mistype(sentence: str, rng: np.random.Generator) -> str:
-    """Swap two neighboring characters of a sentence after its first, or leave one out."""
+    """Swap two neighboring characters after the first, or leave one out."""
     at = int(rng.integers(1, len(sentence) - 1))
     swapped = sentence[at + 1] + sentence[at] if rng.random() < 0.5 else sentence[at + 1]
     return sentence[:at] + swapped + sentence[at + 2 :]
@@ -188,8 +169,7 @@ def _expand(symbol: str, tone: int, count: int, rng: np.random.Generator) -> lis
         if len(chosen):  # a rule may lead to others, which need not be followed for nothing
             columns = [_expand(name, sign * tone, len(chosen), rng) for sign, name in slots]
             phrases[chosen] = list(map(template.format, *columns))
-    expanded: list[str] = phrases.tolist()
-    return expanded
+    return phrases.tolist()
 
 
 def _draw(words: list[str], count: int, rng: np.random.Generator) -> list[str]:
@@ -208,7 +188,6 @@ def _cumulative(size: int) -> NDArray[np.float64]:
 
 @cache
 def _tables() -> dict[str, Any]:
-    """Read the grammar and the word lists."""
     return tomllib.loads(Path(__file__).with_name("synthetic.toml").read_text(encoding="utf-8"))
 
 
@@ -228,8 +207,7 @@ def _rules() -> dict[str, list[tuple[str, list[tuple[int, str]]]]]:
 @cache
 def _lexicon() -> dict[tuple[str, int], list[str]]:
     """Return the words of every (slot, tone)."""
-    rng = np.random.Generator(np.random.PCG64(_SEED))
-    tables = _tables()
+    rng, tables = np.random.Generator(np.random.PCG64(_SEED)), _tables()
     neutral = {name: _words(text) for name, text in tables["neutral"].items()}
     nouns = _composed(tables["noun"])
     neutral["noun"] += _shuffled(nouns, rng)
@@ -266,6 +244,5 @@ def _words(text: str) -> list[str]:
     return [word.replace("_", " ") for word in text.split()]
 
 
-def _shuffled(words: Iterable[str], rng: np.random.Generator) -> list[str]:
-    listed = list(words)
-    return [listed[index] for index in np.argsort(rng.random(len(listed)), kind="stable")]
+def _shuffled(words: list[str], rng: np.random.Generator) -> list[str]:
+    return [words[index] for index in np.argsort(rng.random(len(words)), kind="stable")]

@@ -1,7 +1,6 @@
 """Tables with one text per row: CSV, TSV, JSON lines and Parquet, read row by row.
 
-This module does not know what the columns mean. It returns a damaged row together with what is
-wrong with it, so that the caller can count the row, report it or stop.
+A damaged row is returned too, so that the caller can count it, report it or stop.
 """
 
 from __future__ import annotations
@@ -33,9 +32,9 @@ class Row(NamedTuple):
     """One row of a table.
 
     Attributes:
-      lines: its first and last line in the file, from 1; in a Parquet file, row numbers.
-      values: the values of the chosen columns, None where there is none; empty if the row is
-        damaged. In a str, a lone surrogate stands for a byte that is not UTF-8 (see `is_unicode`).
+      lines: first and last line in the file, from 1; in a Parquet file, row numbers.
+      values: those of the chosen columns, None where there is none; empty if the row is damaged.
+        In a str, a lone surrogate stands for a byte that is not UTF-8 (see `is_unicode`).
       problem: what is wrong with a damaged row, else empty.
     """
 
@@ -45,22 +44,21 @@ class Row(NamedTuple):
 
 
 def is_table(path: Path) -> bool:
-    """Whether a file name has the suffix of a format that this module reads."""
+    """Return whether a file name has the suffix of a format that this module reads."""
     return path.suffix.lower() in SUFFIXES
 
 
 def column_names(path: Path) -> list[str]:
     """Return the columns: a CSV header, the keys of the first JSON object, or a Parquet schema.
 
-    Raises:
-      UserError: there is no such file, or it has another format or no columns.
+    Raises `UserError` if there is no such file, or it has another format or no columns.
     """
     suffix = _checked_suffix(path)
     if suffix == _PARQUET:
         with _parquet_file(path) as file:
             return list(file.schema_arrow.names)
     if suffix in _DELIMITERS:
-        return _header(path, _delimited_records(path, suffix))
+        return _header(path, _delimited_records(path))
     for _, record in _json_records(path):
         if isinstance(record, dict):
             return list(record)
@@ -70,48 +68,36 @@ def column_names(path: Path) -> list[str]:
 def choose_column(
     names: Sequence[str], wanted: str, usual: Sequence[str], where: str, option: str
 ) -> str:
-    """Choose the wanted column, or else the one with a usual name.
+    """Choose the wanted column or, if `wanted` is empty, the one with a usual name.
 
-    Args:
-      names: all columns.
-      wanted: name of a column; empty to go by `usual`.
-      usual: lower-case names. The first one is preferred; of the others only one may occur.
-      where, option: how error messages call the table, and the option that names the column.
-
-    Raises:
-      UserError: there is no such column, or more than one.
+    The first of the usual, lower-case names is preferred; of the others only one may occur.
+    Raises `UserError` if there is no such column or more than one; the message names the table
+    (`where`) and the option that chooses a column.
     """
-    if wanted:
-        if wanted not in names:
-            raise UserError(f"{where}: {unknown_name('column', wanted, names)}")
-        found = [name for name in names if name == wanted]
-    else:
-        found = [name for name in names if name.lower() == usual[0]]
-        found = found or [name for name in names if name.lower() in usual]
+    if wanted and wanted not in names:
+        raise UserError(f"{where}: {unknown_name('column', wanted, names)}")
+    found = [name for name in names if (name == wanted if wanted else name.lower() == usual[0])]
+    found = found or [name for name in names if name.lower() in usual]
     if len(found) == 1:
         return found[0]
+    problem = f"no column {usual[0]!r} among {', '.join(names)}"
     if found:
         problem = f"several columns are possible: {', '.join(found)}"
-    else:
-        problem = f"no column {usual[0]!r} among {', '.join(names)}"
     raise UserError(f"{where}: {problem}; choose one with {option}")
 
 
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read some of the `column_names` of a file, row by row, in constant memory.
 
-    Blank lines are skipped. The first row of a CSV or TSV file holds the column names; its fields
-    may be quoted, and quoted fields may hold delimiters, doubled quotes and line ends.
-
-    Raises:
-      UserError: as `column_names`, or the file is so damaged that the remaining rows cannot be
-        read either.
+    Blank lines are skipped. Fields of a CSV or TSV file may be quoted, and quoted fields may hold
+    delimiters, doubled quotes and line ends. Raises `UserError` as `column_names`, or if the file
+    is so damaged that the remaining rows cannot be read either.
     """
     suffix = _checked_suffix(path)
     if suffix == _PARQUET:
         return _parquet_rows(path, columns)
     if suffix in _DELIMITERS:
-        return _delimited_rows(path, suffix, columns)
+        return _delimited_rows(path, columns)
     return _json_rows(path, columns)
 
 
@@ -119,15 +105,8 @@ def read_column(path: Path, column: str = "", option: str = "--text-column") -> 
     """Read one text per row of a table, or per line of a .txt file.
 
     No row is left out, so that results can be written beside the rows: a missing text is empty,
-    and bytes that are not UTF-8 become U+FFFD.
-
-    Args:
-      path: .csv, .tsv, .jsonl, .ndjson, .parquet or .txt.
-      column: by default 'text', else 'review', 'sentence' or 'content', whichever exists.
-      option: the command-line option that names the column.
-
-    Raises:
-      UserError: as `read_rows`, or a row is damaged or its value is not a string.
+    and bytes that are not UTF-8 become U+FFFD. `column` and `option` are those of `choose_column`.
+    Raises `UserError` as `read_rows`, or if a row is damaged or its value is not a string.
     """
     if path.suffix.lower() == ".txt":
         yield from (_replace_surrogates(line.rstrip("\r\n")) for _, line in _lines(path))
@@ -142,13 +121,13 @@ def read_column(path: Path, column: str = "", option: str = "--text-column") -> 
         yield _replace_surrogates(value or "")
 
 
-def is_unicode(text: str) -> bool:
-    """Whether a text is free of the lone surrogates that stand for invalid UTF-8."""
-    return text.isascii() or _SURROGATE.search(text) is None
-
-
 def _replace_surrogates(text: str) -> str:
     return text if text.isascii() else _SURROGATE.sub("\ufffd", text)
+
+
+def is_unicode(text: str) -> bool:
+    """Return whether a text is free of the lone surrogates that stand for invalid UTF-8."""
+    return text.isascii() or _SURROGATE.search(text) is None
 
 
 def _checked_suffix(path: Path) -> str:
@@ -203,15 +182,12 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
             yield Row((number, number), (), "not a JSON object")
 
 
-# The first and last line of a row, and its fields; None if text follows a closing quote.
-Record = tuple[tuple[int, int], list[str] | None]
-
-
-def _delimited_records(path: Path, suffix: str) -> Iterator[Record]:
+def _delimited_records(path: Path) -> Iterator[tuple[tuple[int, int], list[str] | None]]:
+    """Read the first and last line of each row, and its fields; None for text behind a quote."""
     csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
     with _open_text(path, newline="") as file:
         # Strict, because a parser that guesses would silently join rows at a stray quote.
-        reader = csv.reader(file, delimiter=_DELIMITERS[suffix], strict=True)
+        reader = csv.reader(file, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
         while True:
             first = reader.line_num + 1
             try:
@@ -229,15 +205,15 @@ def _delimited_records(path: Path, suffix: str) -> Iterator[Record]:
                 yield (first, reader.line_num), fields
 
 
-def _header(path: Path, records: Iterator[Record]) -> list[str]:
+def _header(path: Path, records: Iterator[tuple[Any, list[str] | None]]) -> list[str]:
     _, fields = next(records, (None, None))
     if not fields:
         raise UserError(f"{path} does not begin with the names of its columns")
     return [name.strip() for name in fields]
 
 
-def _delimited_rows(path: Path, suffix: str, columns: Sequence[str]) -> Iterator[Row]:
-    records = _delimited_records(path, suffix)
+def _delimited_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
+    records = _delimited_records(path)
     header = _header(path, records)
     places = [header.index(column) for column in columns]
     for lines, fields in records:

@@ -1,7 +1,7 @@
-"""Text data sets other than the IMDb reviews that TFDS has prepared: found and read on disk.
+"""Other text data sets that TFDS has prepared, found and read on disk.
 
-This module looks only at files, so that no name makes TFDS ask the network, and only at ArrayRecord
-files, which need no TensorFlow.
+This module looks at files alone, so that no name makes TFDS ask the network, and only at
+ArrayRecord files, which need no TensorFlow.
 """
 
 from __future__ import annotations
@@ -15,20 +15,14 @@ from typing import Any, NamedTuple
 from imdb_jax.errors import UserError
 from imdb_jax.tables import Row
 
-_NAME = re.compile(r"(\w+)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
+# NAME or NAME/CONFIG, with or without :VERSION.
+NAME = re.compile(r"(\w+)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
 _CHUNK = 1000  # records read together: five times as fast as one by one
 
 
 class PreparedSet(NamedTuple):
-    """A prepared data set.
-
-    Attributes:
-      name: such as 'glue/sst2', without the version.
-      directory: where its records are; its last part is the version.
-      features: names of its features.
-      splits: names of its splits.
-    """
+    """A prepared data set: its name without the version, and the names of features and splits."""
 
     name: str
     directory: Path
@@ -36,15 +30,12 @@ class PreparedSet(NamedTuple):
     splits: tuple[str, ...]
 
     def rows(self, split: str, text: str, label: str) -> Iterator[Row]:
-        """Read the values of two features, record by record.
+        """Read the values of two features, record by record. Raises `UserError` for damage.
 
         A class is given by its name; a hidden class (-1, as in the test sets of GLUE) is None.
-
-        Raises:
-          UserError: a file is damaged.
         """
         builder = _builder(self.directory)
-        # Classes are stored as numbers; only a class feature knows the names.
+        # Only a class feature, whose values are numbers, knows names.
         name_of = getattr(builder.info.features[label], "int2str", None)
         number = 0
         try:
@@ -58,29 +49,21 @@ class PreparedSet(NamedTuple):
                         value = name_of(int(value)) if value >= 0 else None
                     yield Row((number, number), (record[text], value))
         except (RuntimeError, OSError, IndexError) as error:  # ArrayRecord's, for any damage
-            raise UserError(
-                f"the {split} split in {self.directory} is damaged after record {number}: {error}"
-            ) from error
-
-
-def is_name(name: str) -> bool:
-    """Whether TFDS could have such a data set: NAME or NAME/CONFIG, with or without :VERSION."""
-    return _NAME.fullmatch(name) is not None
+            where = f"the {split} split in {self.directory}"
+            raise UserError(f"{where} is damaged after record {number}: {error}") from error
 
 
 def find(name: str, data_dir: Path) -> PreparedSet | None:
     """Find a data set in a TFDS data directory, in its highest version if the name has none.
 
-    Raises:
-      UserError: the data set is damaged, or in a format that only TensorFlow reads.
+    Raises `UserError` if it is damaged, or in a format that only TensorFlow reads.
     """
-    match = _NAME.fullmatch(name)
+    match = NAME.fullmatch(name)
     if match is None:
         return None
     base, config, version = match.groups()
-    versions = [
-        path for path in _versions(data_dir / base / (config or "")) if version in (None, path.name)
-    ]
+    places = _versions(data_dir / base / (config or ""))
+    versions = [path for path in places if version in (None, path.name)]
     if not versions:
         return None
     directory = max(versions, key=lambda path: [int(part) for part in path.name.split(".")])
