@@ -44,11 +44,9 @@ class InputFormat:
     def ids(
         self, ranks: Sequences, length: int | None = None
     ) -> UInt[np.ndarray, "num_reviews length"]:
-        """Return padded ids for the ranks of each review's words.
+        """Return padded ids for the ranks of each review's words, `length` per review.
 
-        Args:
-          ranks: ranks of each review's words.
-          length: ids per review; None means `max_length`, or room for the longest of these reviews.
+        None means `max_length`, or room for the longest of these reviews.
         """
         if length is None and not self.distinct:
             length = self.max_length or None
