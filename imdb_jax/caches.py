@@ -23,11 +23,6 @@ from imdb_jax.files import is_directory
 
 # Compiled programs
 
-_SETTINGS = {
-    # JAX would keep only programs that took a second to compile; ours are many and small.
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 _ZSTD = b"\x28\xb5\x2f\xfd"  # how Zstandard's format begins
 
 
@@ -51,8 +46,9 @@ def keep_compiled_programs() -> None:
         directory.mkdir(parents=True, exist_ok=True)
     if os.access(directory, os.W_OK):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
+        # JAX would keep only programs that took a second to compile; ours are many and small.
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
         with contextlib.suppress(OSError):
             _remove_damaged_programs(directory)
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -42,15 +43,9 @@ def padded_reviews(
       rows: which reviews, in this order: train and test reviews are numbered as if joined.
       length: ids per review; None makes room for the longest review.
     """
-
-    def write(entry: Path) -> None:
-        _pad(corpus, form, rows, length, entry / _FILE)
-
-    def read(entry: Path) -> NDArray[Any]:
-        return np.load(entry / _FILE, mmap_mode="r")
-
+    pad = partial(_pad, corpus, form, rows, length)
     if corpus.directory is None:
-        return _pad(corpus, form, rows, length)
+        return pad(None)
     identity = {
         "code": source_digest(*_CODE),
         "form": dataclasses.asdict(form),
@@ -58,13 +53,13 @@ def padded_reviews(
         "rows": hashlib.sha256(rows.data).hexdigest(),
     }
     entry = corpus.directory / entry_name("padded", identity)
-    if (cached := open_entry(entry, identity, read)) is not None:
+    if (cached := open_entry(entry, identity, _read)) is not None:
         return cached
     try:
-        write_entry(entry, identity, write)
-        return read(entry)
+        write_entry(entry, identity, pad)
+        return _read(entry)
     except OSError:  # there is no place for it, and training needs it all the same
-        return _pad(corpus, form, rows, length)
+        return pad(None)
 
 
 def longest(corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " num_rows"]) -> int:
@@ -80,20 +75,24 @@ def ragged_reviews(corpus: Corpus[Any], rows: Int64[np.ndarray, " num_rows"]) ->
     return Sequences.join(*_blocks(corpus, rows))
 
 
+def _read(entry: Path) -> NDArray[Any]:
+    return np.load(entry / _FILE, mmap_mode="r")
+
+
 def _pad(
     corpus: Corpus[Any],
     form: InputFormat,
     rows: NDArray[np.int64],
     length: int | None,
-    path: Path | None = None,
+    entry: Path | None,
 ) -> NDArray[Any]:
-    """Pad reviews block by block, into a file if a path is given, else in memory."""
+    """Pad reviews block by block, into a file of an entry if one is given, else in memory."""
     # The longest review may be in any block.
     shape = len(rows), longest(corpus, form, rows) if length is None else length
-    if path is None:
+    if entry is None:
         padded = np.empty(shape, form.dtype)
     else:
-        padded = np.lib.format.open_memmap(path, "w+", form.dtype, shape)
+        padded = np.lib.format.open_memmap(entry / _FILE, "w+", form.dtype, shape)
     first = 0
     for block in _blocks(corpus, rows):
         padded[first : first + len(block)] = form.ids(block, shape[1])

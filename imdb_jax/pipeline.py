@@ -67,16 +67,13 @@ def batches(
     orders: Sequence[Order] | None = None,
     first: int = 0,
 ) -> Iterator[Batch]:
-    """Cut examples into batches of one shape, spread over the mesh's devices.
+    """Cut examples into batches of one shape, spread over the mesh's axis `data`.
 
-    Every example occurs exactly once. The last batch is filled with reviews of weight 0, and so is
-    every batch that would not divide evenly among the devices. Each process contributes the reviews
-    that it holds.
+    Every example occurs exactly once, in a batch of at most `batch_size`. The last batch is filled
+    with reviews of weight 0, and so is every batch that would not divide evenly among the devices.
+    Each process contributes the reviews that it holds.
 
     Args:
-      examples: the reviews.
-      batch_size: number of reviews of weight 1 in a batch; later batches may have fewer.
-      mesh: devices, along an axis `data`.
       orders: the order of the examples of each local part; None leaves them as they are.
       first: number of batches to skip at the beginning.
     """

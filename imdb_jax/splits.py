@@ -45,9 +45,8 @@ class Examples:
     """Reviews ready to be batched.
 
     Attributes:
-      ids: padded word ids in the smallest dtype that holds them, `[num_reviews, length]`; or sets
-        of ids of different sizes.
-      labels: 1 for positive, 0 for negative, float32 `[num_reviews]`.
+      ids: padded word ids in the smallest dtype that holds them, or sets of ids.
+      labels: 1 for positive, 0 for negative, float32.
       sets: whether padded ids are sets, to be batched as sets.
       parts: the parts that these reviews consist of, in order; None for a single, local part.
     """
@@ -122,13 +121,10 @@ class SplitRows(NamedTuple):
 def split_rows(
     num_train: int, num_test: int, test_share: float = 0, validation: float = 0
 ) -> SplitRows:
-    """Split reviews in the order of `keras_orders`.
+    """Split the train and test reviews at the source in the order of `keras_orders`.
 
-    Args:
-      num_train, num_test: number of train and of test reviews at the source.
-      test_share: if not 0, train and test reviews are joined, in this order, and this share of
-        them, the first, is the test set.
-      validation: share of the training reviews, the first, that is held out to validate on.
+    If `test_share` is not 0, they are joined, and this share of them, the first, is the test set.
+    The share `validation` of the training reviews, the first, is held out to validate on.
     """
     training, testing = keras_orders(num_train, num_test)
     testing += num_train
@@ -156,13 +152,9 @@ def make_splits(
 
     The splits are the same for any number of parts, `shards`. A part of the data set is a range of
     the train and a range of the test reviews at the source; what of it falls into a split is a part
-    of that split. Raises `UserError` if a part would have no review of a split.
-
-    Args:
-      corpus: the reviews, at least those of the local parts.
-      form: how to pad them; None leaves them the sets that they are.
-      test_share, validation: see `split_rows`.
-      shards, local_parts: number of parts, and the consecutive ones that this process holds.
+    of that split. The corpus holds at least the reviews of the consecutive `local_parts`. `form`
+    None leaves reviews the sets that they are. Raises `UserError` if a part has no review of a
+    split.
     """
     num_train, num_test = len(corpus.train.labels), len(corpus.test.labels)
     extent = corpus.extent or Extent(range(num_train), range(num_test), num_train, num_test)
