@@ -85,7 +85,8 @@ def _can_be_decompressed(program: bytes) -> bool:
 
 T = TypeVar("T")
 
-# A checksum covers this many blocks of this many bytes: all of a file up to 256 MB.
+# A checksum covers this many blocks of this many bytes: all of a file up to 256 MB. Changes between
+# the blocks of a larger file are not noticed.
 _BLOCK, _NUM_BLOCKS = 1 << 18, 1 << 10
 _MANIFEST = "manifest.json"
 _ENTRY = r".+-[0-9a-f]{16}"
@@ -105,11 +106,7 @@ def source_digest(*modules: str) -> str:
 
 
 def checksum(path: Path) -> str:
-    """Return a SHA-256 of a file's size and content.
-
-    Of a file of more than 256 MB, 1,024 blocks of 256 kB are read, spread evenly from the first
-    byte to the last. A change between them is not noticed.
-    """
+    """Return a SHA-256 of a file's size and of blocks spread evenly from its start to its end."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     step = max(_BLOCK, size // _NUM_BLOCKS)
@@ -153,10 +150,7 @@ def open_entry(
 
 
 def write_entry(entry: Path, identity: dict[str, Any], write: Callable[[Path], object]) -> None:
-    """Let `write` fill a temporary directory, and rename it to the entry when it is complete.
-
-    Raises `OSError` if the entry cannot be written.
-    """
+    """Let `write` fill a temporary directory, then rename it; raise `OSError` if that fails."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):
         _remove_abandoned(entry.parent)

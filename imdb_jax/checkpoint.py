@@ -84,7 +84,13 @@ def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                 raise DamagedCheckpoint(f"the checkpoint {path} is damaged: {name} has changed")
         with ocp.StandardCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(path)
-            _refuse_other_model(path, _describe(metadata.item_metadata.tree), _describe(like))
+            stored, wanted = _describe(metadata.item_metadata.tree), _describe(like)
+            for name in [*wanted, *stored]:
+                if stored.get(name) != wanted.get(name):
+                    raise UserError(
+                        f"the checkpoint {path} is of another model: its {name} is "
+                        f"{stored.get(name, 'absent')}, this model's {wanted.get(name, 'absent')}"
+                    )
             # To the host, because the checkpoint may come from other devices.
             on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
             return checkpointer.restore(path, on_host), metadata.custom_metadata
@@ -185,15 +191,6 @@ class Checkpoints:
 
     def _path(self, position: Position) -> Path:
         return self.directory / f"{position.epochs}-{position.steps}"
-
-
-def _refuse_other_model(path: Path, stored: dict[str, str], wanted: dict[str, str]) -> None:
-    for name in [*wanted, *stored]:
-        if stored.get(name) != wanted.get(name):
-            raise UserError(
-                f"the checkpoint {path} is of another model: its {name} is "
-                f"{stored.get(name, 'absent')}, this model's {wanted.get(name, 'absent')}"
-            )
 
 
 def _describe(tree: Any) -> dict[str, str]:

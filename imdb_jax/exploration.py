@@ -40,8 +40,7 @@ class Exploration:
       class_counts: number of 'positive' and of 'negative' reviews.
       num_words: ids from here on count as 'unknown'; None if all count.
       distinct_words: number of distinct ids, see `count_distinct_ids`.
-      mean_length, std_length: mean and (population) standard deviation of the number of ids of a
-        review, the start mark included.
+      mean_length, std_length: of the ids per review, the start mark included; of the population.
       share_cut: share of the reviews that have more than `max_length` ids.
     """
 

@@ -23,6 +23,9 @@ from imdb_jax.corpus import Corpus
 from imdb_jax.encoding import Sequences
 from imdb_jax.input_format import InputFormat
 
+# Which reviews, in this order: train and test reviews are numbered as if joined.
+Rows = Int64[np.ndarray, " num_rows"]
+
 _BLOCK = 8192  # reviews padded at a time
 _FILE = "ids.npy"
 # The source that determines an entry: when it changes, so does the entry's name.
@@ -30,18 +33,11 @@ _CODE = (__file__, encoding.__file__, input_format.__file__)
 
 
 def padded_reviews(
-    corpus: Corpus[Any],
-    form: InputFormat,
-    rows: Int64[np.ndarray, " num_rows"],
-    length: int | None = None,
+    corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None = None
 ) -> UInt[np.ndarray, "num_rows length"]:
     """Return the padded ids of reviews, memory-mapped if the corpus is cached.
 
-    Args:
-      corpus: the encoded reviews.
-      form: how to pad them.
-      rows: which reviews, in this order: train and test reviews are numbered as if joined.
-      length: ids per review; None makes room for the longest review.
+    There are `length` ids per review; None makes room for the longest review.
     """
     pad = partial(_pad, corpus, form, rows, length)
     if corpus.directory is None:
@@ -62,7 +58,7 @@ def padded_reviews(
         return pad(None)
 
 
-def longest(corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " num_rows"]) -> int:
+def longest(corpus: Corpus[Any], form: InputFormat, rows: Rows) -> int:
     """Return the number of ids that these reviews must have room for."""
     if form.max_length and not form.distinct:
         return form.max_length
@@ -70,8 +66,8 @@ def longest(corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " nu
     return int(max(lengths, default=0))
 
 
-def ragged_reviews(corpus: Corpus[Any], rows: Int64[np.ndarray, " num_rows"]) -> Sequences:
-    """Return the ranks of these reviews, numbered as for `padded_reviews`, in this order."""
+def ragged_reviews(corpus: Corpus[Any], rows: Rows) -> Sequences:
+    """Return the ranks of these reviews."""
     return Sequences.join(*_blocks(corpus, rows))
 
 
@@ -80,14 +76,9 @@ def _read(entry: Path) -> NDArray[Any]:
 
 
 def _pad(
-    corpus: Corpus[Any],
-    form: InputFormat,
-    rows: NDArray[np.int64],
-    length: int | None,
-    entry: Path | None,
+    corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None, entry: Path | None
 ) -> NDArray[Any]:
     """Pad reviews block by block, into a file of an entry if one is given, else in memory."""
-    # The longest review may be in any block.
     shape = len(rows), longest(corpus, form, rows) if length is None else length
     if entry is None:
         padded = np.empty(shape, form.dtype)
@@ -102,8 +93,7 @@ def _pad(
     return padded
 
 
-def _blocks(corpus: Corpus[Any], rows: NDArray[np.int64]) -> Iterator[Sequences]:
-    """Yield the ranks of reviews, some reviews at a time."""
+def _blocks(corpus: Corpus[Any], rows: Rows) -> Iterator[Sequences]:
     num_train = len(corpus.train.labels)
     for start in range(0, len(rows), _BLOCK):
         block = rows[start : start + _BLOCK]

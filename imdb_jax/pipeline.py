@@ -21,6 +21,9 @@ from imdb_jax.shuffling import Order, epoch_order
 from imdb_jax.splits import Examples, Shards, shard_bounds
 from imdb_jax.training import Batch
 
+# The order of the examples of each local part; None leaves them as they are.
+Orders = Sequence[Order] | None
+
 _BATCHES_AT_A_TIME = 64  # whose rows are computed together
 
 
@@ -61,21 +64,13 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batches(
-    examples: Examples,
-    batch_size: int,
-    mesh: Mesh,
-    orders: Sequence[Order] | None = None,
-    first: int = 0,
+    examples: Examples, batch_size: int, mesh: Mesh, orders: Orders = None, first: int = 0
 ) -> Iterator[Batch]:
-    """Cut examples into batches of one shape, spread over the mesh's axis `data`.
+    """Cut examples into batches of one shape, spread over the mesh's axis `data`, from `first` on.
 
     Every example occurs exactly once, in a batch of at most `batch_size`. The last batch is filled
     with reviews of weight 0, and so is every batch that would not divide evenly among the devices.
     Each process contributes the reviews that it holds.
-
-    Args:
-      orders: the order of the examples of each local part; None leaves them as they are.
-      first: number of batches to skip at the beginning.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     shards = examples.shards
@@ -99,16 +94,12 @@ def batches(
 
 
 def batch_rows(
-    shards: Shards,
-    batch_size: int,
-    mesh: Mesh,
-    orders: Sequence[Order] | None = None,
-    wanted: range | None = None,
+    shards: Shards, batch_size: int, mesh: Mesh, orders: Orders = None, wanted: range | None = None
 ) -> tuple[Int[np.ndarray, "num_batches size"], Float[np.ndarray, "num_batches size"]]:
     """Return which local examples this process contributes to each batch, and weights of 1 or 0.
 
-    A batch takes equally many reviews from each part, or one more from some. `wanted` are
-    the numbers of consecutive batches; see `batches` for the other arguments.
+    A batch takes equally many reviews from each part, or one more from some. `wanted` are the
+    numbers of consecutive batches; None means all.
     """
     wanted = range(num_batches(shards, batch_size)) if wanted is None else wanted
     shares = _shares(shards, batch_size)

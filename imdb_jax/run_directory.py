@@ -137,13 +137,11 @@ def _is_own_teacher(path: Path, config: Config) -> bool:
 
 
 def _refuse_foreign(entry: Path) -> None:
-    """Raise `UserError` if no run wrote this entry of a run directory, or something in it.
-
-    Runs write no links; a link may lead to another run, or to something that others use too.
-    """
+    """Raise `UserError` if no run wrote this entry of a run directory, or something in it."""
     for path in itertools.chain([entry], entry.rglob("*")):
         name = path.relative_to(entry.parent).as_posix() + "/" * path.is_dir()
         ours = _OURS.fullmatch(name) or is_temporary(path, _FILES)
+        # Runs write no links: a link may lead to something that others use too.
         if path.is_symlink() or not ours or (path.name == CONFIG and not has_config(path.parent)):
             what = "is a link" if path.is_symlink() else "is not part of a run"
             raise UserError(

@@ -60,10 +60,7 @@ Order = Int64[np.ndarray, " num_examples"] | Permutation
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int, part: int | None = None) -> Order:
-    """Return the order of the examples of an epoch, or of one of several parts shuffled separately.
-
-    Index it with an array of places.
-    """
+    """Return the order of an epoch's examples, or of a part of them, to be indexed with places."""
     entropy = [seed, epoch] if part is None else [seed, epoch, part]
     if num_examples <= LARGEST_TABLE:
         return np.random.default_rng(entropy).permutation(num_examples)

@@ -76,10 +76,7 @@ class Examples:
     def batch_ids(
         self, rows: Int[np.ndarray, " num_rows"], num_devices: int = 1, lines: int = 0
     ) -> Integer[np.ndarray, "num_rows length"] | Sets:
-        """Return the ids of these rows, in this order, as a model reads them.
-
-        Sets are folded into at least `lines` lines, to be divided among `num_devices` devices.
-        """
+        """Return ids as a model reads them; sets in at least `lines` lines for `num_devices`."""
         ids = self.ids[rows]
         if isinstance(ids, np.ndarray):
             if not self.sets:
@@ -110,21 +107,14 @@ class Splits:
     counted: Examples | None = None
 
 
-class SplitRows(NamedTuple):
-    """The rows of each split, in order; train and test reviews are numbered as if joined."""
-
-    train: Int64[np.ndarray, " num_train"]
-    validation: Int64[np.ndarray, " num_validation"]
-    test: Int64[np.ndarray, " num_test"]
-
-
 def split_rows(
     num_train: int, num_test: int, test_share: float = 0, validation: float = 0
-) -> SplitRows:
-    """Split the train and test reviews at the source in the order of `keras_orders`.
+) -> dict[str, Int64[np.ndarray, " num_rows"]]:
+    """Return the rows of each split in order; train and test reviews are numbered as if joined.
 
-    If `test_share` is not 0, they are joined, and this share of them, the first, is the test set.
-    The share `validation` of the training reviews, the first, is held out to validate on.
+    They come in the order of `keras_orders`. If `test_share` is not 0, they are joined, and this
+    share of them, the first, is the test set. The share `validation` of the training reviews, the
+    first, is held out to validate on.
     """
     training, testing = keras_orders(num_train, num_test)
     testing += num_train
@@ -132,7 +122,9 @@ def split_rows(
         rows = np.concatenate([training, testing])
         testing, training = np.split(rows, [round(test_share * len(rows))])
     held_out, training = np.split(training, [round(validation * len(training))])
-    return SplitRows(training, held_out, testing)
+    # Validation reviews first: then the order, and the file of padded reviews with it, is the same
+    # for any share of them.
+    return {"validation": held_out, "train": training, "test": testing}
 
 
 def shard_bounds(num_reviews: int, shards: int) -> Int64[np.ndarray, " shards_plus_1"]:
@@ -162,13 +154,8 @@ def make_splits(
     part_of = np.concatenate(
         [np.repeat(np.arange(shards), np.diff(shard_bounds(count, shards))) for count in counts]
     )
-    rows = split_rows(*counts, test_share, validation)
-    # Validation reviews first: then the order, and the file of padded reviews with it, is the same
-    # for any share of them.
-    parts = [
-        [split[part_of[split] == part] for part in range(shards)]
-        for split in (rows.validation, rows.train, rows.test)
-    ]
+    rows = split_rows(*counts, test_share, validation).values()
+    parts = [[split[part_of[split] == part] for part in range(shards)] for split in rows]
     sizes = [tuple(map(len, split)) for split in parts]
     if shards > 1 and any(0 in split and any(split) for split in sizes):
         raise UserError(
