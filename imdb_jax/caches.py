@@ -1,7 +1,6 @@
 """What takes time to make again, kept on disk: compiled programs, and entries of arrays.
 
-An entry is a directory named after all that determines it. Its manifest says so too, and holds a
-checksum of each file. All of it may be deleted at any time.
+All of it may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -20,24 +19,11 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imdb_jax.errors import UserError
+from imdb_jax.files import is_directory
 
-T = TypeVar("T")
+# Compiled programs
 
-_SETTINGS = {
-    # JAX would keep only programs that took a second to compile; ours are many and small.
-    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
-    "JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES": "-1",
-}
 _ZSTD = b"\x28\xb5\x2f\xfd"  # how Zstandard's format begins
-
-# A checksum covers this many blocks of this many bytes: all of a file up to 256 MB.
-_BLOCK, _NUM_BLOCKS = 1 << 18, 1 << 10
-_MANIFEST = "manifest.json"
-_ENTRY = r".+-[0-9a-f]{16}"
-# Earlier versions wrote padded reviews to files of the second kind.
-_UNFINISHED = rf"\.{_ENTRY}\.[0-9a-f]{{32}}|\.[0-9a-f]{{32}}\.npy"
-# No process writes an entry for this long without changing a file, on any machine's clock.
-_ABANDONED_SECONDS = 24 * 3600
 
 
 def cache_directory() -> Path:
@@ -48,11 +34,10 @@ def cache_directory() -> Path:
 
 
 def keep_compiled_programs() -> None:
-    """Turn on JAX's cache of compiled programs, so that only the first run of a kind compiles.
+    """Turn on JAX's cache of compiled programs, if its directory can be written.
 
-    The cache lies in `cache_directory() / "compiled"`. Call this function before JAX is imported,
-    which reads the environment variables set here; those that are set already stay. Where the
-    directory cannot be written, nothing is kept.
+    Call this function before JAX is imported, which reads the environment variables set here;
+    those that are set already stay.
     """
     if "JAX_COMPILATION_CACHE_DIR" in os.environ:
         return
@@ -61,18 +46,18 @@ def keep_compiled_programs() -> None:
         directory.mkdir(parents=True, exist_ok=True)
     if os.access(directory, os.W_OK):
         os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
-        for name, value in _SETTINGS.items():
-            os.environ.setdefault(name, value)
+        # JAX would keep only programs that took a second to compile; ours are many and small.
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
+        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
         with contextlib.suppress(OSError):
             _remove_damaged_programs(directory)
 
 
 def _remove_damaged_programs(directory: Path) -> None:
-    """Remove compiled programs that cannot be decompressed.
+    """Remove compiled programs that cannot be decompressed, of those changed since the last call.
 
-    JAX does not write them atomically: a killed process or a full disk leaves half a program. JAX
-    would warn of it in every run and never replace it. Only files that have changed since the last
-    call are read.
+    JAX does not write them atomically: a killed process or a full disk leaves half a program, of
+    which JAX would warn in every run without ever replacing it.
     """
     checked = directory / ".checked"
     since = checked.stat().st_mtime if checked.exists() else 0.0
@@ -95,12 +80,24 @@ def _can_be_decompressed(program: bytes) -> bool:
     return True
 
 
-def source_digest(*modules: str) -> str:
-    """Return the SHA-256 of the source of modules, in hexadecimal.
+# Entries. An entry is a directory named after all that determines it. Its manifest says so too, and
+# holds a checksum of each file.
 
-    Args:
-      modules: their `__file__`; that of a package stands for all modules in its directory.
-    """
+T = TypeVar("T")
+
+# A checksum covers this many blocks of this many bytes: all of a file up to 256 MB. Changes between
+# the blocks of a larger file are not noticed.
+_BLOCK, _NUM_BLOCKS = 1 << 18, 1 << 10
+_MANIFEST = "manifest.json"
+_ENTRY = r".+-[0-9a-f]{16}"
+# Earlier versions wrote padded reviews to files of the second kind.
+_UNFINISHED = rf"\.{_ENTRY}\.[0-9a-f]{{32}}|\.[0-9a-f]{{32}}\.npy"
+# No process writes an entry for this long without changing a file, on any machine's clock.
+_ABANDONED_SECONDS = 24 * 3600
+
+
+def source_digest(*modules: str) -> str:
+    """Return a SHA-256 of modules by their `__file__`; that of a package stands for its modules."""
     digest = hashlib.sha256()
     for path in map(Path, modules):
         for file in sorted(path.parent.glob("*.py")) if path.stem == "__init__" else [path]:
@@ -109,11 +106,7 @@ def source_digest(*modules: str) -> str:
 
 
 def checksum(path: Path) -> str:
-    """Return a SHA-256 of a file's size and content, in hexadecimal.
-
-    Of a file of more than 256 MB, 1,024 blocks of 256 kB are read, spread evenly from the first
-    byte to the last. A change between them is not noticed.
-    """
+    """Return a SHA-256 of a file's size and of blocks spread evenly from its start to its end."""
     size = path.stat().st_size
     digest = hashlib.sha256(str(size).encode())
     step = max(_BLOCK, size // _NUM_BLOCKS)
@@ -135,21 +128,20 @@ def open_entry(
     read: Callable[[Path], T],
     on_damage: Callable[[Exception], None] = lambda error: None,
 ) -> T | None:
-    """Open an entry if it is there and undamaged; remove it if it is damaged.
+    """Return what `read` makes of an entry; None if there is no entry of this identity.
 
-    Args:
-      entry: its directory.
-      identity: all that determines it, as JSON.
-      read: opens the files in the directory.
-      on_damage: receives the error that shows the damage.
-
-    Returns:
-      What `read` returns; None if there is no entry.
+    A damaged entry is removed, and `on_damage` receives the error that shows the damage.
     """
     if not os.path.lexists(entry):  # unlike Path's methods, False for whatever cannot be looked at
         return None
     try:
-        _verify(entry, identity)
+        manifest = json.loads((entry / _MANIFEST).read_text())
+        files = manifest.pop("files")
+        if manifest != identity:
+            raise ValueError("its manifest describes something else")
+        for name, expected in files.items():
+            if checksum(entry / name) != expected:
+                raise ValueError(f"{name} has another checksum")
         return read(entry)
     except (OSError, ValueError, KeyError, TypeError, AttributeError, UserError) as error:
         on_damage(error)
@@ -158,16 +150,7 @@ def open_entry(
 
 
 def write_entry(entry: Path, identity: dict[str, Any], write: Callable[[Path], object]) -> None:
-    """Write an entry under a temporary name and rename it when it is complete.
-
-    Args:
-      entry: its directory.
-      identity: all that determines it, as JSON.
-      write: writes the files into the directory that it receives.
-
-    Raises:
-      OSError: the entry cannot be written.
-    """
+    """Let `write` fill a temporary directory, then rename it; raise `OSError` if that fails."""
     entry.parent.mkdir(parents=True, exist_ok=True)
     with contextlib.suppress(OSError):
         _remove_abandoned(entry.parent)
@@ -187,20 +170,9 @@ def write_entry(entry: Path, identity: dict[str, Any], write: Callable[[Path], o
         shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _verify(entry: Path, identity: dict[str, Any]) -> None:
-    """Raise one of several exceptions if an entry is not as it was written."""
-    manifest = json.loads((entry / _MANIFEST).read_text())
-    files = manifest.pop("files")
-    if manifest != identity:
-        raise ValueError("its manifest describes something else")
-    for name, expected in files.items():
-        if checksum(entry / name) != expected:
-            raise ValueError(f"{name} has another checksum")
-
-
 def _remove(path: Path) -> None:
     """Remove a file, a directory, or a link itself, as far as possible."""
-    if path.is_dir() and not path.is_symlink():
+    if is_directory(path):
         shutil.rmtree(path, ignore_errors=True)
     else:
         with contextlib.suppress(OSError):
@@ -211,12 +183,9 @@ def _remove_abandoned(directory: Path) -> None:
     """Remove what killed processes have left unfinished, beside entries and in them."""
     for path in directory.iterdir():
         with contextlib.suppress(OSError):
-            if path.is_symlink():
-                continue
-            if re.fullmatch(_UNFINISHED, path.name):
-                files = [path, *(path.iterdir() if path.is_dir() else ())]
-                changed = max(file.lstat().st_mtime for file in files)
+            if re.fullmatch(_ENTRY, path.name) and is_directory(path):
+                _remove_abandoned(path)
+            elif re.fullmatch(_UNFINISHED, path.name) and not path.is_symlink():
+                changed = max(file.lstat().st_mtime for file in [path, *path.glob("*")])
                 if time.time() - changed > _ABANDONED_SECONDS:
                     _remove(path)
-            elif re.fullmatch(_ENTRY, path.name) and path.is_dir():
-                _remove_abandoned(path)

@@ -32,29 +32,17 @@ class DamagedCheckpoint(UserError):
 
 
 class Position(NamedTuple):
-    """Where training stands.
-
-    Attributes:
-      epochs: number of finished epochs, validation included.
-      steps: number of steps taken in the next epoch.
-    """
+    """The number of finished epochs, validation included, and of steps taken in the next one."""
 
     epochs: int
     steps: int
 
 
 def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:
-    """Write a tree of arrays, and the checksums of its files, to a new directory.
+    """Write a tree of arrays, the checksums of its files, and JSON values to a new directory.
 
-    Every process must call this function; each writes the slices on its own devices.
-
-    Args:
-      path: the directory, which all processes see; it must not exist.
-      params: the tree.
-      notes: anything else to keep, as JSON values. Numbers are kept to the last bit.
-
-    Raises:
-      UserError: `path` exists or cannot be written, for example because the disk is full.
+    Every process must call this function with a path that all of them see; each writes the slices
+    on its own devices. Raises `UserError` if `path` exists or cannot be written.
     """
     import orbax.checkpoint as ocp
 
@@ -68,7 +56,7 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
             tree = jax.device_get(params) if num_processes() == 1 else params
             checkpointer.save(path, tree, custom_metadata=notes)
         if is_first():
-            files = sorted(file for file in path.rglob("*") if file.is_file())
+            files = filter(Path.is_file, sorted(path.rglob("*")))
             digests = {file.relative_to(path).as_posix(): file_digest(file) for file in files}
             write_atomically(path / _CHECKSUMS, json.dumps(digests, indent=1).encode())
         wait_for_all(path.name)
@@ -79,18 +67,10 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
 
 
 def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
-    """Read a tree of arrays, and the notes saved with it.
+    """Read a tree of NumPy arrays, and the notes saved with it by `save_params`.
 
-    Args:
-      path: a directory that `save_params` wrote.
-      like: a tree of the same structure, shapes and dtypes: arrays or `jax.ShapeDtypeStruct`s.
-
-    Returns:
-      The tree, of NumPy arrays, and the notes.
-
-    Raises:
-      DamagedCheckpoint: the directory is missing or damaged.
-      UserError: it holds other parameters.
+    Raises `DamagedCheckpoint` if the directory is missing or damaged, `UserError` if its structure,
+    shapes and dtypes are not those of the arrays or `jax.ShapeDtypeStruct`s `like`.
     """
     import orbax.checkpoint as ocp
 
@@ -101,12 +81,16 @@ def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
         # Orbax does not notice all damage.
         for name, digest in json.loads((path / _CHECKSUMS).read_bytes()).items():
             if file_digest(path / name) != digest:
-                raise DamagedCheckpoint(
-                    f"the checkpoint {path} is damaged: {name} has another checksum"
-                )
+                raise DamagedCheckpoint(f"the checkpoint {path} is damaged: {name} has changed")
         with ocp.StandardCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(path)
-            _refuse_other_model(path, _describe(metadata.item_metadata.tree), _describe(like))
+            stored, wanted = _describe(metadata.item_metadata.tree), _describe(like)
+            for name in [*wanted, *stored]:
+                if stored.get(name) != wanted.get(name):
+                    raise UserError(
+                        f"the checkpoint {path} is of another model: its {name} is "
+                        f"{stored.get(name, 'absent')}, this model's {wanted.get(name, 'absent')}"
+                    )
             # To the host, because the checkpoint may come from other devices.
             on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
             return checkpointer.restore(path, on_host), metadata.custom_metadata
@@ -119,10 +103,7 @@ def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
 
 
 def discard(path: Path) -> None:
-    """Remove a checkpoint, if there is one, and unfinished attempts to write it.
-
-    A file or a link at `path` is no checkpoint, and stays.
-    """
+    """Remove a checkpoint, but no file or link, and unfinished attempts to write it."""
     if is_directory(path):
         # Renaming is atomic: a half-removed checkpoint never passes for a whole one.
         path.rename(path.with_name(f"{path.name}{_TEMPORARY}-{time.time_ns()}"))
@@ -143,7 +124,7 @@ class Checkpoints:
     """
 
     def __init__(self, directory: Path, keep: int) -> None:
-        """Store the directory of the checkpoints, and how many of the latest to keep."""
+        """Keep the latest `keep` checkpoints in a directory."""
         self.directory = directory
         self.keep = keep
         self._writer = ThreadPoolExecutor(1, "checkpoint")
@@ -160,42 +141,37 @@ class Checkpoints:
     def save(
         self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
     ) -> None:
-        """Start to write a checkpoint, once the previous one is written.
+        """Start to write a checkpoint, later than all others, once the previous one is written.
 
-        Every process must call this method; of several, each returns once all is written.
-
-        Args:
-          position: where training stands; later than the position of every other checkpoint.
-          arrays: a tree of arrays, which must not change before it is written.
-          notes: see `save_params`.
-          best: the checkpoint to keep besides the latest ones.
-
-        Raises:
-          UserError: the previous checkpoint could not be written; earlier ones are intact.
+        Every process must call this method; of several, each returns once all is written. The
+        arrays must not change before. The checkpoint `best` is kept besides the latest ones. Raises
+        `UserError` if the previous checkpoint could not be written; earlier ones are intact.
         """
+
+        def write() -> None:
+            save_params(self._path(position), arrays, notes)
+            if is_first():
+                for old in self.positions()[: -self.keep]:
+                    if old != best:
+                        discard(self._path(old))
+
         self.wait()
-        self._writing = self._writer.submit(self._write, position, arrays, notes, best)
+        self._writing = self._writer.submit(write)
         if num_processes() > 1:
             # The arrays are not copied, and writing them must not mix with training steps.
             self.wait()
 
     def wait(self) -> None:
         """Wait for the checkpoint that is being written. Raises as `save` does."""
-        writing, self._writing = self._writing, None
-        if writing is not None:
-            writing.result()
+        if self._writing:
+            self._writing.result()
 
     def load(self, position: Position, like: Any) -> tuple[Any, dict[str, Any]]:
         """Read the arrays and notes of a checkpoint; see `load_params`."""
         return load_params(self._path(position), like)
 
     def latest(self, like: Any, report: Callable[[str], None]) -> tuple[Any, dict[str, Any]] | None:
-        """Read the latest whole checkpoint, if any, and remove all later or unfinished ones.
-
-        Args:
-          like: see `load_params`, which also says what is returned and raised.
-          report: receives a line for each damaged checkpoint.
-        """
+        """Read the latest whole checkpoint, if any, and remove and report all later ones."""
         if is_first():
             _remove_unfinished(self.directory, POSITION)
         for position in reversed(self.positions()):
@@ -213,26 +189,8 @@ class Checkpoints:
         matches = (re.fullmatch(POSITION, path.name) for path in directories)
         return sorted(Position(int(match[1]), int(match[2])) for match in matches if match)
 
-    def _write(
-        self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
-    ) -> None:
-        save_params(self._path(position), arrays, notes)
-        if is_first():
-            for old in self.positions()[: -self.keep]:
-                if old != best:
-                    discard(self._path(old))
-
     def _path(self, position: Position) -> Path:
         return self.directory / f"{position.epochs}-{position.steps}"
-
-
-def _refuse_other_model(path: Path, stored: dict[str, str], wanted: dict[str, str]) -> None:
-    for name in [*wanted, *stored]:
-        if stored.get(name) != wanted.get(name):
-            raise UserError(
-                f"the checkpoint {path} is of another model: its {name} is "
-                f"{stored.get(name, 'absent')}, this model's {wanted.get(name, 'absent')}"
-            )
 
 
 def _describe(tree: Any) -> dict[str, str]:

@@ -8,8 +8,8 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Float, Int
 
-from imdb_jax.corpus import Corpus, EncodedReviews
-from imdb_jax.encoding import INDEX_FROM, Sequences, Vocabulary
+from imdb_jax.corpus import Corpus
+from imdb_jax.encoding import INDEX_FROM, Vocabulary
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -24,13 +24,7 @@ class FrequentWord:
 
 @dataclass(frozen=True)
 class TypicalWord:
-    """A word that one class uses more than the other.
-
-    Attributes:
-      word: the word.
-      score: a z-score, see `log_odds`.
-      positive, negative: its number of occurrences in the training reviews of each class.
-    """
+    """A word that one class uses more, its `log_odds`, and its occurrences in each class."""
 
     word: str
     score: float
@@ -40,22 +34,14 @@ class TypicalWord:
 
 @dataclass(frozen=True)
 class Exploration:
-    """The figures of a data set, over the reviews of both splits unless stated otherwise.
+    """The figures of all reviews of a data set, but lists of words from the training reviews only.
 
     Attributes:
-      dataset: its name.
-      num_reviews: number of reviews.
       class_counts: number of 'positive' and of 'negative' reviews.
-      split_class_counts: the same for each split.
       num_words: ids from here on count as 'unknown'; None if all count.
       distinct_words: number of distinct ids, see `count_distinct_ids`.
-      mean_length, std_length: mean and (population) standard deviation of the number of ids of a
-        review, the start mark included.
-      length_quantiles: quantiles of these numbers.
-      max_length: a number of ids.
-      share_cut: share of the reviews that have more ids.
-      frequent_words: the most frequent words of the training reviews.
-      typical_words: the words of the training reviews most tied to each class.
+      mean_length, std_length: of the ids per review, the start mark included; of the population.
+      share_cut: share of the reviews that have more than `max_length` ids.
     """
 
     dataset: str
@@ -76,40 +62,46 @@ class Exploration:
 def explore(
     corpus: Corpus[Vocabulary], num_words: int | None = None, max_length: int = 500, top: int = 20
 ) -> Exploration:
-    """Compute the figures of a data set.
-
-    Args:
-      corpus: the encoded reviews.
-      num_words: ids from here on count as one, 'unknown'.
-      max_length: number of ids that the longest uncut review has.
-      top: number of words in each list.
-    """
-    lengths = review_lengths(corpus)
-    words = corpus.vocabulary.words[:top]
-    counts = count_words(corpus.train.ranks, len(corpus.vocabulary))[:top]
-    frequent_words = [FrequentWord(word, int(n)) for word, n in zip(words, counts, strict=True)]
-    splits = {name: class_counts(getattr(corpus, name)) for name in ("train", "test")}
+    """Compute the figures of a data set, with `top` words in each list."""
+    lengths, words = review_lengths(corpus), corpus.vocabulary.words
+    splits = {}
+    for name, labels in (("train", corpus.train.labels), ("test", corpus.test.labels)):
+        num_positive = int((labels == 1).sum())
+        splits[name] = {"positive": num_positive, "negative": len(labels) - num_positive}
+    train, train_labels = corpus.train.ranks, corpus.train.labels
+    classes = [train[np.flatnonzero(train_labels == label)] for label in (1, 0)]
+    positive, negative, in_test = (
+        np.bincount(ranks.values, minlength=len(words) + 1)[1:]  # no rank is 0
+        for ranks in (*classes, corpus.test.ranks)
+    )
+    in_train = positive + negative
+    scores = log_odds(positive, negative)
+    order = np.argsort(-scores, kind="stable")
+    most_tied = {
+        "positive": order[: np.count_nonzero(scores > 0)][:top],
+        "negative": order[::-1][: np.count_nonzero(scores < 0)][:top],
+    }
     return Exploration(
         dataset=corpus.name,
         num_reviews=len(lengths),
         class_counts={name: sum(s[name] for s in splits.values()) for name in splits["train"]},
         split_class_counts=splits,
         num_words=num_words,
-        distinct_words=count_distinct_ids(corpus, num_words),
+        distinct_words=count_distinct_ids(in_train + in_test, num_words),
         mean_length=float(lengths.mean()),
         std_length=float(lengths.std()),
         length_quantiles={f"{q:g}": float(np.quantile(lengths, q)) for q in QUANTILES},
         max_length=max_length,
         share_cut=float((lengths > max_length).mean()),
-        frequent_words=frequent_words,
-        typical_words=typical_words(corpus, top),
+        frequent_words=[*map(FrequentWord, words[:top], in_train[:top].tolist())],
+        typical_words={
+            label: [
+                TypicalWord(words[i], float(scores[i]), int(positive[i]), int(negative[i]))
+                for i in ranks
+            ]
+            for label, ranks in most_tied.items()
+        },
     )
-
-
-def class_counts(reviews: EncodedReviews) -> dict[str, int]:
-    """Count the positive and the negative reviews."""
-    positive = int(np.count_nonzero(reviews.labels == 1))
-    return {"positive": positive, "negative": len(reviews.labels) - positive}
 
 
 def review_lengths(corpus: Corpus[Vocabulary]) -> Int[np.ndarray, " num_reviews"]:
@@ -117,18 +109,11 @@ def review_lengths(corpus: Corpus[Vocabulary]) -> Int[np.ndarray, " num_reviews"
     return np.concatenate([corpus.train.ranks.lengths, corpus.test.ranks.lengths]) + 1
 
 
-def count_words(ranks: Sequences, num_words: int) -> Int[np.ndarray, " num_words"]:
-    """Count the occurrences of each word, by rank."""
-    return np.bincount(ranks.values, minlength=num_words + 1)[1:]
-
-
-def count_distinct_ids(corpus: Corpus[Vocabulary], num_words: int | None = None) -> int:
+def count_distinct_ids(counts: Int[np.ndarray, " num_words"], num_words: int | None) -> int:
     """Count the distinct ids that `load_data(num_words)` returns, marks included.
 
-    As in `load_data`, None cuts the one word with the highest id.
+    As in `load_data`, None cuts the one word with the highest id. `counts` are those of the words.
     """
-    size = len(corpus.vocabulary)
-    counts = count_words(corpus.train.ranks, size) + count_words(corpus.test.ranks, size)
     ids = np.flatnonzero(counts) + INDEX_FROM + 1
     if not len(ids):
         return 1
@@ -136,44 +121,17 @@ def count_distinct_ids(corpus: Corpus[Vocabulary], num_words: int | None = None)
     return int(1 + kept + (kept < len(ids)))  # the start mark, the words, the unknown mark
 
 
-def typical_words(corpus: Corpus[Vocabulary], top: int) -> dict[str, list[TypicalWord]]:
-    """Return the words of the training reviews most tied to each class, by `log_odds`."""
-    train, words = corpus.train, corpus.vocabulary.words
-    positive, negative = (
-        count_words(train.ranks[np.flatnonzero(train.labels == label)], len(words))
-        for label in (1, 0)
-    )
-    scores = log_odds(positive, negative)
-    order = np.argsort(-scores, kind="stable")
-
-    def listed(ranks: Int[np.ndarray, " number"]) -> list[TypicalWord]:
-        return [
-            TypicalWord(words[i], float(scores[i]), int(positive[i]), int(negative[i]))
-            for i in ranks
-        ]
-
-    tied = {"positive": order[scores[order] > 0], "negative": order[::-1][scores[order[::-1]] < 0]}
-    return {name: listed(ranks[:top]) for name, ranks in tied.items()}
-
-
 def log_odds(
     first: Int[np.ndarray, " num_words"], second: Int[np.ndarray, " num_words"]
 ) -> Float[np.ndarray, " num_words"]:
-    """Return the log-odds ratio of each word between two groups of texts, as a z-score.
+    """Return the log-odds ratio of words between two groups of texts, as z-scores, float64.
 
     It has an informative Dirichlet prior, after Monroe, Colaresi and Quinn, "Fightin' Words"
     (2008), section 3. Let a word have counts y1, y2 in groups of n1, n2 words, and prior a out of
     A in all. Its odds in group i are (yi + a) / (ni + A - yi - a), the variance of the logarithm
     of their ratio is about 1 / (y1 + a) + 1 / (y2 + a), and the score is that logarithm over its
-    standard deviation. The prior is the words of both groups together: a = y1 + y2. It draws rare
-    words, whose counts say little, towards 0.
-
-    Args:
-      first: count of each word in the first group; each word occurs in at least one of the groups.
-      second: count of each word in the second group.
-
-    Returns:
-      Scores, float64: positive where the first group uses the word more.
+    standard deviation. The prior is the words of both groups together: a = y1 + y2, which must not
+    be 0. It draws rare words, whose counts say little, towards 0.
     """
     if len(first) < 2:
         return np.zeros(len(first))  # a single word has no odds against others

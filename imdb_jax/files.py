@@ -7,7 +7,7 @@ import os
 import re
 from collections.abc import Collection, Iterable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
@@ -16,9 +16,7 @@ if TYPE_CHECKING:
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to a temporary file beside `path`, then rename it to `path`.
 
-    Raises:
-      OSError: the directory is missing or not writable, or the disk is full. Whatever was at `path`
-        is untouched, and the temporary file is gone.
+    If that raises `OSError`, `path` is as it was, and the temporary file is gone.
     """
     temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
     # Opened like any file, so that the kernel applies the umask, which all threads share.
@@ -50,29 +48,20 @@ def is_directory(path: Path) -> bool:
 
 
 def save_blocks(path: Path, dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:
-    """Writes what `np.save` would write of 1-D blocks joined, keeping none of them.
+    """Write what `np.save` would write of 1-D blocks joined, holding one block at a time."""
+    import numpy as np  # here, because commands that only show their help do not need it
 
-    Raises:
-      OSError: the disk is full, or the path cannot be written.
-    """
-    import numpy as np  # here, as commands that only show their help need none
-
+    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
+    header: dict[str, Any] = {"descr": described, "fortran_order": False, "shape": (0,)}
     total = 0
     with path.open("wb") as file:
-        _write_header(file, dtype, total)
+        np.lib.format.write_array_header_1_0(file, header)
         for block in blocks:
             file.write(np.ascontiguousarray(block, dtype).data)
             total += len(block)
         file.seek(0)
-        _write_header(file, dtype, total)  # as long as before: NumPy leaves room for any number
-
-
-def _write_header(file: BinaryIO, dtype: DTypeLike, total: int) -> None:
-    import numpy as np
-
-    described = np.lib.format.dtype_to_descr(np.dtype(dtype))
-    header = {"descr": described, "fortran_order": False, "shape": (total,)}
-    np.lib.format.write_array_header_1_0(file, header)
+        # As long as before: NumPy leaves room for any number.
+        np.lib.format.write_array_header_1_0(file, header | {"shape": (total,)})
 
 
 def file_digest(path: Path) -> str:

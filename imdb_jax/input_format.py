@@ -44,12 +44,7 @@ class InputFormat:
     def ids(
         self, ranks: Sequences, length: int | None = None
     ) -> UInt[np.ndarray, "num_reviews length"]:
-        """Return padded ids for the ranks of each review's words.
-
-        Args:
-          ranks: ranks of each review's words.
-          length: ids per review; None means `max_length`, or room for the longest of these reviews.
-        """
+        """Return padded ids: `length`, else `max_length`, else as many as the longest has."""
         if length is None and not self.distinct:
             length = self.max_length or None
         sides = self.padding, self.truncating

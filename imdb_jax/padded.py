@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +23,9 @@ from imdb_jax.corpus import Corpus
 from imdb_jax.encoding import Sequences
 from imdb_jax.input_format import InputFormat
 
+# Which reviews, in this order: train and test reviews are numbered as if joined.
+Rows = Int64[np.ndarray, " num_rows"]
+
 _BLOCK = 8192  # reviews padded at a time
 _FILE = "ids.npy"
 # The source that determines an entry: when it changes, so does the entry's name.
@@ -28,24 +33,15 @@ _CODE = (__file__, encoding.__file__, input_format.__file__)
 
 
 def padded_reviews(
-    corpus: Corpus[Any],
-    form: InputFormat,
-    rows: Int64[np.ndarray, " num_rows"],
-    length: int | None = None,
+    corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None = None
 ) -> UInt[np.ndarray, "num_rows length"]:
-    """Pad the reviews of a corpus, or open them in the cache if they are there and undamaged.
+    """Return the padded ids of reviews, memory-mapped if the corpus is cached.
 
-    Args:
-      corpus: the encoded reviews; if they are not cached, they are padded in memory.
-      form: how to pad them.
-      rows: which reviews, in this order: train and test reviews are numbered as if joined.
-      length: ids per review; None makes room for the longest review.
-
-    Returns:
-      Their ids, memory-mapped if they are cached.
+    There are `length` ids per review; None makes room for the longest review.
     """
+    pad = partial(_pad, corpus, form, rows, length)
     if corpus.directory is None:
-        return _pad(corpus, form, rows, length)
+        return pad(None)
     identity = {
         "code": source_digest(*_CODE),
         "form": dataclasses.asdict(form),
@@ -53,67 +49,57 @@ def padded_reviews(
         "rows": hashlib.sha256(rows.data).hexdigest(),
     }
     entry = corpus.directory / entry_name("padded", identity)
-    padded = open_entry(entry, identity, _read)
-    if padded is None:
-        try:
-            write_entry(
-                entry, identity, lambda where: _pad(corpus, form, rows, length, where / _FILE)
-            )
-            padded = _read(entry)
-        except OSError:  # there is no place for it, and training needs it all the same
-            padded = _pad(corpus, form, rows, length)
-    return padded
+    if (cached := open_entry(entry, identity, _read)) is not None:
+        return cached
+    try:
+        write_entry(entry, identity, pad)
+        return _read(entry)
+    except OSError:  # there is no place for it, and training needs it all the same
+        return pad(None)
 
 
-def longest(corpus: Corpus[Any], form: InputFormat, rows: Int64[np.ndarray, " num_rows"]) -> int:
+def longest(corpus: Corpus[Any], form: InputFormat, rows: Rows) -> int:
     """Return the number of ids that these reviews must have room for."""
     if form.max_length and not form.distinct:
         return form.max_length
-    lengths = [form.sequences(_ragged(corpus, block)).lengths.max() for block in _blocks(rows)]
+    lengths = (form.sequences(block).lengths.max() for block in _blocks(corpus, rows))
     return int(max(lengths, default=0))
 
 
-def ragged_reviews(corpus: Corpus[Any], rows: Int64[np.ndarray, " num_rows"]) -> Sequences:
-    """Return the ranks of these reviews, numbered as for `padded_reviews`, in this order."""
-    return Sequences.join(*(_ragged(corpus, block) for block in _blocks(rows)))
+def ragged_reviews(corpus: Corpus[Any], rows: Rows) -> Sequences:
+    """Return the ranks of these reviews."""
+    return Sequences.join(*_blocks(corpus, rows))
 
 
 def _read(entry: Path) -> NDArray[Any]:
-    padded: NDArray[Any] = np.load(entry / _FILE, mmap_mode="r")
-    return padded
+    return np.load(entry / _FILE, mmap_mode="r")
 
 
 def _pad(
-    corpus: Corpus[Any],
-    form: InputFormat,
-    rows: NDArray[np.int64],
-    length: int | None,
-    path: Path | None = None,
+    corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None, entry: Path | None
 ) -> NDArray[Any]:
-    """Pad reviews block by block, into a file if a path is given, else in memory."""
-    # The longest review may be in any block.
-    length = longest(corpus, form, rows) if length is None else length
-    shape = (len(rows), length)
-    if path is None:
+    """Pad reviews block by block, into a file of an entry if one is given, else in memory."""
+    shape = len(rows), longest(corpus, form, rows) if length is None else length
+    if entry is None:
         padded = np.empty(shape, form.dtype)
     else:
-        padded = np.lib.format.open_memmap(path, "w+", form.dtype, shape)
-    for number, block in enumerate(_blocks(rows)):
-        start = number * _BLOCK
-        padded[start : start + len(block)] = form.ids(_ragged(corpus, block), length)
+        padded = np.lib.format.open_memmap(entry / _FILE, "w+", form.dtype, shape)
+    first = 0
+    for block in _blocks(corpus, rows):
+        padded[first : first + len(block)] = form.ids(block, shape[1])
+        first += len(block)
     if isinstance(padded, np.memmap):
         padded.flush()
     return padded
 
 
-def _blocks(rows: NDArray[np.int64]) -> list[NDArray[np.int64]]:
-    return [rows[start : start + _BLOCK] for start in range(0, len(rows), _BLOCK)]
-
-
-def _ragged(corpus: Corpus[Any], rows: NDArray[np.int64]) -> Sequences:
+def _blocks(corpus: Corpus[Any], rows: Rows) -> Iterator[Sequences]:
     num_train = len(corpus.train.labels)
-    train = rows < num_train
-    joined = Sequences.join(
-        corpus.train.ranks[rows[train]], corpus.test.ranks[rows[~train] - num_train]
-    )
-    return joined[np.argsort(np.concatenate([np.flatnonzero(train), np.flatnonzero(~train)]))]
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        tested = block >= num_train
+        joined = Sequences.join(
+            corpus.train.ranks[block[~tested]], corpus.test.ranks[block[tested] - num_train]
+        )
+        # There, train reviews stand before test reviews; the second sort undoes the first.
+        yield joined[np.argsort(np.argsort(tested, kind="stable"))]

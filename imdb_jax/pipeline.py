@@ -1,9 +1,8 @@
 """Examples to shuffled, sharded, device-placed batches.
 
 The batch at any step is a pure function of the seed and the step: an epoch's order is a permutation
-drawn from (seed, epoch), and a batch is one gather from the padded reviews, which are
-memory-mapped. The rows of a batch are computed when the batch is made. If several processes train,
-each holds some of the parts that the reviews are cut into; a part is shuffled on its own.
+drawn from (seed, epoch), and a batch is one gather from the memory-mapped padded reviews. If
+several processes train, each holds some of the parts that the reviews are cut into.
 """
 
 from __future__ import annotations
@@ -21,6 +20,9 @@ from imdb_jax.models.sets import Sets, num_lines
 from imdb_jax.shuffling import Order, epoch_order
 from imdb_jax.splits import Examples, Shards, shard_bounds
 from imdb_jax.training import Batch
+
+# The order of the examples of each local part; None leaves them as they are.
+Orders = Sequence[Order] | None
 
 _BATCHES_AT_A_TIME = 64  # whose rows are computed together
 
@@ -62,27 +64,17 @@ def replicated(mesh: Mesh) -> NamedSharding:
 
 
 def batches(
-    examples: Examples,
-    batch_size: int,
-    mesh: Mesh,
-    orders: Sequence[Order] | None = None,
-    first: int = 0,
+    examples: Examples, batch_size: int, mesh: Mesh, orders: Orders = None, first: int = 0
 ) -> Iterator[Batch]:
-    """Cut examples into batches of one shape, spread over the mesh's devices.
+    """Cut examples into batches of one shape, spread over the mesh's axis `data`, from `first` on.
 
-    Every example occurs exactly once. The last batch is filled with reviews of weight 0, and so is
-    every batch that would not divide evenly among the devices. Each process contributes the reviews
-    that it holds.
-
-    Args:
-      examples: the reviews.
-      batch_size: number of reviews of weight 1 in a batch; later batches may have fewer.
-      mesh: devices, along an axis `data`.
-      orders: the order of the examples of each local part; None leaves them as they are.
-      first: number of batches to skip at the beginning.
+    Every example occurs exactly once, in a batch of at most `batch_size`. The last batch is filled
+    with reviews of weight 0, and so is every batch that would not divide evenly among the devices.
+    Each process contributes the reviews that it holds.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     shards = examples.shards
+    devices = mesh.shape["data"] // shards.num_processes
     number = num_batches(shards, batch_size)
     for start in range(first, number, _BATCHES_AT_A_TIME):
         wanted = range(start, min(start + _BATCHES_AT_A_TIME, number))
@@ -92,33 +84,22 @@ def batches(
             # The contributions of all processes must have the same shape.
             lines = largest(num_lines(examples.set_sizes)[all_rows].sum(axis=1))
         for rows, weights, least in zip(all_rows, all_weights, lines, strict=True):
-            devices = mesh.shape["data"] // shards.num_processes
             ids = examples.batch_ids(rows, devices, int(least))
             if isinstance(ids, Sets):
                 ids = ids.as_part(shards.process, shards.num_processes)
             batch = Batch(ids, examples.labels[rows], weights)
-            # On a single device the compiled step transfers them in less time.
-            single = mesh.size == 1
-            yield batch if single else jax.make_array_from_process_local_data(sharding, batch)
+            if mesh.size > 1:  # a single device: the compiled step transfers them in less time
+                batch = jax.make_array_from_process_local_data(sharding, batch)
+            yield batch
 
 
 def batch_rows(
-    shards: Shards,
-    batch_size: int,
-    mesh: Mesh,
-    orders: Sequence[Order] | None = None,
-    wanted: range | None = None,
+    shards: Shards, batch_size: int, mesh: Mesh, orders: Orders = None, wanted: range | None = None
 ) -> tuple[Int[np.ndarray, "num_batches size"], Float[np.ndarray, "num_batches size"]]:
-    """Return which examples this process contributes to each batch, and their weights.
+    """Return which local examples this process contributes to each batch, and weights of 1 or 0.
 
-    A batch takes equally many reviews from each part, or one more from some.
-
-    Args:
-      shards, batch_size, mesh, orders: see `batches`.
-      wanted: numbers of consecutive batches; None means all.
-
-    Returns:
-      Rows of the local examples, and weights of 1 or 0.
+    A batch takes equally many reviews from each part, or one more from some. `wanted` are the
+    numbers of consecutive batches; None means all.
     """
     wanted = range(num_batches(shards, batch_size)) if wanted is None else wanted
     shares = _shares(shards, batch_size)
@@ -134,13 +115,10 @@ def batch_rows(
     # The contributions of all processes are equally large, and divide among their devices.
     processes = shards.num_processes
     size = max(sum(given) for given in np.split(shares, processes))
-    devices = mesh.shape["data"] // processes
-    missing = size + -size % devices - sum(shares[part] for part in shards.local_parts)
+    all_rows, all_weights = np.concatenate(rows, axis=1), np.concatenate(weights, axis=1)
+    missing = size + -size % (mesh.shape["data"] // processes) - all_rows.shape[1]
     filling = (0, 0), (0, missing)
-    return (
-        np.pad(np.concatenate(rows, axis=1), filling, mode="edge"),
-        np.pad(np.concatenate(weights, axis=1).astype(np.float32), filling),
-    )
+    return np.pad(all_rows, filling, mode="edge"), np.pad(all_weights.astype(np.float32), filling)
 
 
 def num_batches(shards: Shards, batch_size: int) -> int:

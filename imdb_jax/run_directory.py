@@ -34,14 +34,10 @@ _OURS = re.compile(
 
 
 def earlier_run(workdir: Path, config: Config) -> Config | None:
-    """Find the run to resume.
+    """Return the configuration of the run to resume; None if a new run is to start here.
 
-    Returns:
-      Its configuration; None if a new run is to start here.
-
-    Raises:
-      UserError: the directory holds something else, a run that is to be neither resumed nor
-        replaced, a run to be replaced with something else beside it, or a run of a newer version.
+    Raises `UserError` if the directory holds something else, or a run that is neither to be resumed
+    nor replaced, cannot be replaced without loss, or was written by a newer version.
     """
     if not workdir.is_dir():
         if workdir.exists() or workdir.is_symlink():
@@ -61,7 +57,7 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
     if not config.overwrite:
         raise UserError(
             f"{workdir} already holds a run; choose another --workdir, continue the run by "
-            f"--resume, or replace it by --overwrite"
+            "--resume, or replace it by --overwrite"
         )
     for path in workdir.iterdir():
         _refuse_foreign(path)
@@ -81,7 +77,7 @@ def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
     for name, (value, before) in different.items():
         raise UserError(
             f"{workdir} holds a run with {name} {before}, not {value}; continue it with the "
-            f"options it was started with, choose another --workdir, or replace it by --overwrite"
+            "options it was started with, choose another --workdir, or replace it by --overwrite"
         )
 
 
@@ -105,16 +101,9 @@ def begin(
 ) -> None:
     """Create or clear the directory of a run, and write its configuration and vocabulary.
 
-    A process that is killed here leaves a directory that holds an unfinished run.
-
-    Args:
-      workdir: the directory.
-      config: the run's configuration.
-      vocabulary: the words, or n-grams, of its data set.
-      afresh: whether to replace the run in the directory, rather than continue it.
-
-    Raises:
-      UserError: the directory cannot be written, or no run wrote something that is to be replaced.
+    If `afresh`, replace the run in it, else continue that run. A process that is killed here leaves
+    an unfinished run. Raises `UserError` if the directory cannot be written, or holds something to
+    be replaced that no run wrote.
     """
     # What a run writes at its end.
     last = rf"{RESULT}|{PARAMS}({UNFINISHED})?" + (f"|{_SEED}" if config.seeds > 1 else "")
@@ -148,13 +137,11 @@ def _is_own_teacher(path: Path, config: Config) -> bool:
 
 
 def _refuse_foreign(entry: Path) -> None:
-    """Raise `UserError` if no run wrote this entry of a run directory, or something in it.
-
-    Runs write no links; a link may lead to another run, or to something that others use too.
-    """
+    """Raise `UserError` if no run wrote this entry of a run directory, or something in it."""
     for path in itertools.chain([entry], entry.rglob("*")):
         name = path.relative_to(entry.parent).as_posix() + "/" * path.is_dir()
         ours = _OURS.fullmatch(name) or is_temporary(path, _FILES)
+        # Runs write no links: a link may lead to something that others use too.
         if path.is_symlink() or not ours or (path.name == CONFIG and not has_config(path.parent)):
             what = "is a link" if path.is_symlink() else "is not part of a run"
             raise UserError(

@@ -72,7 +72,7 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     if own is not None and split != "all":
         test_share = 0.0 if dataset.fixed_split else own.test_share
         sizes = len(train.labels), len(test.labels)
-        rows = getattr(split_rows(*sizes, test_share, own.validation), split)
+        rows = split_rows(*sizes, test_share, own.validation)[split]
         if split == "validation" and not len(rows):
             raise UserError("the run held out no reviews for validation; there is no such split")
         texts, labels = [texts[row] for row in rows], labels[rows]

@@ -25,13 +25,9 @@ class Permutation:
     """A permutation of the numbers below `size`, any part of which can be computed alone.
 
     A Feistel network (Luby and Rackoff, 1988) permutes the numbers of as many bits as `size` needs:
-    each round changes one half of the bits by a hash of the other half, which can be undone. A
+    each round changes one half of the bits by a hash of the other half and the round's key. A
     number that is not below `size` is permuted again until it is ("cycle walking", Black and
     Rogaway, 2002), which takes less than two passes through the network on average.
-
-    Attributes:
-      size: number of numbers.
-      keys: a different constant for each round.
     """
 
     size: int
@@ -40,9 +36,7 @@ class Permutation:
     def __len__(self) -> int:
         return self.size
 
-    def __getitem__(
-        self, places: Int[np.ndarray, " num_places"]
-    ) -> Int64[np.ndarray, " num_places"]:
+    def __getitem__(self, places: Int[np.ndarray, " n"]) -> Int64[np.ndarray, " n"]:
         """Return the numbers at these places, which must be at least 0 and below `size`."""
         numbers = self._permute(places.astype(np.uint64))
         while len(outside := np.flatnonzero(numbers >= self.size)):
@@ -66,14 +60,7 @@ Order = Int64[np.ndarray, " num_examples"] | Permutation
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int, part: int | None = None) -> Order:
-    """Return the order of an epoch's examples; index it with an array of places.
-
-    Args:
-      num_examples: number of examples.
-      seed: the run's seed.
-      epoch: the number of the epoch.
-      part: the number of the part that the examples are, if several are shuffled separately.
-    """
+    """Return the order of an epoch's examples, or of a part of them, to be indexed with places."""
     entropy = [seed, epoch] if part is None else [seed, epoch, part]
     if num_examples <= LARGEST_TABLE:
         return np.random.default_rng(entropy).permutation(num_examples)
@@ -82,10 +69,10 @@ def epoch_order(num_examples: int, seed: int, epoch: int, part: int | None = Non
 
 
 def order_digest(seed: int) -> str:
-    """Return a hexadecimal digest of an order that the installed NumPy draws from a seed.
+    """Return a digest of an order that the installed NumPy draws from a seed.
 
-    NumPy may change what the methods of `Generator` draw from one version to the next; a run that
-    is resumed with such a version would not see its reviews in the order that it began with.
+    Another version may draw another order: a run resumed with it would see its reviews in an order
+    that it did not begin with.
     """
     order = np.random.default_rng([seed, 1]).permutation(1000)
     return hashlib.sha256(order.tobytes()).hexdigest()

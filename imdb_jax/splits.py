@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, NamedTuple
@@ -21,14 +20,10 @@ from imdb_jax.padded import longest, padded_reviews, ragged_reviews
 
 
 class Shards(NamedTuple):
-    """The parts of a run's reviews, each shuffled on its own, and which of them this process holds.
+    """The sizes of the parts of a run's reviews, and the numbers of those that this process holds.
 
-    Every process holds the same number of consecutive parts. So the batches follow from the parts
-    alone, whatever the number of processes.
-
-    Attributes:
-      sizes: number of reviews in each part, those of other processes included.
-      local_parts: numbers of the parts that this process holds.
+    Every process holds the same number of consecutive parts, each of which is shuffled on its own.
+    So the batches follow from the parts alone, whatever the number of processes.
     """
 
     sizes: tuple[int, ...]
@@ -50,12 +45,10 @@ class Examples:
     """Reviews ready to be batched.
 
     Attributes:
-      ids: padded word ids in the smallest dtype that holds them, `[num_reviews, length]`; or sets
-        of ids of different sizes.
-      labels: 1 for positive, 0 for negative, float32 `[num_reviews]`.
+      ids: padded word ids in the smallest dtype that holds them, or sets of ids.
+      labels: 1 for positive, 0 for negative, float32.
       sets: whether padded ids are sets, to be batched as sets.
-      parts: the parts that these reviews consist of, in order; None if they are a single part, and
-        this process holds all of it.
+      parts: the parts that these reviews consist of, in order; None for a single, local part.
     """
 
     ids: UInt[np.ndarray, "num_reviews length"] | Sequences
@@ -83,13 +76,7 @@ class Examples:
     def batch_ids(
         self, rows: Int[np.ndarray, " num_rows"], num_devices: int = 1, lines: int = 0
     ) -> Integer[np.ndarray, "num_rows length"] | Sets:
-        """Return the ids of these rows, in this order, as a model reads them.
-
-        Args:
-          rows: the reviews of a batch.
-          num_devices: number of devices that the batch will be divided among.
-          lines: number of lines that sets must have room for, at least.
-        """
+        """Return ids as a model reads them; sets in at least `lines` lines for `num_devices`."""
         ids = self.ids[rows]
         if isinstance(ids, np.ndarray):
             if not self.sets:
@@ -100,31 +87,18 @@ class Examples:
     def __len__(self) -> int:
         return len(self.labels)
 
-    def __getitem__(self, rows: slice) -> Examples:
-        """Return a view of these rows, as a single part."""
-        return Examples(self.ids[rows], self.labels[rows], self.sets)
-
     def join(self, others: Examples) -> Examples:
         """Append other examples, which must be padded alike."""
-        ids: Any
-        if isinstance(self.ids, Sequences):
-            assert isinstance(others.ids, Sequences)
-            ids = Sequences.join(self.ids, others.ids)
-        else:
-            ids = np.concatenate([self.ids, others.ids])
-        labels = np.concatenate([self.labels, others.labels])
-        return Examples(ids, labels, self.sets)
+        ids: Any = self.ids, others.ids
+        ids = Sequences.join(*ids) if isinstance(self.ids, Sequences) else np.concatenate(ids)
+        return Examples(ids, np.concatenate([self.labels, others.labels]), self.sets)
 
 
 @dataclass(frozen=True)
 class Splits:
-    """The three splits of a data set.
+    """The splits of a data set: `validation` is None if no reviews are held out for it.
 
-    Attributes:
-      train: what the model learns from.
-      validation: what it is validated on after each epoch; None if no reviews are held out for it.
-      test: what its result is measured on.
-      counted: more examples than `train` for naive Bayes' log-ratios; None if there are none.
+    Naive Bayes' log-ratios are those of the examples of `train` and, if there are any, `counted`.
     """
 
     train: Examples
@@ -133,25 +107,14 @@ class Splits:
     counted: Examples | None = None
 
 
-class SplitRows(NamedTuple):
-    """The rows of each split, in order; train and test reviews are numbered as if joined."""
-
-    train: Int64[np.ndarray, " num_train"]
-    validation: Int64[np.ndarray, " num_validation"]
-    test: Int64[np.ndarray, " num_test"]
-
-
 def split_rows(
     num_train: int, num_test: int, test_share: float = 0, validation: float = 0
-) -> SplitRows:
-    """Split reviews in the order of `keras_orders`.
+) -> dict[str, Int64[np.ndarray, " num_rows"]]:
+    """Return the rows of each split in order; train and test reviews are numbered as if joined.
 
-    Args:
-      num_train: number of train reviews at the source.
-      num_test: number of test reviews at the source.
-      test_share: if not 0, train and test reviews are joined, in this order, and this share of
-        them, the first, is the test set.
-      validation: share of the training reviews, the first, that is held out to validate on.
+    They come in the order of `keras_orders`. If `test_share` is not 0, they are joined, and this
+    share of them, the first, is the test set. The share `validation` of the training reviews, the
+    first, is held out to validate on.
     """
     training, testing = keras_orders(num_train, num_test)
     testing += num_train
@@ -159,7 +122,9 @@ def split_rows(
         rows = np.concatenate([training, testing])
         testing, training = np.split(rows, [round(test_share * len(rows))])
     held_out, training = np.split(training, [round(validation * len(training))])
-    return SplitRows(training, held_out, testing)
+    # Validation reviews first: then the order, and the file of padded reviews with it, is the same
+    # for any share of them.
+    return {"validation": held_out, "train": training, "test": testing}
 
 
 def shard_bounds(num_reviews: int, shards: int) -> Int64[np.ndarray, " shards_plus_1"]:
@@ -177,19 +142,11 @@ def make_splits(
 ) -> Splits:
     """Pad the reviews of a corpus and split them as `split_rows` says.
 
-    The splits are the same for any number of parts. A part of the data set is a range of the train
-    and a range of the test reviews at the source; what of it falls into a split is a part of that
+    The splits are the same for any number of parts, `shards`. A part of the data set is a range of
+    the train and a range of the test reviews at the source; what of it falls into a split is a part
+    of that split. The corpus holds at least the reviews of the consecutive `local_parts`. `form`
+    None leaves reviews the sets that they are. Raises `UserError` if a part has no review of a
     split.
-
-    Args:
-      corpus: the reviews, at least those of the local parts.
-      form: how to pad them; None leaves them the sets that they are.
-      test_share, validation: see `split_rows`.
-      shards: number of parts.
-      local_parts: numbers of the parts that this process holds, which must be consecutive.
-
-    Raises:
-      UserError: a part would have no review of a split.
     """
     num_train, num_test = len(corpus.train.labels), len(corpus.test.labels)
     extent = corpus.extent or Extent(range(num_train), range(num_test), num_train, num_test)
@@ -197,22 +154,15 @@ def make_splits(
     part_of = np.concatenate(
         [np.repeat(np.arange(shards), np.diff(shard_bounds(count, shards))) for count in counts]
     )
-    labels = np.concatenate([corpus.train.labels, corpus.test.labels]).astype(np.float32)
-    rows = split_rows(*counts, test_share, validation)
-    # Validation reviews first: then the order, and the file of padded reviews with it, is the same
-    # for any share of them.
-    named = {"validation": rows.validation, "train": rows.train, "test": rows.test}
-    parts = {
-        name: [split[part_of[split] == part] for part in range(shards)]
-        for name, split in named.items()
-    }
-    sizes = {name: tuple(map(len, split)) for name, split in parts.items()}
-    if shards > 1 and any(0 in split and any(split) for split in sizes.values()):
+    rows = split_rows(*counts, test_share, validation).values()
+    parts = [[split[part_of[split] == part] for part in range(shards)] for split in rows]
+    sizes = [tuple(map(len, split)) for split in parts]
+    if shards > 1 and any(0 in split and any(split) for split in sizes):
         raise UserError(
             f"{corpus.name} has too few reviews for {shards} shards, each of which needs some to "
             "train and to test on; choose fewer"
         )
-    order = np.concatenate([split[part] for split in parts.values() for part in local_parts])
+    order = np.concatenate([split[part] for split in parts for part in local_parts])
     # From numbers at the source to those in the corpus.
     from_test = order - extent.num_train - extent.test.start + num_train
     order = np.where(order < extent.num_train, order - extent.train.start, from_test)
@@ -223,11 +173,13 @@ def make_splits(
         ids = padded_reviews(corpus, form, order)
     else:
         ids = padded_reviews(corpus, form, order, int(largest(longest(corpus, form, order))))
-    examples = Examples(ids, labels[order], sets=form is not None and form.distinct)
-    splits, first = {}, 0
-    for name in parts:
-        last = first + sum(sizes[name][part] for part in local_parts)
-        split = dataclasses.replace(examples[first:last], parts=Shards(sizes[name], local_parts))
-        splits[name], first = split, last
-    held_out = splits["validation"] if len(rows.validation) else None
-    return Splits(splits["train"], held_out, splits["test"])
+    labels = np.concatenate([corpus.train.labels, corpus.test.labels])[order].astype(np.float32)
+    sets = form is not None and form.distinct
+    splits, first = [], 0
+    for split_sizes in sizes:
+        end = first + sum(split_sizes[part] for part in local_parts)
+        shares = Shards(split_sizes, local_parts)
+        splits.append(Examples(ids[first:end], labels[first:end], sets, shares))
+        first = end
+    held_out, train, test = splits
+    return Splits(train, held_out if held_out.total else None, test)

@@ -139,7 +139,8 @@ def trainer(devices, resident, number=3):
     config = Config(arch="mlp", seeds=number, seed=7, batch_size=10, epochs=1, quiet=True)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "device_count", lambda: devices)
-        return SeedsTrainer(config, dropping(), Splits(examples, None, examples[:20]), resident)
+        splits = Splits(examples, None, Examples(ids[:20], examples.labels[:20]))
+        return SeedsTrainer(config, dropping(), splits, resident)
 
 
 def test_devices_and_programs_of_many_steps_make_no_difference():
