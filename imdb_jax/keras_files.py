@@ -22,15 +22,9 @@ import flax
 import jax
 import numpy as np
 
+from imdb_jax import keras_layers
 from imdb_jax.config import Config
 from imdb_jax.errors import UserError, require
-from imdb_jax.keras_layers import (
-    as_config,
-    build_keras,
-    described_config,
-    keras_layers,
-    to_flax_params,
-)
 from imdb_jax.models import ARCHITECTURES, CNN, create_model
 
 # Our largest model has 17 MB; whatever exceeds these limits is something else, or an attack.
@@ -43,13 +37,10 @@ def to_keras(config: Config, params: Any) -> dict[str, bytes]:
 
     The Keras model maps padded ids `[batch, length]` (`mlp`: multi-hot vectors
     `[batch, num_words]`) to probabilities `[batch, 1]`. It is not compiled.
-
-    Raises:
-      UserError: Keras is not installed.
     """
     module = create_model(config.arch, config.num_words, config.model)
-    layers = keras_layers(module, config.max_length)
-    model = build_keras(config, layers)
+    layers = keras_layers.keras_layers(module, config.max_length)
+    model = keras_layers.build_keras(config, layers)
     named = flax.traverse_util.flatten_dict(jax.device_get(params), sep=".")
     model.set_weights([named[name] for layer in layers for name in layer.weights])
     with tempfile.TemporaryDirectory() as directory:
@@ -92,12 +83,12 @@ def load_keras_weights(
                 f"its weights are not those of {config.arch} with {config.max_length} ids a review"
             )
         # Layers of dropout would want the states of their generators.
-        ours = keras_layers(module, config.max_length)
-        twin = build_keras(config, [layer for layer in ours if layer.kind != "Dropout"])
+        ours = keras_layers.keras_layers(module, config.max_length)
+        twin = keras_layers.build_keras(config, [x for x in ours if x.kind != "Dropout"])
         if layers:
             _check_layers(layers, json.loads(twin.to_json())["config"]["layers"][1:], config.arch)
         twin.load_weights(path)
-        return config, to_flax_params(module, twin.get_weights())
+        return config, keras_layers.to_flax_params(module, twin.get_weights())
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     # What zipfile, h5py and Keras raise depends on which byte of a file is wrong.
@@ -108,28 +99,24 @@ def load_keras_weights(
 
 def _examine(path: Path, recipe: str | Config | None) -> tuple[list[dict[str, Any]], Config, int]:
     """Return the layers described, the configuration and the number of parameters."""
+    layers: list[dict[str, Any]] = []
     if path.suffix == ".keras":
+        limits = {"config.json": _MAX_CONFIG_BYTES, "model.weights.h5": _MAX_WEIGHT_BYTES}
         with zipfile.ZipFile(path) as archive:
-            with _open(archive, "config.json", _MAX_CONFIG_BYTES) as file:
-                layers, length = _parse(json.load(file))
-            with _open(archive, "model.weights.h5", _MAX_WEIGHT_BYTES) as file:
+            for name, limit in limits.items():  # a member gives no more bytes than its entry says
+                if archive.getinfo(name).file_size > limit:
+                    raise UserError(f"{name} has more than {limit:,} bytes")
+            layers, length = _parse(json.loads(archive.read("config.json")))
+            with archive.open("model.weights.h5") as file:
                 shapes = _read_shapes(file)
-        config = described_config(layers, length, recipe)
+        config = keras_layers.described_config(layers, length, recipe)
     else:
-        layers = []
         with path.open("rb") as file:
             shapes = _read_shapes(file)
         if recipe is None:
             raise UserError("weights alone do not tell their architecture: name the recipe")
-        config = as_config(recipe)
+        config = keras_layers.as_config(recipe)
     return layers, _with_sizes(config, shapes), sum(map(math.prod, shapes.values()))
-
-
-def _open(archive: zipfile.ZipFile, name: str, limit: int) -> IO[bytes]:
-    """Open a member, which gives no more bytes than its entry says."""
-    if archive.getinfo(name).file_size > limit:
-        raise UserError(f"{name} has more than {limit:,} bytes")
-    return archive.open(name)
 
 
 _Shapes = dict[str, tuple[int, ...]]  # by path in the HDF5 file

@@ -19,27 +19,21 @@ from imdb_jax.models import ARCHITECTURES, CNN, LSTM, MLP, EmbeddingMLP, Pooled
 
 
 class KerasLayer(NamedTuple):
-    """A layer of a Keras model.
+    """A layer of a Keras model."""
 
-    Attributes:
-      kind: name of the class in `keras.layers`.
-      options: arguments of the class; all others are Keras' defaults.
-      weights: names of the weights in our parameters, in Keras' order.
-    """
-
-    kind: str
-    options: dict[str, Any]
-    weights: tuple[str, ...] = ()
+    kind: str  # name of the class in `keras.layers`
+    options: dict[str, Any]  # arguments of the class; all others are Keras' defaults
+    weights: tuple[str, ...] = ()  # names in our parameters, in Keras' order
 
 
 def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
     """Describe one of our models in Keras: the layers after the input, in order.
 
-    Args:
-      module: the model.
-      length: ids per review, which is the window of a pool over the whole review.
+    `length` is the number of ids per review, which is the window of a pool over the whole review.
     """
     layers: list[KerasLayer] = []
+    widths: Sequence[int] = ()
+    dropout: Sequence[float] = ()
     options: dict[str, Any]
     if isinstance(module, EmbeddingMLP | CNN | Pooled | LSTM):
         options = {"input_dim": module.num_words, "output_dim": module.embedding_dim}
@@ -48,10 +42,9 @@ def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
         case MLP():
             widths, dropout = module.hidden, module.dropout
         case EmbeddingMLP() | Pooled() | CNN():
-            widths, dropout = [module.hidden] * (module.hidden > 0), ()
+            widths = [module.hidden] * (module.hidden > 0)
             layers += _reduction(module, length)
         case LSTM():
-            widths, dropout = (), ()
             weights = ("kernel", "recurrent_kernel", "bias")
             layers.append(KerasLayer("LSTM", {"units": module.units}, weights))
         case _:
@@ -82,12 +75,9 @@ def _reduction(module: EmbeddingMLP | Pooled | CNN, length: int) -> list[KerasLa
 
 
 def build_keras(config: Config, layers: Sequence[KerasLayer]) -> Any:
-    """Build a Keras model, not compiled: a `keras.Sequential`, from ids to probabilities.
+    """Build a `keras.Sequential` from ids to probabilities, not compiled.
 
     It runs on JAX, unless KERAS_BACKEND or an earlier import of Keras has chosen otherwise.
-
-    Raises:
-      UserError: Keras is not installed.
     """
     os.environ.setdefault("KERAS_BACKEND", "jax")
     keras = require("keras", "keras")
@@ -120,7 +110,7 @@ def described_config(
       layers: the layers after the input, as `config.json` of a `.keras` file describes them. A
         layer of dropout is left out; its rate is the entry 'dropout' of the layer before.
       length: size of the input; None if it is free.
-      recipe: the recipe, or its name; by default the recipe of the architecture with these layers.
+      recipe: by default the recipe of the architecture with these layers.
 
     Raises:
       UserError: no architecture has these layers, or the recipe is for another architecture.
@@ -153,11 +143,7 @@ def as_config(recipe: str | Config) -> Config:
 
 
 def to_flax_params(module: nn.Module, weights: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
-    """Arrange what `get_weights()` of a Keras model returns as the parameters of our model.
-
-    Raises:
-      ValueError: there are more or fewer weights than our model has.
-    """
+    """Arrange the `get_weights()` of a Keras model as parameters of ours, if the numbers agree."""
     # The length of a pool's window changes no weight.
     names = [name for layer in keras_layers(module, 1) for name in layer.weights]
     return flax.traverse_util.unflatten_dict(dict(zip(names, weights, strict=True)), sep=".")
