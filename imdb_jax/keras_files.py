@@ -106,10 +106,10 @@ def _examine(path: Path, recipe: str | Config | None) -> tuple[list[dict[str, An
             for name, limit in limits.items():  # a member gives no more bytes than its entry says
                 if archive.getinfo(name).file_size > limit:
                     raise UserError(f"{name} has more than {limit:,} bytes")
-            layers, length = _parse(json.loads(archive.read("config.json")))
+            described = json.loads(archive.read("config.json"))
+            layers, config = keras_layers.described_config(described, recipe)
             with archive.open("model.weights.h5") as file:
                 shapes = _read_shapes(file)
-        config = keras_layers.described_config(layers, length, recipe)
     else:
         with path.open("rb") as file:
             shapes = _read_shapes(file)
@@ -148,36 +148,15 @@ def _read_shapes(file: IO[bytes]) -> _Shapes:
     return shapes
 
 
-def _parse(model: dict[str, Any]) -> tuple[list[dict[str, Any]], int | None]:
-    """Return the layers and the length that `described_config` takes."""
-    if model["class_name"] != "Sequential":
-        raise UserError(f"it is a {model['class_name']} model; only Sequential ones are read")
-    layers: list[dict[str, Any]] = []
-    shape = (model.get("build_config") or {}).get("input_shape") or [None, None]
-    for layer in model["config"]["layers"]:
-        kind = layer["class_name"]
-        if layer["module"] != "keras.layers":
-            raise UserError(f"its layer {kind} is not one of Keras' own")
-        if kind == "InputLayer":
-            shape = layer["config"]["batch_shape"]
-        elif kind not in ("Dropout", "SpatialDropout1D"):
-            layers.append(layer)
-        elif layers:
-            layers[-1]["dropout"] = layer["config"]["rate"]
-    if shape[1] is not None and shape[1] not in range(1, 1 << 24):
-        raise UserError(f"a review cannot have {shape[1]} ids")
-    return layers, shape[1]
-
-
 def _with_sizes(base: Config, shapes: _Shapes) -> Config:
     """Return the configuration with the sizes that the weights have."""
     dense = [path for path in shapes if re.fullmatch(r"layers/dense(_\d+)?/vars/0", path)]
-    kernels = [shapes[path] for path in sorted(dense, key=lambda path: (len(path), path))]
-    widths = [kernel[-1] for kernel in kernels[:-1]]
+    dense.sort(key=lambda path: (len(path), path))  # dense_2 comes before dense_10
+    widths = [shapes[path][-1] for path in dense[:-1]]
     fields: dict[str, Any] = {}
     try:
         if base.arch == "mlp":
-            num_words = kernels[0][0]
+            num_words = shapes[dense[0]][0]
             fields = {"hidden": widths, "dropout": base.model["dropout"][: len(widths)]}
         else:
             num_words, fields["embedding_dim"] = shapes["layers/embedding/vars/0"]

@@ -102,19 +102,30 @@ _PATTERNS = {
 
 
 def described_config(
-    layers: Sequence[dict[str, Any]], length: int | None, recipe: str | Config | None
-) -> Config:
-    """Return a recipe with all that a description tells, except for the sizes of weights.
+    model: dict[str, Any], recipe: str | Config | None
+) -> tuple[list[dict[str, Any]], Config]:
+    """Read `config.json` of a `.keras` file: its layers, and the recipe with what they tell.
 
-    Args:
-      layers: the layers after the input, as `config.json` of a `.keras` file describes them. A
-        layer of dropout is left out; its rate is the entry 'dropout' of the layer before.
-      length: size of the input; None if it is free.
-      recipe: by default the recipe of the architecture with these layers.
-
-    Raises:
-      UserError: no architecture has these layers, or the recipe is for another architecture.
+    The recipe, by default that of the architecture, keeps its own sizes of weights. Layers of
+    dropout are left out; their rate is the entry 'dropout' of the layer before. Raises `UserError`
+    if no architecture has these layers, or another one than the recipe's.
     """
+    if model["class_name"] != "Sequential":
+        raise UserError(f"it is a {model['class_name']} model; only Sequential ones are read")
+    layers: list[dict[str, Any]] = []
+    length = ((model.get("build_config") or {}).get("input_shape") or (None, None))[1]
+    for layer in model["config"]["layers"]:
+        kind = layer["class_name"]
+        if layer["module"] != "keras.layers":
+            raise UserError(f"its layer {kind} is not one of Keras' own")
+        if kind == "InputLayer":
+            length = layer["config"]["batch_shape"][1]
+        elif kind not in ("Dropout", "SpatialDropout1D"):
+            layers.append(layer)
+        elif layers:
+            layers[-1]["dropout"] = layer["config"]["rate"]
+    if length is not None and length not in range(1, 1 << 24):
+        raise UserError(f"a review cannot have {length} ids")
     kinds = [layer["class_name"] for layer in layers]
     written = "".join(f"{kind} " for kind in kinds)
     arch = next((arch for arch, kinds in _PATTERNS.items() if re.fullmatch(kinds, written)), None)
@@ -131,10 +142,10 @@ def described_config(
         model["dropout"] = [layer.get("dropout", 0.0) for layer in layers[:-1]]
         while model["dropout"] and not model["dropout"][-1]:
             model["dropout"].pop()
-        return dataclasses.replace(base, model=model)
+        return layers, dataclasses.replace(base, model=model)
     if ARCHITECTURES[arch] is CNN:
         model["pool_size"] = size
-    return dataclasses.replace(base, max_length=length or base.max_length, model=model)
+    return layers, dataclasses.replace(base, max_length=length or base.max_length, model=model)
 
 
 def as_config(recipe: str | Config) -> Config:

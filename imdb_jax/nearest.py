@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -44,10 +45,7 @@ def nearest(arguments: Sequence[str]) -> None:
         print(word if options.quiet else f"{cosine:6.3f}  {word}")
 
 
-def main() -> None:
-    """Run the console script."""
-    cli.run_command(nearest)
-
+main = partial(cli.run_command, nearest)
 
 if __name__ == "__main__":
     main()

@@ -21,7 +21,7 @@ def readme(classifier: Classifier, to: str) -> str:
     The lines with an indent are a Python program, to be run in the directory of the export.
     """
     config = classifier.config
-    fields = config.model | ({"dtype": config.dtype} if config.dtype != "float32" else {})
+    fields = config.model | ({} if config.dtype == "float32" else {"dtype": config.dtype})
     ids = f'np.array([encode("{_TEXT}")], np.int32)'
     if to == "keras" and config.arch == "mlp":  # it reads a one for each word that a text holds
         ids = f'np.zeros((1, {config.num_words}), np.float32)\n    ids[0, encode("{_TEXT}")] = 1'
