@@ -1,4 +1,7 @@
-"""What all commands share: parsing into a dataclass, and errors that a person can read."""
+"""What all commands share: parsing into a dataclass, and errors that a person can read.
+
+Commands import the rest after parsing, so that --help and mistaken options need not wait for JAX.
+"""
 
 from __future__ import annotations
 
@@ -63,9 +66,8 @@ def write_output(path: Path, data: bytes) -> None:
 def _one_line(box: str) -> str:
     """Return the message in the box that tyro draws, and the option that it suggests.
 
-    tyro gives an error as data only to a private hook. The message is between the first two rules
-    in the box, the first of which is part of the frame, or below the title where standard output is
-    not UTF-8.
+    Errors as data go to a private hook of tyro only. The message is between the box's first two
+    rules, the first of which is the frame, or below the title where standard output is not UTF-8.
     """
     parts = re.split(r"(?m)^[╭│ ]*(?:─.*|--+ *)$", box)
     message = " ".join((parts[1:] or parts)[0].replace("│", " ").split())

@@ -67,7 +67,6 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
 def evaluate(arguments: Sequence[str]) -> None:
     """Parse the arguments, evaluate, and print the result."""
     options = parse_arguments(arguments)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax import figures, reporting, scoring, views
     from imdb_jax.ensemble import load_members, parse_weights
 

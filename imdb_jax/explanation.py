@@ -90,7 +90,7 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
     """Explain a model of words, read in order or as a bag."""
     (prediction,) = classifier.stream([text])
     ranks = classifier.vocabulary.rank_or_zero([text]).values
-    ids = classifier.pad(Sequences(ranks[ranks > 0], np.array([0, (ranks > 0).sum()])))[0]
+    ids = classifier.read([text])[0][0]
     places = _places(classifier, ranks)
     read = classifier.told_apart(ranks) & (places >= 0)
     if configured_input_format(classifier.config).distinct:

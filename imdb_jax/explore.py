@@ -58,7 +58,6 @@ class Options(DataOptions):
 def explore(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print and draw what they ask for."""
     options = cli.parse("imdb_jax.explore", Options(), __doc__ or "", arguments)
-    # Imported here so that --help and mistaken options need not wait for NumPy.
     from imdb_jax import exploration, explorations, figures, reporting
     from imdb_jax.corpus import load_corpus
     from imdb_jax.datasets import find_dataset

@@ -53,7 +53,6 @@ def export(arguments: Sequence[str]) -> None:
     run = options.run.absolute()
     out = options.out or run.with_name(f"{run.name}-{options.to}")
     check_directory(out, options.overwrite)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax.classifier import load
 
     classifier = load(options.run)

@@ -35,43 +35,40 @@ def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
     widths: Sequence[int] = ()
     dropout: Sequence[float] = ()
     options: dict[str, Any]
+    # Keras would take the default from a file in the person's home.
+    last = {"data_format": "channels_last"}
     if isinstance(module, EmbeddingMLP | CNN | Pooled | LSTM):
         options = {"input_dim": module.num_words, "output_dim": module.embedding_dim}
         layers.append(KerasLayer("Embedding", options, ("Embed_0.embedding",)))
     match module:
         case MLP():
             widths, dropout = module.hidden, module.dropout
-        case EmbeddingMLP() | Pooled() | CNN():
-            widths = [module.hidden] * (module.hidden > 0)
-            layers += _reduction(module, length)
+        case EmbeddingMLP():
+            layers.append(KerasLayer("Flatten", last))
+        case Pooled():
+            layers.append(KerasLayer("GlobalAveragePooling1D", last))
+        case CNN():
+            options = {"filters": module.filters, "kernel_size": module.kernel_size, **last}
+            options |= {"padding": "same", "activation": "relu"}
+            window = module.pool_size or length
+            layers += [
+                KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias")),
+                KerasLayer("MaxPooling1D", {"pool_size": window, **last}),
+                KerasLayer("Flatten", last),
+            ]
         case LSTM():
             weights = ("kernel", "recurrent_kernel", "bias")
             layers.append(KerasLayer("LSTM", {"units": module.units}, weights))
         case _:
             raise NotImplementedError(f"{type(module).__name__} has no Keras twin")
+    if isinstance(module, EmbeddingMLP | CNN | Pooled):
+        widths = [module.hidden] * (module.hidden > 0)
     for i, width in enumerate([*widths, 1]):
         options = {"units": width, "activation": "relu" if i < len(widths) else "sigmoid"}
         layers.append(KerasLayer("Dense", options, (f"Dense_{i}.kernel", f"Dense_{i}.bias")))
         if i < min(len(widths), len(dropout)):
             layers.append(KerasLayer("Dropout", {"rate": dropout[i]}))
     return layers
-
-
-def _reduction(module: EmbeddingMLP | Pooled | CNN, length: int) -> list[KerasLayer]:
-    """Describe the layers that make a vector of a review's word vectors."""
-    # Keras would take the default from a file in the person's home.
-    last: dict[str, Any] = {"data_format": "channels_last"}
-    if isinstance(module, EmbeddingMLP):
-        return [KerasLayer("Flatten", last)]
-    if isinstance(module, Pooled):
-        return [KerasLayer("GlobalAveragePooling1D", last)]
-    sizes = {"filters": module.filters, "kernel_size": module.kernel_size}
-    options = {**sizes, "padding": "same", "activation": "relu", **last}
-    return [
-        KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias")),
-        KerasLayer("MaxPooling1D", {"pool_size": module.pool_size or length, **last}),
-        KerasLayer("Flatten", last),
-    ]
 
 
 def build_keras(config: Config, layers: Sequence[KerasLayer]) -> Any:

@@ -37,7 +37,6 @@ def nearest(arguments: Sequence[str]) -> None:
     options = cli.parse("imdb_jax.nearest", default, __doc__ or "", arguments)
     if options.top < 1:
         raise UserError(f"top must be at least 1, not {options.top}")
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax.classifier import load
     from imdb_jax.word_vectors import nearest_words, word_vectors
 

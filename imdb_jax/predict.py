@@ -83,7 +83,6 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
 def predict(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print a prediction for each text."""
     paths, options = parse_arguments(arguments)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax import reporting
     from imdb_jax.ensemble import load_predictor
 

@@ -63,7 +63,6 @@ def train(arguments: Sequence[str]) -> None:
     checkpoint is then written, and a line that says how to continue.
     """
     options = parse_arguments(arguments)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax.distributed import processes
     from imdb_jax.stopping import Terminated
 
