@@ -59,9 +59,9 @@ def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
         for name in _SAME_REVIEWS:
             one, other = getattr(members[0].config, name), getattr(member.config, name)
             if one != other:
+                values = f"{name} is {one or 'not set'} and {other or 'not set'}"
                 raise UserError(
-                    f"{paths[0]} and {path} were not trained on the same reviews: {name} is "
-                    f"{one or 'not set'} and {other or 'not set'}"
+                    f"{paths[0]} and {path} were not trained on the same reviews: {values}"
                 )
     return members
 

@@ -93,8 +93,8 @@ def evaluate(arguments: Sequence[str]) -> None:
         review["text"] = views.printable(review["text"], width=300)
     result |= {**measured, "wrong": wrong}
     if options.plot:
-        name = " and ".join(path.resolve().name for path in paths)
-        title = f"{name} on {dataset.name}, {split}"
+        names = " and ".join(path.resolve().name for path in paths)
+        title = f"{names} on {dataset.name}, {split}"
         figures.plot_evaluation(options.plot, title, reviews.labels, logits)
     print(json.dumps(result) if options.json else "\n".join(views.evaluation_lines(result)))
 

@@ -194,12 +194,11 @@ def show_review(
     It is shown as text, as ids (from `num_words` on 'unknown') and decoded. Raises `UserError` if
     there is no such review.
     """
-    orders = keras_orders(len(corpus.train.labels), len(corpus.test.labels))
-    rows = orders[0] if split == "train" else orders[1]
+    train_rows, test_rows = keras_orders(len(corpus.train.labels), len(corpus.test.labels))
+    rows, reviews = (train_rows, corpus.train) if split == "train" else (test_rows, corpus.test)
     if not 0 <= number < len(rows):
         raise UserError(f"there is no {split} review {number}, only 0 to {len(rows) - 1}")
     row = rows[number]
-    reviews = corpus.train if split == "train" else corpus.test
     ids = ranks_to_ids(reviews.ranks[row : row + 1], num_words)[0]
     text = dataset.read(split).texts[row]
     return {

@@ -97,7 +97,7 @@ def check_directory(directory: Path, overwrite: bool) -> None:
             other = f"holds something other than an export, {path.name}"
             raise UserError(f"{directory} {other}; choose another --out")
     if is_export and not overwrite:
-        raise UserError(f"{directory} already holds an export; replace it by --overwrite")
+        raise UserError(f"{directory} already holds an export; choose another --out or --overwrite")
 
 
 def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import flax
@@ -43,9 +42,12 @@ def stablehlo(classifier: Classifier) -> bytes:
     """
     require("flatbuffers", "export")  # jax.export writes with it, and does not ask for it
     params = jax.device_get(classifier.params)
-    probabilities = jax.jit(partial(predict_step, classifier.model.apply, params))
+
+    def probabilities(ids: jax.Array) -> jax.Array:  # the program is named after it
+        return predict_step(classifier.model.apply, params, ids)
+
     shape = export.symbolic_shape(f"batch, {length_axis(classifier)}")
-    exporter = export.export(probabilities, platforms=("cpu", "cuda", "tpu"))
+    exporter = export.export(jax.jit(probabilities), platforms=("cpu", "cuda", "tpu"))
     return bytes(exporter(jax.ShapeDtypeStruct(shape, np.int32)).serialize())
 
 

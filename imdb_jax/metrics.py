@@ -1,7 +1,7 @@
 """Metrics of a binary classifier, in NumPy: pure functions of labels and scores.
 
 Labels are 1 for positive and 0 for negative. An undefined figure, such as the recall where no
-review is positive, is None, never NaN.
+review is positive, is None, never NaN. ROC curve and area raise `ValueError` if a score is NaN.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ class RocCurve(NamedTuple):
 
 
 def _roc_counts(labels: Labels, scores: Scores) -> RocCurve:
-    """Count what `roc_curve` gives the shares of; raise `ValueError` if a score is NaN."""
+    """Count what `roc_curve` gives the shares of."""
     if np.isnan(scores).any():
         raise ValueError("scores that are not numbers have no order")
     positive = np.asarray(labels) > 0.5
@@ -48,8 +48,7 @@ def _roc_counts(labels: Labels, scores: Scores) -> RocCurve:
 def roc_curve(labels: Labels, scores: Scores) -> RocCurve | None:
     """Return the receiver operating characteristic: a point per score, from the highest score on.
 
-    It begins at (0, 0) and ends at (1, 1). If all labels are the same, there is none. Raises
-    `ValueError` if a score is NaN.
+    It begins at (0, 0) and ends at (1, 1). If all labels are the same, there is none.
     """
     false, true = _roc_counts(labels, scores)
     return RocCurve(false / false[-1], true / true[-1]) if false[-1] and true[-1] else None
@@ -59,7 +58,7 @@ def roc_auc(labels: Labels, scores: Scores) -> float | None:
     """Return the area under the ROC curve, exactly; None if all labels are the same.
 
     The area is the probability that a positive review scores above a negative one, where ties count
-    half (Mann and Whitney 1947). Raises `ValueError` if a score is NaN.
+    half (Mann and Whitney 1947).
     """
     false, true = _roc_counts(labels, scores)
     # Twice the area below the counts, a sum of whole numbers.
@@ -93,10 +92,7 @@ def reliability(labels: Labels, probabilities: Scores, num_bins: int = NUM_BINS)
 def expected_calibration_error(
     labels: Labels, probabilities: Scores, num_bins: int = NUM_BINS
 ) -> float | None:
-    """Return the mean distance between confidence and accuracy over the bins of `reliability`.
-
-    Bins are weighted by their number of reviews. Without reviews the error is None.
-    """
+    """Return the mean distance of confidence and accuracy, over bins weighted by their reviews."""
     bins = reliability(labels, probabilities, num_bins)
     return _ratio(np.abs(bins.confidence - bins.correct).sum(), len(probabilities))
 
@@ -106,10 +102,8 @@ def summary(labels: Labels, logits: Scores) -> dict[str, Any]:
 
     Rows of the confusion matrix are labels, columns predictions; negative comes first.
     """
-    cells = 2 * (np.asarray(labels) > 0.5) + (logits > 0)
-    true_negative, false_positive, false_negative, true_positive = np.bincount(
-        cells, minlength=4
-    ).tolist()
+    cells = np.bincount(2 * (np.asarray(labels) > 0.5) + (logits > 0), minlength=4)
+    true_negative, false_positive, false_negative, true_positive = cells.tolist()
     return {
         "precision": _ratio(true_positive, true_positive + false_positive),
         "recall": _ratio(true_positive, true_positive + false_negative),

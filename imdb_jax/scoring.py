@@ -58,14 +58,14 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
         return Reviews([*reviews.texts], reviews.labels)
     train, test = dataset.read("train"), dataset.read("test")
     texts, labels = [*train.texts, *test.texts], np.concatenate([train.labels, test.labels])
-    if own is not None and split != "all":
-        test_share = 0.0 if dataset.fixed_split else own.test_share
-        sizes = len(train.labels), len(test.labels)
-        rows = getattr(split_rows(*sizes, test_share, own.validation), split)
-        if split == "validation" and not len(rows):
-            raise UserError("the run held out no reviews for validation; there is no such split")
-        texts, labels = [texts[row] for row in rows], labels[rows]
-    return Reviews(texts, labels)
+    if own is None or split == "all":
+        return Reviews(texts, labels)
+    test_share = 0.0 if dataset.fixed_split else own.test_share
+    sizes = len(train.labels), len(test.labels)
+    rows = getattr(split_rows(*sizes, test_share, own.validation), split)
+    if split == "validation" and not len(rows):
+        raise UserError("the run held out no reviews for validation; there is no such split")
+    return Reviews([texts[row] for row in rows], labels[rows])
 
 
 def measure(classifier: Classifier, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
