@@ -1,4 +1,7 @@
-"""What all commands share: parsing into a dataclass, and errors that a person can read."""
+"""What all commands share: parsing into a dataclass, and errors that a person can read.
+
+Commands import the rest after parsing, so that --help and mistaken options need not wait for JAX.
+"""
 
 from __future__ import annotations
 
@@ -21,11 +24,7 @@ T = TypeVar("T")
 
 
 def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> T:
-    """Parse command-line options into a copy of a dataclass instance.
-
-    Raises:
-      UserError: an unknown option or a bad value, in one line.
-    """
+    """Parse options into a copy of a dataclass instance; raise `UserError` for a bad one."""
     import tyro
 
     complaint = io.StringIO()
@@ -57,7 +56,7 @@ def is_run(argument: str) -> bool:
 
 
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file that an option names. Raises `UserError` if that is not possible."""
+    """Write a file that an option names, or raise `UserError`."""
     try:
         write_atomically(path, data)
     except OSError as error:
@@ -67,9 +66,8 @@ def write_output(path: Path, data: bytes) -> None:
 def _one_line(box: str) -> str:
     """Return the message in the box that tyro draws, and the option that it suggests.
 
-    tyro has no public way to give an error as data: its hook for errors is private, and asks for an
-    exact version of tyro. The message is between the first two rules in the box, the first of which
-    is part of the frame, or below the title where standard output is not UTF-8.
+    Errors as data go to a private hook of tyro only. The message is between the box's first two
+    rules, the first of which is the frame, or below the title where standard output is not UTF-8.
     """
     parts = re.split(r"(?m)^[╭│ ]*(?:─.*|--+ *)$", box)
     message = " ".join((parts[1:] or parts)[0].replace("│", " ").split())

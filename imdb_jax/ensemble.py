@@ -59,9 +59,9 @@ def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
         for name in _SAME_REVIEWS:
             one, other = getattr(members[0].config, name), getattr(member.config, name)
             if one != other:
+                values = f"{name} is {one or 'not set'} and {other or 'not set'}"
                 raise UserError(
-                    f"{paths[0]} and {path} were not trained on the same reviews: {name} is "
-                    f"{one or 'not set'} and {other or 'not set'}"
+                    f"{paths[0]} and {path} were not trained on the same reviews: {values}"
                 )
     return members
 
@@ -85,33 +85,22 @@ def equal_weights(number: int) -> tuple[float, ...]:
 
 
 def load_predictor(paths: Sequence[Path], weights: str, report: Report) -> Predictor:
-    """Load a run, or several as an ensemble; `report` receives a line if its weights are missing.
-
-    Raises:
-      UserError: as `load_members` and `parse_weights`.
-    """
-    if weights:
-        chosen = parse_weights(weights, len(paths))
+    """Load a run, or several as an ensemble, which `report` is told if it lacks weights."""
+    chosen = parse_weights(weights, len(paths)) if weights else equal_weights(len(paths))
     members = load_members(paths)
     if len(paths) == 1:
         return members[0]
     if not weights:
         report("all runs have the same weight; imdb_jax.evaluate can fit --weights")
-        chosen = equal_weights(len(paths))
     return Ensemble(members, chosen)
 
 
 def fit_weights(
     logits: Float[np.ndarray, "num_reviews num_models"], labels: Num[np.ndarray, " num_reviews"]
 ) -> Float64[np.ndarray, " num_models"]:
-    """Find the weights, none of them negative, that give the least cross-entropy.
+    """Find the weights, none of them negative, of log-odds that give the least cross-entropy.
 
-    Args:
-      logits: log-odds of 'positive', of reviews that no model was trained on.
-      labels: 1 for positive, 0 for negative.
-
-    Returns:
-      The weights; equal ones where no model is of any use.
+    Give it reviews that no model was trained on. Weights are equal where no model is of any use.
     """
     logits = logits.astype(np.float64)
     weights = np.array(equal_weights(logits.shape[1]))

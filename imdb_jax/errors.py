@@ -23,11 +23,7 @@ def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
 
 
 def require(module: str, extra: str) -> Any:
-    """Import a module of an optional package.
-
-    Raises:
-      UserError: the package is not installed. The message names the extra that asks for it.
-    """
+    """Import a module of an optional package, or raise `UserError` that names the extra."""
     try:
         return importlib.import_module(module)
     except ImportError as error:

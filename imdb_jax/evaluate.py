@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,8 +15,6 @@ from imdb_jax import cli
 from imdb_jax.config import DataOptions
 from imdb_jax.errors import UserError
 from imdb_jax.figures import check_plot
-
-_TEXT_WIDTH = 300
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,7 @@ class Options(DataOptions):
 
 
 def parse_arguments(arguments: Sequence[str]) -> Options:
-    """Read the options. Raises `UserError` for a bad one."""
+    """Read the options, or raise `UserError` for a bad one."""
     options = cli.parse("imdb_jax.evaluate", Options(), __doc__ or "", arguments)
     if not options.runs:
         raise UserError("RUN is missing, the run directory to evaluate; see --help")
@@ -68,7 +67,6 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
 def evaluate(arguments: Sequence[str]) -> None:
     """Parse the arguments, evaluate, and print the result."""
     options = parse_arguments(arguments)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax import figures, reporting, scoring, views
     from imdb_jax.ensemble import load_members, parse_weights
 
@@ -92,19 +90,16 @@ def evaluate(arguments: Sequence[str]) -> None:
         result |= {"runs": list(map(str, paths)), "weights": weights}
     wrong = scoring.most_confidently_wrong(reviews, logits, options.wrong)
     for review in wrong:
-        review["text"] = views.printable(review["text"], _TEXT_WIDTH)
+        review["text"] = views.printable(review["text"], width=300)
     result |= {**measured, "wrong": wrong}
     if options.plot:
-        name = " and ".join(path.resolve().name for path in paths)
-        title = f"{name} on {dataset.name}, {split}"
+        names = " and ".join(path.resolve().name for path in paths)
+        title = f"{names} on {dataset.name}, {split}"
         figures.plot_evaluation(options.plot, title, reviews.labels, logits)
     print(json.dumps(result) if options.json else "\n".join(views.evaluation_lines(result)))
 
 
-def main() -> None:
-    """Run the console script."""
-    cli.run_command(evaluate)
-
+main = partial(cli.run_command, evaluate)
 
 if __name__ == "__main__":
     main()

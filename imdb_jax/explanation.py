@@ -15,11 +15,10 @@ Weights need not add up to the log-odds, since words act together.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Float64, Int, UInt
+from jaxtyping import Int
 from numpy.typing import NDArray
 
 from imdb_jax import ngram_tokens
@@ -43,26 +42,15 @@ _BATCH_SIZE = BATCH_SIZES[-2]
 
 
 class Word(NamedTuple):
-    """A word of a text.
+    """A word of a text."""
 
-    Attributes:
-      word: the word, in lower case.
-      weight: how much it added to the log-odds of 'positive'; 0 if it was not read.
-      read: whether the model read it: False if the word is unknown to the model, or cut off.
-    """
-
-    word: str
-    weight: float
-    read: bool
+    word: str  # in lower case
+    weight: float  # what it added to the log-odds of 'positive'; 0 if it was not read
+    read: bool  # False if the word is unknown to the model, or cut off
 
 
 class Explanation(NamedTuple):
-    """A prediction with its reasons.
-
-    Attributes:
-      prediction: what the model says about the text.
-      words: the text's words, in order.
-    """
+    """A prediction with its reasons: the words of the text, in order."""
 
     prediction: Prediction
     words: list[Word]
@@ -71,8 +59,7 @@ class Explanation(NamedTuple):
 def explain(predictor: Predictor, text: Text) -> Explanation:
     """Predict a text, and weigh its words.
 
-    Raises:
-      UserError: the models of an ensemble divide the text into different words.
+    Raises `UserError` if the models of an ensemble divide the text into different words.
     """
     if isinstance(predictor, Ensemble):
         return _explain_by_members(predictor, text)
@@ -103,17 +90,24 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
     """Explain a model of words, read in order or as a bag."""
     (prediction,) = classifier.stream([text])
     ranks = classifier.vocabulary.rank_or_zero([text]).values
-    ids = classifier.pad(Sequences(ranks[ranks > 0], np.array([0, (ranks > 0).sum()])))[0]
+    ids = classifier.read([text])[0][0]
     places = _places(classifier, ranks)
     read = classifier.told_apart(ranks) & (places >= 0)
-    which: Any = slice(None)
     if configured_input_format(classifier.config).distinct:
-        removed, which = np.unique(ranks[read] + INDEX_FROM, return_inverse=True)
-        without = _without_ids
+        keys, removed, filling = ids, ranks[read] + INDEX_FROM, PAD_ID
     else:
-        removed, without = places[read], _without_places
+        keys, removed, filling = np.arange(len(ids)), places[read], UNKNOWN_ID
+    removed, which = np.unique(removed, return_inverse=True)
+    falls = np.zeros(len(removed))  # of the log-odds, as each key is removed
+    for start in range(0, len(removed), _BATCH_SIZE - 1):
+        part = removed[start : start + _BATCH_SIZE - 1]
+        variants = np.where(keys == part[:, None], ids.dtype.type(filling), ids)
+        # The text itself is in every batch, so that both terms of a difference round alike.
+        filled = fill_batch(np.concatenate([ids[None], variants]))
+        logits = np.asarray(logit_step(classifier.model.apply, classifier.params, filled))
+        falls[start : start + len(part)] = logits[0].astype(np.float64) - logits[1 : len(part) + 1]
     weights = np.zeros(len(ranks))
-    weights[read] = _falls(classifier, ids, removed, without)[which]
+    weights[read] = falls[which]
     words = zip(tokenize(text), weights.tolist(), read.tolist(), strict=True)
     return Explanation(prediction, [Word(*word) for word in words])
 
@@ -136,22 +130,6 @@ def _explain_by_ngrams(classifier: NgramClassifier, text: Text) -> Explanation:
     return Explanation(prediction, [Word(*word) for word in words])
 
 
-Ids = UInt[np.ndarray, " length"]
-Variants = UInt[np.ndarray, "num_variants length"]
-Removed = Int[np.ndarray, " num_variants"]
-
-
-def _without_ids(ids: Ids, removed: Removed) -> Variants:
-    kept = ids != removed[:, None]
-    return np.where(kept, ids, ids.dtype.type(PAD_ID))
-
-
-def _without_places(ids: Ids, removed: Removed) -> Variants:
-    variants = np.tile(ids, (len(removed), 1))
-    variants[np.arange(len(removed)), removed] = UNKNOWN_ID
-    return variants
-
-
 def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
     """Return the place of each word among the ids that the model reads; -1 if it has none."""
     known = np.flatnonzero(ranks > 0)
@@ -163,17 +141,3 @@ def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray,
     places = np.full(len(ranks), -1)
     places[known[numbers[numbers > 0] - 1]] = np.flatnonzero(numbers > 0)
     return places
-
-
-def _falls(
-    classifier: Classifier, ids: Ids, removed: Removed, without: Callable[[Ids, Removed], Variants]
-) -> Float64[np.ndarray, " num_variants"]:
-    """Return by how much the log-odds fall when each of `removed` is removed."""
-    falls = [np.zeros(0)]
-    for start in range(0, len(removed), _BATCH_SIZE - 1):
-        variants = without(ids, removed[start : start + _BATCH_SIZE - 1])
-        # The text itself is in every batch, so that both terms of a difference round alike.
-        filled = fill_batch(np.concatenate([ids[None], variants]))
-        logits = np.asarray(logit_step(classifier.model.apply, classifier.params, filled))
-        falls.append(logits[0].astype(np.float64) - logits[1 : len(variants) + 1])
-    return np.concatenate(falls)

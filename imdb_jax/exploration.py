@@ -4,12 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from jaxtyping import Float, Int
 
-from imdb_jax.corpus import Corpus
-from imdb_jax.encoding import INDEX_FROM, Vocabulary
+from imdb_jax.corpus import Corpus, keras_orders
+from imdb_jax.dataset import Dataset
+from imdb_jax.encoding import INDEX_FROM, Vocabulary, ranks_to_ids
+from imdb_jax.errors import UserError
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
@@ -139,3 +142,29 @@ def log_odds(
     groups = [counts + prior for counts in (first, second)]
     odds = [counts / (counts.sum() - counts) for counts in groups]
     return np.log(odds[0] / odds[1]) / np.sqrt(1 / groups[0] + 1 / groups[1])
+
+
+def show_review(
+    dataset: Dataset, corpus: Corpus[Vocabulary], split: str, number: int, num_words: int | None
+) -> dict[str, Any]:
+    """Return a review, whose number is its place in the split as `load_data` orders it.
+
+    It is shown as text, as ids (from `num_words` on 'unknown') and decoded. Raises `UserError` if
+    there is no such review.
+    """
+    train_rows, test_rows = keras_orders(len(corpus.train.labels), len(corpus.test.labels))
+    rows, reviews = (train_rows, corpus.train) if split == "train" else (test_rows, corpus.test)
+    if not 0 <= number < len(rows):
+        raise UserError(f"there is no {split} review {number}, only 0 to {len(rows) - 1}")
+    row = rows[number]
+    ids = ranks_to_ids(reviews.ranks[row : row + 1], num_words)[0]
+    text = dataset.read(split).texts[row]
+    return {
+        "dataset": corpus.name,
+        "split": split,
+        "review": number,
+        "label": "positive" if reviews.labels[row] == 1 else "negative",
+        "text": text if isinstance(text, str) else text.decode("utf-8", "replace"),
+        "ids": ids.tolist(),
+        "decoded": corpus.vocabulary.decode(ids),
+    }

@@ -39,26 +39,23 @@ def tables_of(figures: Exploration) -> list[Table]:
         *quantiles,
         (f"longer than {figures.max_length:,}", f"{figures.share_cut:.2%}"),
     ]
+    frequent = [
+        (str(rank), word.word, f"{word.count:,}")
+        for rank, word in enumerate(figures.frequent_words, start=1)
+    ]
     tables = [
         Table("reviews", ("", *counts), sizes),
         Table("words per review", ("", "ids"), lengths),
+        Table("most frequent words of the training reviews", ("rank", "word", "count"), frequent),
     ]
-    if figures.frequent_words:
-        frequent = [
-            (str(rank), word.word, f"{word.count:,}")
-            for rank, word in enumerate(figures.frequent_words, start=1)
-        ]
-        title = "most frequent words of the training reviews"
-        tables.append(Table(title, ("rank", "word", "count"), frequent))
     for label, words in figures.typical_words.items():
-        if words:
-            typical = [
-                (word.word, f"{word.score:.1f}", f"{word.positive:,}", f"{word.negative:,}")
-                for word in words
-            ]
-            title = f"words most tied to {label} training reviews (z-scored log-odds ratio)"
-            tables.append(Table(title, ("word", "z", "positive", "negative"), typical))
-    return tables
+        typical = [
+            (word.word, f"{word.score:.1f}", f"{word.positive:,}", f"{word.negative:,}")
+            for word in words
+        ]
+        title = f"words most tied to {label} training reviews (z-scored log-odds ratio)"
+        tables.append(Table(title, ("word", "z", "positive", "negative"), typical))
+    return [table for table in tables if table.rows]
 
 
 def print_tables(title: str, tables: Sequence[Table]) -> None:
@@ -67,8 +64,10 @@ def print_tables(title: str, tables: Sequence[Table]) -> None:
         print(title)
         for table in tables:
             print(f"\n{table.title}")
-            for line in _aligned([table.columns, *table.rows]):
-                print(printable(line))
+            rows = [table.columns, *table.rows]
+            widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+            for row in rows:
+                print(printable("  ".join(map(str.ljust, row, widths)).rstrip()))
         return
 
     from rich import box
@@ -88,20 +87,9 @@ def print_tables(title: str, tables: Sequence[Table]) -> None:
         console.print(drawn)
 
 
-def _aligned(rows: Sequence[Sequence[str]]) -> list[str]:
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return [
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    ]
-
-
 def print_review(shown: dict[str, Any], title: str) -> None:
-    """Print what `explore.show_review` returns."""
+    """Print what `exploration.show_review` returns."""
     print(f"{shown['split']} review {shown['review']} of {title}: {shown['label']}\n")
-    for name, content in (
-        ("text", shown["text"]),
-        ("ids", " ".join(map(str, shown["ids"]))),
-        ("decoded", shown["decoded"]),
-    ):
-        print(f"{name}:\n{printable(content)}\n")
+    contents = shown | {"ids": " ".join(map(str, shown["ids"]))}
+    for name in ("text", "ids", "decoded"):
+        print(f"{name}:\n{printable(contents[name])}\n")

@@ -6,18 +6,14 @@ import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Literal
 
 from imdb_jax import cli
 from imdb_jax.config import DataOptions
 from imdb_jax.errors import UserError
 from imdb_jax.figures import check_plot
-
-if TYPE_CHECKING:
-    from imdb_jax.corpus import Corpus
-    from imdb_jax.dataset import Dataset
-    from imdb_jax.encoding import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -62,7 +58,6 @@ class Options(DataOptions):
 def explore(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print and draw what they ask for."""
     options = cli.parse("imdb_jax.explore", Options(), __doc__ or "", arguments)
-    # Imported here so that --help and mistaken options need not wait for NumPy.
     from imdb_jax import exploration, explorations, figures, reporting
     from imdb_jax.corpus import load_corpus
     from imdb_jax.datasets import find_dataset
@@ -70,72 +65,28 @@ def explore(arguments: Sequence[str]) -> None:
     report = (lambda text: None) if options.quiet else reporting.note
     dataset = find_dataset(options, report)
     corpus = load_corpus(dataset, report)
-    title = _title(corpus)
+    invented = "synthetic corpus, whose figures are not IMDb's"
+    title = invented if corpus.name == "synthetic" else corpus.name
     if options.plot:
         lengths = exploration.review_lengths(corpus)
         heading = f"{len(lengths):,} reviews, {title}"
         figures.plot_lengths(options.plot, heading, lengths, options.max_length)
+    num_words = options.num_words or None
     if options.review is not None:
-        shown = show_review(dataset, corpus, options.review, options.split, options.num_words)
+        shown = exploration.show_review(dataset, corpus, options.split, options.review, num_words)
         if options.json:
             print(json.dumps(shown, indent=2))
         else:
             explorations.print_review(shown, title)
         return
-    found = exploration.explore(corpus, options.num_words or None, options.max_length, options.top)
+    found = exploration.explore(corpus, num_words, options.max_length, options.top)
     if options.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:
         explorations.print_tables(title, explorations.tables_of(found))
 
 
-def _title(corpus: Corpus[Vocabulary]) -> str:
-    if corpus.name == "synthetic":
-        return "synthetic corpus, whose figures are not IMDb's"
-    return corpus.name
-
-
-def show_review(
-    dataset: Dataset, corpus: Corpus[Vocabulary], number: int, split: str, num_words: int
-) -> dict[str, Any]:
-    """Return a review as text, as ids and decoded.
-
-    Args:
-      dataset: where the text comes from.
-      corpus: the same data set, encoded.
-      number: position in the split, in the order of `load_data`.
-      split: 'train' or 'test'.
-      num_words: ids from here on become 'unknown'; 0 keeps all.
-
-    Raises:
-      UserError: there is no such review.
-    """
-    from imdb_jax.corpus import keras_orders
-    from imdb_jax.encoding import ranks_to_ids
-
-    orders = keras_orders(len(corpus.train.labels), len(corpus.test.labels))
-    rows = orders[0] if split == "train" else orders[1]
-    if not 0 <= number < len(rows):
-        raise UserError(f"there is no {split} review {number}, only 0 to {len(rows) - 1}")
-    row = rows[number]
-    reviews = corpus.train if split == "train" else corpus.test
-    ids = ranks_to_ids(reviews.ranks[row : row + 1], num_words or None)[0]
-    text = dataset.read(split).texts[row]
-    return {
-        "dataset": corpus.name,
-        "split": split,
-        "review": number,
-        "label": "positive" if reviews.labels[row] == 1 else "negative",
-        "text": text if isinstance(text, str) else text.decode("utf-8", "replace"),
-        "ids": ids.tolist(),
-        "decoded": corpus.vocabulary.decode(ids),
-    }
-
-
-def main() -> None:
-    """Run the console script."""
-    cli.run_command(explore)
-
+main = partial(cli.run_command, explore)
 
 if __name__ == "__main__":
     main()

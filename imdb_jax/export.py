@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Annotated, Literal
@@ -52,7 +53,6 @@ def export(arguments: Sequence[str]) -> None:
     run = options.run.absolute()
     out = options.out or run.with_name(f"{run.name}-{options.to}")
     check_directory(out, options.overwrite)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax.classifier import load
 
     classifier = load(options.run)
@@ -62,11 +62,7 @@ def export(arguments: Sequence[str]) -> None:
 
 
 def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
-    """Write the files of an export to an empty directory.
-
-    Raises:
-      UserError: the model cannot be written in this format, or a package is not installed.
-    """
+    """Write the files of an export to an empty directory, or raise `UserError`."""
     from imdb_jax.classifier import NgramClassifier
     from imdb_jax.formats import FORMATS
 
@@ -98,24 +94,16 @@ def check_directory(directory: Path, overwrite: bool) -> None:
     is_export = has_config(directory) and (directory / "README.txt").exists()
     for path in sorted(directory.iterdir()):
         if not (is_export and path.name in _NAMES and is_regular(path)):
-            raise UserError(
-                f"{directory} holds something other than an export, {path.name}; choose another "
-                "--out"
-            )
+            other = f"holds something other than an export, {path.name}"
+            raise UserError(f"{directory} {other}; choose another --out")
     if is_export and not overwrite:
-        raise UserError(
-            f"{directory} already holds an export; choose another --out, or replace it by "
-            "--overwrite"
-        )
+        raise UserError(f"{directory} already holds an export; choose another --out or --overwrite")
 
 
 def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:
     """Fill a directory under a temporary name, then rename it to `directory`, replacing that.
 
-    If anything fails, `directory` stays as it was.
-
-    Raises:
-      UserError: it cannot be written.
+    If anything fails, `directory` stays as it was. Raises `UserError` if it cannot be written.
     """
     try:
         directory.parent.mkdir(parents=True, exist_ok=True)
@@ -135,10 +123,7 @@ def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:
         raise UserError(f"cannot write {directory}: {error.strerror or error}") from error
 
 
-def main() -> None:
-    """Run the console script."""
-    cli.run_command(export)
-
+main = partial(cli.run_command, export)
 
 if __name__ == "__main__":
     main()

@@ -29,11 +29,7 @@ def plot_evaluation(
     labels: Num[np.ndarray, " num_reviews"],
     logits: Float32[np.ndarray, " num_reviews"],
 ) -> None:
-    """Draw the ROC curve and the reliability diagram, in the format that the path's suffix names.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
+    """Draw the ROC curve and the reliability diagram, in the format of the path's suffix."""
     from imdb_jax import metrics
 
     figure = _figure(title, 4.4)
@@ -44,8 +40,7 @@ def plot_evaluation(
     if curve is None:
         roc.text(0.5, 0.5, "all reviews have the same label", ha="center", va="center")
     else:
-        area = metrics.roc_auc(labels, logits)
-        roc.plot(*curve, label=f"area {area:.4f}")
+        roc.plot(*curve, label=f"area {metrics.roc_auc(labels, logits):.4f}")
         roc.legend(loc="lower right")
     roc.plot([0, 1], [0, 1], **diagonal)
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC", aspect="equal")
@@ -75,11 +70,7 @@ def plot_evaluation(
 def plot_lengths(
     path: Path, title: str, lengths: Int[np.ndarray, " num_reviews"], max_length: int
 ) -> None:
-    """Draw a histogram and a box plot of review lengths, in ids, with a line at `max_length`.
-
-    Raises:
-      UserError: the file cannot be written.
-    """
+    """Draw a histogram and a box plot of review lengths, in ids, with a line at `max_length`."""
     figure = _figure(title, 3.6)
     histogram, boxes = figure.subplots(1, 2, width_ratios=(3, 1))
     histogram.hist(lengths, bins=60)

@@ -21,8 +21,6 @@ from imdb_jax.keras_files import to_keras
 from imdb_jax.training import predict_step
 from imdb_jax.word_vectors import to_word2vec, word_vectors
 
-_PLATFORMS = ("cpu", "cuda", "tpu")
-
 
 def named_params(params: Any) -> dict[str, NDArray[Any]]:
     """Name the parameters by the keys of the tree joined by dots, such as `Dense_0.kernel`."""
@@ -32,10 +30,8 @@ def named_params(params: Any) -> dict[str, NDArray[Any]]:
 
 def length_axis(classifier: Classifier) -> str:
     """Return how many ids a model reads per review: a number, or 'length' where any will do."""
-    any_length = (
-        getattr(classifier.model, "bag_of_words", False) or not classifier.config.max_length
-    )
-    return "length" if any_length else str(classifier.config.max_length)
+    bag_of_words = getattr(classifier.model, "bag_of_words", False)
+    return "length" if bag_of_words else str(classifier.config.max_length or "length")
 
 
 def stablehlo(classifier: Classifier) -> bytes:
@@ -43,20 +39,16 @@ def stablehlo(classifier: Classifier) -> bytes:
 
     The program maps padded ids, int32 `[batch, length]`, to the probability of 'positive', float32
     `[batch]`, on CPU, CUDA or TPU. The batch may have any size; the length is `length_axis`.
-
-    Raises:
-      UserError: flatbuffers is not installed.
     """
     require("flatbuffers", "export")  # jax.export writes with it, and does not ask for it
     params = jax.device_get(classifier.params)
 
-    def probabilities(ids: jax.Array) -> jax.Array:
+    def probabilities(ids: jax.Array) -> jax.Array:  # the program is named after it
         return predict_step(classifier.model.apply, params, ids)
 
     shape = export.symbolic_shape(f"batch, {length_axis(classifier)}")
-    ids = jax.ShapeDtypeStruct(shape, np.int32)
-    exported = export.export(jax.jit(probabilities), platforms=_PLATFORMS)(ids)
-    return bytes(exported.serialize())
+    exporter = export.export(jax.jit(probabilities), platforms=("cpu", "cuda", "tpu"))
+    return bytes(exporter(jax.ShapeDtypeStruct(shape, np.int32)).serialize())
 
 
 def safetensors(classifier: Classifier) -> bytes:

@@ -22,15 +22,9 @@ import flax
 import jax
 import numpy as np
 
+from imdb_jax import keras_layers
 from imdb_jax.config import Config
 from imdb_jax.errors import UserError, require
-from imdb_jax.keras_layers import (
-    as_config,
-    build_keras,
-    described_config,
-    keras_layers,
-    to_flax_params,
-)
 from imdb_jax.models import ARCHITECTURES, CNN, create_model
 
 # Our largest model has 17 MB; whatever exceeds these limits is something else, or an attack.
@@ -43,13 +37,10 @@ def to_keras(config: Config, params: Any) -> dict[str, bytes]:
 
     The Keras model maps padded ids `[batch, length]` (`mlp`: multi-hot vectors
     `[batch, num_words]`) to probabilities `[batch, 1]`. It is not compiled.
-
-    Raises:
-      UserError: Keras is not installed.
     """
     module = create_model(config.arch, config.num_words, config.model)
-    layers = keras_layers(module, config.max_length)
-    model = build_keras(config, layers)
+    layers = keras_layers.keras_layers(module, config.max_length)
+    model = keras_layers.build_keras(config, layers)
     named = flax.traverse_util.flatten_dict(jax.device_get(params), sep=".")
     model.set_weights([named[name] for layer in layers for name in layer.weights])
     with tempfile.TemporaryDirectory() as directory:
@@ -92,12 +83,12 @@ def load_keras_weights(
                 f"its weights are not those of {config.arch} with {config.max_length} ids a review"
             )
         # Layers of dropout would want the states of their generators.
-        ours = keras_layers(module, config.max_length)
-        twin = build_keras(config, [layer for layer in ours if layer.kind != "Dropout"])
+        ours = keras_layers.keras_layers(module, config.max_length)
+        twin = keras_layers.build_keras(config, [x for x in ours if x.kind != "Dropout"])
         if layers:
             _check_layers(layers, json.loads(twin.to_json())["config"]["layers"][1:], config.arch)
         twin.load_weights(path)
-        return config, to_flax_params(module, twin.get_weights())
+        return config, keras_layers.to_flax_params(module, twin.get_weights())
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
     # What zipfile, h5py and Keras raise depends on which byte of a file is wrong.
@@ -108,28 +99,24 @@ def load_keras_weights(
 
 def _examine(path: Path, recipe: str | Config | None) -> tuple[list[dict[str, Any]], Config, int]:
     """Return the layers described, the configuration and the number of parameters."""
+    layers: list[dict[str, Any]] = []
     if path.suffix == ".keras":
+        limits = {"config.json": _MAX_CONFIG_BYTES, "model.weights.h5": _MAX_WEIGHT_BYTES}
         with zipfile.ZipFile(path) as archive:
-            with _open(archive, "config.json", _MAX_CONFIG_BYTES) as file:
-                layers, length = _parse(json.load(file))
-            with _open(archive, "model.weights.h5", _MAX_WEIGHT_BYTES) as file:
+            for name, limit in limits.items():  # a member gives no more bytes than its entry says
+                if archive.getinfo(name).file_size > limit:
+                    raise UserError(f"{name} has more than {limit:,} bytes")
+            described = json.loads(archive.read("config.json"))
+            layers, config = keras_layers.described_config(described, recipe)
+            with archive.open("model.weights.h5") as file:
                 shapes = _read_shapes(file)
-        config = described_config(layers, length, recipe)
     else:
-        layers = []
         with path.open("rb") as file:
             shapes = _read_shapes(file)
         if recipe is None:
             raise UserError("weights alone do not tell their architecture: name the recipe")
-        config = as_config(recipe)
+        config = keras_layers.as_config(recipe)
     return layers, _with_sizes(config, shapes), sum(map(math.prod, shapes.values()))
-
-
-def _open(archive: zipfile.ZipFile, name: str, limit: int) -> IO[bytes]:
-    """Open a member, which gives no more bytes than its entry says."""
-    if archive.getinfo(name).file_size > limit:
-        raise UserError(f"{name} has more than {limit:,} bytes")
-    return archive.open(name)
 
 
 _Shapes = dict[str, tuple[int, ...]]  # by path in the HDF5 file
@@ -161,36 +148,15 @@ def _read_shapes(file: IO[bytes]) -> _Shapes:
     return shapes
 
 
-def _parse(model: dict[str, Any]) -> tuple[list[dict[str, Any]], int | None]:
-    """Return the layers and the length that `described_config` takes."""
-    if model["class_name"] != "Sequential":
-        raise UserError(f"it is a {model['class_name']} model; only Sequential ones are read")
-    layers: list[dict[str, Any]] = []
-    shape = (model.get("build_config") or {}).get("input_shape") or [None, None]
-    for layer in model["config"]["layers"]:
-        kind = layer["class_name"]
-        if layer["module"] != "keras.layers":
-            raise UserError(f"its layer {kind} is not one of Keras' own")
-        if kind == "InputLayer":
-            shape = layer["config"]["batch_shape"]
-        elif kind not in ("Dropout", "SpatialDropout1D"):
-            layers.append(layer)
-        elif layers:
-            layers[-1]["dropout"] = layer["config"]["rate"]
-    if shape[1] is not None and shape[1] not in range(1, 1 << 24):
-        raise UserError(f"a review cannot have {shape[1]} ids")
-    return layers, shape[1]
-
-
 def _with_sizes(base: Config, shapes: _Shapes) -> Config:
     """Return the configuration with the sizes that the weights have."""
     dense = [path for path in shapes if re.fullmatch(r"layers/dense(_\d+)?/vars/0", path)]
-    kernels = [shapes[path] for path in sorted(dense, key=lambda path: (len(path), path))]
-    widths = [kernel[-1] for kernel in kernels[:-1]]
+    dense.sort(key=lambda path: (len(path), path))  # dense_2 comes before dense_10
+    widths = [shapes[path][-1] for path in dense[:-1]]
     fields: dict[str, Any] = {}
     try:
         if base.arch == "mlp":
-            num_words = kernels[0][0]
+            num_words = shapes[dense[0]][0]
             fields = {"hidden": widths, "dropout": base.model["dropout"][: len(widths)]}
         else:
             num_words, fields["embedding_dim"] = shapes["layers/embedding/vars/0"]

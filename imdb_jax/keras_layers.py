@@ -19,43 +19,50 @@ from imdb_jax.models import ARCHITECTURES, CNN, LSTM, MLP, EmbeddingMLP, Pooled
 
 
 class KerasLayer(NamedTuple):
-    """A layer of a Keras model.
+    """A layer of a Keras model."""
 
-    Attributes:
-      kind: name of the class in `keras.layers`.
-      options: arguments of the class; all others are Keras' defaults.
-      weights: names of the weights in our parameters, in Keras' order.
-    """
-
-    kind: str
-    options: dict[str, Any]
-    weights: tuple[str, ...] = ()
+    kind: str  # name of the class in `keras.layers`
+    options: dict[str, Any]  # arguments of the class; all others are Keras' defaults
+    weights: tuple[str, ...] = ()  # names in our parameters, in Keras' order
 
 
 def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
     """Describe one of our models in Keras: the layers after the input, in order.
 
-    Args:
-      module: the model.
-      length: ids per review, which is the window of a pool over the whole review.
+    `length` is the number of ids per review, which is the window of a pool over the whole review.
     """
     layers: list[KerasLayer] = []
+    widths: Sequence[int] = ()
+    dropout: Sequence[float] = ()
     options: dict[str, Any]
+    # Keras would take the default from a file in the person's home.
+    last = {"data_format": "channels_last"}
     if isinstance(module, EmbeddingMLP | CNN | Pooled | LSTM):
         options = {"input_dim": module.num_words, "output_dim": module.embedding_dim}
         layers.append(KerasLayer("Embedding", options, ("Embed_0.embedding",)))
     match module:
         case MLP():
             widths, dropout = module.hidden, module.dropout
-        case EmbeddingMLP() | Pooled() | CNN():
-            widths, dropout = [module.hidden] * (module.hidden > 0), ()
-            layers += _reduction(module, length)
+        case EmbeddingMLP():
+            layers.append(KerasLayer("Flatten", last))
+        case Pooled():
+            layers.append(KerasLayer("GlobalAveragePooling1D", last))
+        case CNN():
+            options = {"filters": module.filters, "kernel_size": module.kernel_size, **last}
+            options |= {"padding": "same", "activation": "relu"}
+            window = module.pool_size or length
+            layers += [
+                KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias")),
+                KerasLayer("MaxPooling1D", {"pool_size": window, **last}),
+                KerasLayer("Flatten", last),
+            ]
         case LSTM():
-            widths, dropout = (), ()
             weights = ("kernel", "recurrent_kernel", "bias")
             layers.append(KerasLayer("LSTM", {"units": module.units}, weights))
         case _:
             raise NotImplementedError(f"{type(module).__name__} has no Keras twin")
+    if isinstance(module, EmbeddingMLP | CNN | Pooled):
+        widths = [module.hidden] * (module.hidden > 0)
     for i, width in enumerate([*widths, 1]):
         options = {"units": width, "activation": "relu" if i < len(widths) else "sigmoid"}
         layers.append(KerasLayer("Dense", options, (f"Dense_{i}.kernel", f"Dense_{i}.bias")))
@@ -64,30 +71,10 @@ def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
     return layers
 
 
-def _reduction(module: EmbeddingMLP | Pooled | CNN, length: int) -> list[KerasLayer]:
-    """Describe the layers that make a vector of a review's word vectors."""
-    # Keras would take the default from a file in the person's home.
-    last: dict[str, Any] = {"data_format": "channels_last"}
-    if isinstance(module, EmbeddingMLP):
-        return [KerasLayer("Flatten", last)]
-    if isinstance(module, Pooled):
-        return [KerasLayer("GlobalAveragePooling1D", last)]
-    sizes = {"filters": module.filters, "kernel_size": module.kernel_size}
-    options = {**sizes, "padding": "same", "activation": "relu", **last}
-    return [
-        KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias")),
-        KerasLayer("MaxPooling1D", {"pool_size": module.pool_size or length, **last}),
-        KerasLayer("Flatten", last),
-    ]
-
-
 def build_keras(config: Config, layers: Sequence[KerasLayer]) -> Any:
-    """Build a Keras model, not compiled: a `keras.Sequential`, from ids to probabilities.
+    """Build a `keras.Sequential` from ids to probabilities, not compiled.
 
     It runs on JAX, unless KERAS_BACKEND or an earlier import of Keras has chosen otherwise.
-
-    Raises:
-      UserError: Keras is not installed.
     """
     os.environ.setdefault("KERAS_BACKEND", "jax")
     keras = require("keras", "keras")
@@ -112,19 +99,30 @@ _PATTERNS = {
 
 
 def described_config(
-    layers: Sequence[dict[str, Any]], length: int | None, recipe: str | Config | None
-) -> Config:
-    """Return a recipe with all that a description tells, except for the sizes of weights.
+    model: dict[str, Any], recipe: str | Config | None
+) -> tuple[list[dict[str, Any]], Config]:
+    """Read `config.json` of a `.keras` file: its layers, and the recipe with what they tell.
 
-    Args:
-      layers: the layers after the input, as `config.json` of a `.keras` file describes them. A
-        layer of dropout is left out; its rate is the entry 'dropout' of the layer before.
-      length: size of the input; None if it is free.
-      recipe: the recipe, or its name; by default the recipe of the architecture with these layers.
-
-    Raises:
-      UserError: no architecture has these layers, or the recipe is for another architecture.
+    The recipe, by default that of the architecture, keeps its own sizes of weights. Layers of
+    dropout are left out; their rate is the entry 'dropout' of the layer before. Raises `UserError`
+    if no architecture has these layers, or another one than the recipe's.
     """
+    if model["class_name"] != "Sequential":
+        raise UserError(f"it is a {model['class_name']} model; only Sequential ones are read")
+    layers: list[dict[str, Any]] = []
+    length = ((model.get("build_config") or {}).get("input_shape") or (None, None))[1]
+    for layer in model["config"]["layers"]:
+        kind = layer["class_name"]
+        if layer["module"] != "keras.layers":
+            raise UserError(f"its layer {kind} is not one of Keras' own")
+        if kind == "InputLayer":
+            length = layer["config"]["batch_shape"][1]
+        elif kind not in ("Dropout", "SpatialDropout1D"):
+            layers.append(layer)
+        elif layers:
+            layers[-1]["dropout"] = layer["config"]["rate"]
+    if length is not None and length not in range(1, 1 << 24):
+        raise UserError(f"a review cannot have {length} ids")
     kinds = [layer["class_name"] for layer in layers]
     written = "".join(f"{kind} " for kind in kinds)
     arch = next((arch for arch, kinds in _PATTERNS.items() if re.fullmatch(kinds, written)), None)
@@ -141,10 +139,10 @@ def described_config(
         model["dropout"] = [layer.get("dropout", 0.0) for layer in layers[:-1]]
         while model["dropout"] and not model["dropout"][-1]:
             model["dropout"].pop()
-        return dataclasses.replace(base, model=model)
+        return layers, dataclasses.replace(base, model=model)
     if ARCHITECTURES[arch] is CNN:
         model["pool_size"] = size
-    return dataclasses.replace(base, max_length=length or base.max_length, model=model)
+    return layers, dataclasses.replace(base, max_length=length or base.max_length, model=model)
 
 
 def as_config(recipe: str | Config) -> Config:
@@ -153,11 +151,7 @@ def as_config(recipe: str | Config) -> Config:
 
 
 def to_flax_params(module: nn.Module, weights: Sequence[NDArray[np.float32]]) -> dict[str, Any]:
-    """Arrange what `get_weights()` of a Keras model returns as the parameters of our model.
-
-    Raises:
-      ValueError: there are more or fewer weights than our model has.
-    """
+    """Arrange the `get_weights()` of a Keras model as parameters of ours, if the numbers agree."""
     # The length of a pool's window changes no weight.
     names = [name for layer in keras_layers(module, 1) for name in layer.weights]
     return flax.traverse_util.unflatten_dict(dict(zip(names, weights, strict=True)), sep=".")

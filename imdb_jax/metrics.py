@@ -1,7 +1,7 @@
 """Metrics of a binary classifier, in NumPy: pure functions of labels and scores.
 
 Labels are 1 for positive and 0 for negative. An undefined figure, such as the recall where no
-review is positive, is None, never NaN.
+review is positive, is None, never NaN. ROC curve and area raise `ValueError` if a score is NaN.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from jaxtyping import Bool, Float, Float64, Int64, Num
+from jaxtyping import Float, Float64, Int64, Num
 
 NUM_BINS = 15
 
@@ -17,8 +17,7 @@ Labels = Num[np.ndarray, " num_reviews"]
 Scores = Float[np.ndarray, " num_reviews"]
 
 
-def ratio(part: float, whole: float) -> float | None:
-    """Divide; return None where the divisor is 0."""
+def _ratio(part: float, whole: float) -> float | None:
     return float(part) / float(whole) if whole else None
 
 
@@ -28,14 +27,6 @@ def sigmoid(logits: Scores) -> Float64[np.ndarray, " num_reviews"]:
     return np.exp(-np.logaddexp(0, -np.asarray(logits, np.float64)))
 
 
-def confusion_matrix(
-    labels: Labels, predicted: Bool[np.ndarray, " num_reviews"]
-) -> Int64[np.ndarray, "2 2"]:
-    """Count reviews: rows are labels, columns predictions; negative comes first."""
-    cells = 2 * (np.asarray(labels) > 0.5) + predicted.astype(np.int64)
-    return np.bincount(cells, minlength=4).reshape(2, 2)
-
-
 class RocCurve(NamedTuple):
     """Shares of the negative and of the positive reviews scored at each threshold or above."""
 
@@ -43,48 +34,36 @@ class RocCurve(NamedTuple):
     true_positive: Float64[np.ndarray, " num_points"]
 
 
+def _roc_counts(labels: Labels, scores: Scores) -> RocCurve:
+    """Count what `roc_curve` gives the shares of."""
+    if np.isnan(scores).any():
+        raise ValueError("scores that are not numbers have no order")
+    positive = np.asarray(labels) > 0.5
+    # Reviews of equal score pass a threshold together: the curve has one point for them.
+    thresholds = np.unique(-scores, return_inverse=True)[1]
+    false, true = (np.cumsum(np.bincount(thresholds, x)) for x in (~positive, positive))
+    return RocCurve(np.append(0.0, false), np.append(0.0, true))
+
+
 def roc_curve(labels: Labels, scores: Scores) -> RocCurve | None:
     """Return the receiver operating characteristic: a point per score, from the highest score on.
 
     It begins at (0, 0) and ends at (1, 1). If all labels are the same, there is none.
-
-    Raises:
-      ValueError: a score is NaN.
     """
-    positive = _positive(labels, scores)
-    if positive.all() or not positive.any():
-        return None
-    order = np.argsort(-scores, kind="stable")
-    # Reviews of equal score pass a threshold together: the curve has one point for them.
-    last = np.append(np.flatnonzero(np.diff(scores[order])), len(order) - 1)
-    true = np.append(0, np.cumsum(positive[order])[last])
-    false = np.append(0, last + 1) - true
-    return RocCurve(false / false[-1], true / true[-1])
+    false, true = _roc_counts(labels, scores)
+    return RocCurve(false / false[-1], true / true[-1]) if false[-1] and true[-1] else None
 
 
 def roc_auc(labels: Labels, scores: Scores) -> float | None:
-    """Return the area under the ROC curve; None if all labels are the same.
+    """Return the area under the ROC curve, exactly; None if all labels are the same.
 
     The area is the probability that a positive review scores above a negative one, where ties count
-    half. It is computed exactly, from ranks (Mann and Whitney 1947); tied scores share their mean.
-
-    Raises:
-      ValueError: a score is NaN.
+    half (Mann and Whitney 1947).
     """
-    positive = _positive(labels, scores)
-    num_positive = int(positive.sum())
-    num_negative = len(positive) - num_positive
-    _, distinct, counts = np.unique(scores, return_inverse=True, return_counts=True)
-    # Ranks from 1, doubled to be whole numbers: the first and the last rank of tied scores, added.
-    doubled = (2 * np.cumsum(counts) - counts + 1)[distinct]
-    above = int(doubled[positive].sum()) - num_positive * (num_positive + 1)
-    return ratio(above, 2 * num_positive * num_negative)
-
-
-def _positive(labels: Labels, scores: Scores) -> Bool[np.ndarray, " num_reviews"]:
-    if np.isnan(scores).any():
-        raise ValueError("scores that are not numbers have no order")
-    return np.asarray(labels) > 0.5
+    false, true = _roc_counts(labels, scores)
+    # Twice the area below the counts, a sum of whole numbers.
+    doubled = (np.diff(false) * (true[1:] + true[:-1])).sum()
+    return _ratio(doubled, 2 * false[-1] * true[-1])
 
 
 class Reliability(NamedTuple):
@@ -113,28 +92,23 @@ def reliability(labels: Labels, probabilities: Scores, num_bins: int = NUM_BINS)
 def expected_calibration_error(
     labels: Labels, probabilities: Scores, num_bins: int = NUM_BINS
 ) -> float | None:
-    """Return the mean distance between confidence and accuracy over the bins of `reliability`.
-
-    Bins are weighted by their number of reviews. Without reviews the error is None.
-    """
+    """Return the mean distance of confidence and accuracy, over bins weighted by their reviews."""
     bins = reliability(labels, probabilities, num_bins)
-    return ratio(np.abs(bins.confidence - bins.correct).sum(), len(probabilities))
+    return _ratio(np.abs(bins.confidence - bins.correct).sum(), len(probabilities))
 
 
 def summary(labels: Labels, logits: Scores) -> dict[str, Any]:
     """Compute the figures that follow from logits; a logit above 0 means 'positive'.
 
-    Returns:
-      precision, recall, f1 and roc_auc (None where undefined), ece, and confusion_matrix as nested
-      lists.
+    Rows of the confusion matrix are labels, columns predictions; negative comes first.
     """
-    matrix = confusion_matrix(labels, logits > 0)
-    (_, false_positive), (false_negative, true_positive) = matrix.tolist()
+    cells = np.bincount(2 * (np.asarray(labels) > 0.5) + (logits > 0), minlength=4)
+    true_negative, false_positive, false_negative, true_positive = cells.tolist()
     return {
-        "precision": ratio(true_positive, true_positive + false_positive),
-        "recall": ratio(true_positive, true_positive + false_negative),
-        "f1": ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
+        "precision": _ratio(true_positive, true_positive + false_positive),
+        "recall": _ratio(true_positive, true_positive + false_negative),
+        "f1": _ratio(2 * true_positive, 2 * true_positive + false_positive + false_negative),
         "roc_auc": roc_auc(labels, logits),
         "ece": expected_calibration_error(labels, sigmoid(logits)),
-        "confusion_matrix": matrix.tolist(),
+        "confusion_matrix": [[true_negative, false_positive], [false_negative, true_positive]],
     }

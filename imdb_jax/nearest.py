@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Annotated
 
@@ -36,7 +37,6 @@ def nearest(arguments: Sequence[str]) -> None:
     options = cli.parse("imdb_jax.nearest", default, __doc__ or "", arguments)
     if options.top < 1:
         raise UserError(f"top must be at least 1, not {options.top}")
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax.classifier import load
     from imdb_jax.word_vectors import nearest_words, word_vectors
 
@@ -44,10 +44,7 @@ def nearest(arguments: Sequence[str]) -> None:
         print(word if options.quiet else f"{cosine:6.3f}  {word}")
 
 
-def main() -> None:
-    """Run the console script."""
-    cli.run_command(nearest)
-
+main = partial(cli.run_command, nearest)
 
 if __name__ == "__main__":
     main()

@@ -12,9 +12,10 @@ import shutil
 import sys
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from itertools import takewhile, tee
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Literal
 
 import tyro
 
@@ -25,8 +26,7 @@ from imdb_jax.errors import UserError
 if TYPE_CHECKING:
     from imdb_jax.classifier import Predictor
 
-# Lines of output after which the output is flushed.
-_FLUSH_EVERY = 512
+_FLUSH_EVERY = 512  # lines of output
 
 
 @dataclass(frozen=True)
@@ -67,11 +67,7 @@ class Options:
 
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
-    """Read the run directories and the options, whose `texts` then are texts alone.
-
-    Raises:
-      UserError: a bad option, or options that contradict one another.
-    """
+    """Read the run directories and the options, whose `texts` then are texts alone."""
     options = cli.parse("imdb_jax.predict", Options(run=tyro.MISSING), __doc__ or "", arguments)
     more = [*takewhile(cli.is_run, options.texts)]
     options = dataclasses.replace(options, texts=options.texts[len(more) :])
@@ -87,19 +83,17 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
 def predict(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print a prediction for each text."""
     paths, options = parse_arguments(arguments)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax import reporting
     from imdb_jax.ensemble import load_predictor
 
     report = (lambda text: None) if options.quiet else reporting.note
-    interactive = not options.texts and not options.file and _stdin().isatty()
     texts = _texts(options)
+    interactive = not options.texts and not options.file and sys.stdin.isatty()
     predictor = load_predictor(paths, options.weights, report)
     if interactive and not options.quiet:
         print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     if options.explain or options.html:
-        title = f"Predictions of {', '.join(map(str, paths))}"
-        lines = _explained(predictor, texts, options, title)
+        lines = _explained(predictor, texts, options, paths)
     elif interactive:
         # Each line gets its answer before the next one is read.
         lines = (line for text in texts for line in _predicted(predictor, [text], options))
@@ -108,9 +102,7 @@ def predict(arguments: Sequence[str]) -> None:
     if options.format == "csv":
         print("probability,label,unknown_share")
     for number, line in enumerate(lines, start=1):
-        sys.stdout.write(line + "\n")
-        if interactive or number % _FLUSH_EVERY == 0:
-            sys.stdout.flush()
+        print(line, flush=interactive or number % _FLUSH_EVERY == 0)
 
 
 def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
@@ -126,7 +118,9 @@ def _texts(options: Options) -> Iterable[Text]:
         # The bytes as they were given, even if they are not UTF-8.
         return map(os.fsencode, options.texts)
     if options.file is None:
-        return read_lines(_stdin().buffer)
+        if sys.stdin is None:
+            raise UserError("there is no standard input; give texts or --file")
+        return read_lines(sys.stdin.buffer)
     if tables.is_table(options.file):
         return tables.read_column(options.file, options.column)
     if options.column:
@@ -142,17 +136,11 @@ def _read_file(path: Path) -> Iterator[bytes]:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _stdin() -> Any:
-    if sys.stdin is None:
-        raise UserError("there is no standard input; give texts or --file")
-    return sys.stdin
-
-
 def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
     from imdb_jax.views import prediction_line, printable
 
-    # What fits beside the figures.
-    width = shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown  ") - 1
+    beside_figures = shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown  ")
+    width = max(beside_figures - 1, 20)
     shown, read = tee(texts)
     for text, prediction in zip(shown, predictor.stream(read), strict=False):
         if options.format == "jsonl":
@@ -160,11 +148,11 @@ def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) ->
         elif options.format == "csv":
             yield ",".join(map(str, prediction))
         else:
-            yield f"{prediction_line(prediction)}  {printable(text, max(width, 20))}"
+            yield f"{prediction_line(prediction)}  {printable(text, width)}"
 
 
 def _explained(
-    predictor: Predictor, texts: Iterable[Text], options: Options, title: str
+    predictor: Predictor, texts: Iterable[Text], options: Options, paths: Sequence[Path]
 ) -> Iterator[str]:
     from rich.console import Console
 
@@ -188,13 +176,11 @@ def _explained(
             lines.insert(1, words.get())
         yield "\n".join(lines)
     if options.html:
+        title = f"Predictions of {', '.join(map(str, paths))}"
         cli.write_output(options.html, views.explanations_html(title, kept).encode())
 
 
-def main() -> None:
-    """Run the console script."""
-    cli.run_command(predict)
-
+main = partial(cli.run_command, predict)
 
 if __name__ == "__main__":
     main()

@@ -14,31 +14,24 @@ if TYPE_CHECKING:
 
 Report = Callable[[str], None]
 
-_REDRAW_SECONDS = 0.1  # between two states of a bar
+_REDRAW_SECONDS = 0.1  # between two states of a bar; drawing costs more than reading a review
 _LINE_SECONDS = 10.0  # between two lines
 
 
 @contextmanager
 def announced(title: str, total: int, report: Report) -> Iterator[Callable[[int], None]]:
-    """Announce a step and show its progress.
-
-    Args:
-      title: name of the step; reported at once.
-      total: amount of work.
-      report: receives lines of text.
-
-    Yields:
-      A function to call with the amount of work done since the last call.
-    """
+    """Report a step's title, and yield a function to call with each amount of work done."""
     report(title)
+    done = 0
     with ExitStack() as stack:
         if sys.stderr.isatty():
-            show, interval = stack.enter_context(_percentage_bar(total)), _REDRAW_SECONDS
+            from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
+
+            columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+            update = stack.enter_context(bar(*columns, total=total))
+            refresh = now_and_then(_REDRAW_SECONDS, lambda: update(completed=done))
         else:
-            show, interval = lambda done: report(f"{title}: {done / total:.0%}"), _LINE_SECONDS
-        done = 0
-        # Drawing costs more than reading a review.
-        refresh = now_and_then(interval, lambda: show(done))
+            refresh = now_and_then(_LINE_SECONDS, lambda: report(f"{title}: {done / total:.0%}"))
 
         def advance(amount: int) -> None:
             nonlocal done
@@ -67,27 +60,10 @@ def bar(
 ) -> Iterator[Callable[..., None]]:
     """Draw a bar on standard error that vanishes at the end.
 
-    Args:
-      *columns: columns of rich, from left to right.
-      total: amount of work.
-      title: description of the bar.
-      done: amount of work done before.
-      **fields: what else the columns show.
-
-    Yields:
-      The function `rich.progress.Progress.update` of the bar: `advance`, `completed` or fields.
+    Yields `rich.progress.Progress.update` of the bar, which takes `advance`, `completed` or fields.
     """
     from rich.console import Console
     from rich.progress import Progress
 
     with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
         yield partial(drawn.update, drawn.add_task(title, total=total, completed=done, **fields))
-
-
-@contextmanager
-def _percentage_bar(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with bar(*columns, total=total) as update:
-        yield lambda done: update(completed=done)

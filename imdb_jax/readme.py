@@ -21,10 +21,12 @@ def readme(classifier: Classifier, to: str) -> str:
     The lines with an indent are a Python program, to be run in the directory of the export.
     """
     config = classifier.config
-    fields = config.model | ({"dtype": config.dtype} if config.dtype != "float32" else {})
+    fields = config.model | ({} if config.dtype == "float32" else {"dtype": config.dtype})
     ids = f'np.array([encode("{_TEXT}")], np.int32)'
     if to == "keras" and config.arch == "mlp":  # it reads a one for each word that a text holds
         ids = f'np.zeros((1, {config.num_words}), np.float32)\n    ids[0, encode("{_TEXT}")] = 1'
+    tensors = named_params(classifier.params)
+    width = max(map(len, tensors))
     values = {
         "arch": config.arch,
         "jax": jax.__version__,
@@ -32,7 +34,9 @@ def readme(classifier: Classifier, to: str) -> str:
         "fields": ", ".join(f"{name}={value!r}" for name, value in fields.items()),
         "num_words": config.num_words,
         "length": length_axis(classifier),
-        "tensors": _tensor_table(classifier),
+        "tensors": "\n".join(
+            f"  {name:<{width}}  {x.dtype}{list(x.shape)}" for name, x in tensors.items()
+        ),
         "steps": "\n".join(f"        ids = {step}" for step in _steps(classifier)),
         "ids": ids,
     }
@@ -44,14 +48,6 @@ def readme(classifier: Classifier, to: str) -> str:
 def _fill(name: str, values: dict[str, Any]) -> str:
     template = Path(__file__).with_name("readme_templates") / f"{name}.txt"
     return Template(template.read_text()).substitute(values).removesuffix("\n")
-
-
-def _tensor_table(classifier: Classifier) -> str:
-    tensors = named_params(classifier.params)
-    width = max(map(len, tensors))
-    return "\n".join(
-        f"  {name:<{width}}  {values.dtype}{list(values.shape)}" for name, values in tensors.items()
-    )
 
 
 def _steps(classifier: Classifier) -> list[str]:

@@ -30,37 +30,26 @@ Logits = Float32[np.ndarray, " num_reviews"]
 
 def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[Dataset, bool]:
     """Find the data set that the options name, and say whether the run was trained on it."""
-
-    def find(source: DataOptions) -> Dataset:
-        wanted = dataclasses.replace(
-            source,
-            data_dir=options.data_dir or source.data_dir,
-            archive=options.archive,
-            allow_unverified=options.allow_unverified,
-        )
-        return find_dataset(wanted, report)
-
-    if options.dataset in ("", config.dataset):
-        if not options.dataset and layout_options(options):
-            raise UserError("options that say how reviews are laid out go with --dataset only")
-        return find(config), True
-    dataset = find(options)
-    if config.dataset in (dataset.name, absolute_paths(options).dataset):
-        return find(config), True
-    return dataset, False
+    if not options.dataset and layout_options(options):
+        raise UserError("options that say how reviews are laid out go with --dataset only")
+    if options.dataset not in ("", config.dataset):
+        dataset = find_dataset(options, report)
+        if config.dataset not in (dataset.name, absolute_paths(options).dataset):
+            return dataset, False
+    own = dataclasses.replace(
+        config,
+        data_dir=options.data_dir or config.data_dir,
+        archive=options.archive,
+        allow_unverified=options.allow_unverified,
+    )
+    return find_dataset(own, report), True
 
 
 def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
-    """Read the reviews of a split, in the order in which training evaluates them.
+    """Read the reviews of a split (or 'all'), in the order in which training evaluates them.
 
-    Args:
-      dataset: the data set.
-      own: the configuration of the run if it was trained on this data set, which is then split as
-        for training; else None.
-      split: 'test', 'train', 'validation' or 'all'.
-
-    Raises:
-      UserError: there is no such split.
+    `own` is the configuration of the run if it was trained on this data set, which is then split as
+    for training. Raises `UserError` if there is no such split.
     """
     if own is None and split == "validation":
         raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
@@ -69,24 +58,21 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
         return Reviews([*reviews.texts], reviews.labels)
     train, test = dataset.read("train"), dataset.read("test")
     texts, labels = [*train.texts, *test.texts], np.concatenate([train.labels, test.labels])
-    if own is not None and split != "all":
-        test_share = 0.0 if dataset.fixed_split else own.test_share
-        sizes = len(train.labels), len(test.labels)
-        rows = split_rows(*sizes, test_share, own.validation)[split]
-        if split == "validation" and not len(rows):
-            raise UserError("the run held out no reviews for validation; there is no such split")
-        texts, labels = [texts[row] for row in rows], labels[rows]
-    return Reviews(texts, labels)
+    if own is None or split == "all":
+        return Reviews(texts, labels)
+    test_share = 0.0 if dataset.fixed_split else own.test_share
+    sizes = len(train.labels), len(test.labels)
+    rows = split_rows(*sizes, test_share, own.validation)[split]
+    if split == "validation" and not len(rows):
+        raise UserError("the run held out no reviews for validation; there is no such split")
+    return Reviews([texts[row] for row in rows], labels[rows])
 
 
 def measure(classifier: Classifier, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
-    """Evaluate a model on at least one review, as training does, and compute further figures.
+    """Evaluate a model on at least one review, as training does.
 
-    Returns:
-      loss, accuracy and what `metrics.summary` returns; and the logits.
-
-    Raises:
-      UserError: a logit is not a finite number.
+    Returns loss, accuracy and what `metrics.summary` returns; and the logits. Raises `UserError` if
+    a logit is not a finite number.
     """
     mesh = data_mesh()
     state = TrainState(
@@ -128,12 +114,8 @@ def choose_weights(
 ) -> tuple[float, ...]:
     """Fit the weights of an ensemble on the validation reviews of all its models, if there are any.
 
-    The weights have four digits, so that `--weights` can repeat them.
-
-    Args:
-      members: the models.
-      dataset: what they were trained on; None if it is not at hand.
-      report: receives a line that says what the weights are, and why.
+    The weights have four digits, so that `--weights` can repeat them. `dataset` is what the models
+    were trained on; None if it is not at hand.
     """
     (validation, *others) = {member.config.validation for member in members}
     if dataset is None or others or not validation:
@@ -154,11 +136,7 @@ def choose_weights(
 
 
 def most_confidently_wrong(reviews: Reviews, logits: Logits, number: int) -> list[dict[str, Any]]:
-    """Return the misjudged reviews with the most extreme logits, the worst first.
-
-    Returns:
-      For each its label, the probability that the model gives for 'positive', and its text.
-    """
+    """Return label, probability and text of misjudged reviews with the most extreme logits."""
     (wrong,) = np.nonzero((logits > 0) != (reviews.labels > 0))
     worst = wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:number]]
     return [

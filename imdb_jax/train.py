@@ -1,4 +1,4 @@
-"""Trains a model on IMDb reviews: `python -m imdb_jax.train --arch cnn`."""
+"""Train a model on IMDb reviews: `python -m imdb_jax.train --arch cnn`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 from imdb_jax import cli
@@ -25,7 +26,7 @@ class Options(Config):
 
 
 def parse_arguments(arguments: Sequence[str]) -> Options:
-    """Reads the recipe that the arguments name, then the options that override it."""
+    """Read the recipe that the arguments name, then the options that override it."""
     arguments = _complete(arguments)
     first = argparse.ArgumentParser(add_help=False, allow_abbrev=False, exit_on_error=False)
     first.add_argument("--arch", nargs="?")
@@ -46,7 +47,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
 
 
 def _complete(arguments: Sequence[str]) -> list[str]:
-    """Has `--unlabelled` without a value mean the reviews of the data set that have no labels."""
+    """Make `--unlabelled` without a value mean the unlabeled reviews of the data set."""
     complete: list[str] = []
     for argument, following in itertools.zip_longest(arguments, arguments[1:], fillvalue="--"):
         complete.append(argument)
@@ -56,13 +57,12 @@ def _complete(arguments: Sequence[str]) -> list[str]:
 
 
 def train(arguments: Sequence[str]) -> None:
-    """Parses the arguments, trains, and prints the result.
+    """Parse the arguments, train, and print the result.
 
-    Exit status 143, as of a process that SIGTERM ended, if it came while the model was in training:
-    after a checkpoint was written, and a line that says how to continue.
+    The exit status is 143, as of a process that SIGTERM ended, if SIGTERM came during training: a
+    checkpoint is then written, and a line that says how to continue.
     """
     options = parse_arguments(arguments)
-    # Imported here so that --help and mistaken options need not wait for JAX.
     from imdb_jax.distributed import processes
     from imdb_jax.stopping import Terminated
 
@@ -76,10 +76,7 @@ def train(arguments: Sequence[str]) -> None:
         sys.exit(128 + signal.SIGTERM)
 
 
-def main() -> None:
-    """Entry point of the console script."""
-    cli.run_command(train)
-
+main = partial(cli.run_command, train)
 
 if __name__ == "__main__":
     main()

@@ -60,11 +60,10 @@ def explanation_lines(explanation: Explanation) -> list[str]:
 
 def explanation_dict(explanation: Explanation) -> dict[str, Any]:
     """Return the prediction, the words with their weights, and the places of unread words."""
-    words = explanation.words
     return {
         **explanation.prediction._asdict(),
-        "words": [(word.word, word.weight) for word in words],
-        "unread": [place for place, word in enumerate(words) if not word.read],
+        "words": [(word.word, word.weight) for word in explanation.words],
+        "unread": [place for place, word in enumerate(explanation.words) if not word.read],
     }
 
 

@@ -16,49 +16,32 @@ if TYPE_CHECKING:
 
 
 class WordVectors(NamedTuple):
-    """Words with a vector of their own.
-
-    Attributes:
-      words: the words, the most frequent first.
-      vectors: their vectors, float32 `[num_words, dimensions]`.
-    """
+    """Words with a vector of their own, the most frequent first."""
 
     words: tuple[str, ...]
     vectors: Float32[np.ndarray, "num_words dimensions"]
 
 
 def word_vectors(classifier: Classifier) -> WordVectors:
-    """Take the word vectors out of a model.
+    """Take the word vectors out of a model, or raise `UserError` if it has none.
 
     The vectors of padding (id 0), the start (1), unknown words (2) and the unused id 3 are left
     out. So are words whose id is not below the model's `num_words`, which it takes for unknown.
-
-    Raises:
-      UserError: the model has no word vectors.
     """
     if "Embed_0" not in classifier.params:
         raise UserError(
             f"{classifier.config.arch} has no word vectors; it reads which words a review holds"
         )
-    vectors = np.asarray(classifier.params["Embed_0"]["embedding"], np.float32)
-    words = classifier.vocabulary.words[: len(vectors) - INDEX_FROM - 1]
-    return WordVectors(words, vectors[INDEX_FROM + 1 :][: len(words)])
+    vectors = np.asarray(classifier.params["Embed_0"]["embedding"], np.float32)[INDEX_FROM + 1 :]
+    words = classifier.vocabulary.words[: len(vectors)]
+    return WordVectors(words, vectors[: len(words)])
 
 
 def nearest_words(known: WordVectors, word: str, top: int = 10) -> list[tuple[str, float]]:
-    """Find the words whose vectors point most nearly in the direction of a word's vector.
+    """Return the other words with the largest cosines between their vector and the word's.
 
-    Args:
-      known: words and their vectors.
-      word: a single word, normalized as reviews are.
-      top: number of words to return.
-
-    Returns:
-      Other words with the cosine of the angle between their vector and the word's, the largest
-      first.
-
-    Raises:
-      UserError: it is not a single word, or has no vector.
+    The word is normalized as reviews are. Raises `UserError` if it is not a single word, or has no
+    vector.
     """
     found = tokenize(word)
     if len(found) != 1:

@@ -207,3 +207,42 @@ def test_a_bug_shows_its_traceback():
     assert status == 1
     assert stderr.startswith("Traceback")
     assert stderr.endswith("ZeroDivisionError: division by zero\n")
+
+
+@pytest.mark.parametrize(
+    ("modules", "calls", "absent"),
+    [
+        (
+            "export, nearest, train",
+            "train.parse_arguments(['--epochs', '3']); helped(export.export); "
+            "helped(nearest.nearest)",
+            {"jax", "flax", "numpy"},
+        ),
+        (
+            "evaluate, predict",
+            "predict.parse_arguments(['run']); evaluate.parse_arguments(['run'])",
+            {"jax", "flax", "rich", "matplotlib"},
+        ),
+    ],
+)
+def test_mistakes_and_help_do_not_wait_for_jax(modules, calls, absent):
+    program = f"""
+        import contextlib, sys
+        from imdb_jax import {modules}
+        def helped(command):
+            with contextlib.suppress(SystemExit):
+                command(["--help"])
+        {calls}
+        print(sorted({absent} & set(sys.modules)), file=sys.stderr)
+    """
+    done = subprocess.run(
+        [sys.executable, "-W", "error", "-c", textwrap.dedent(program)],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=60,
+    )
+    assert (done.returncode, done.stderr) == (0, "[]\n")
+    if "helped" in calls:
+        assert "--overwrite" in done.stdout
+        assert "--top" in done.stdout

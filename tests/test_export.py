@@ -355,16 +355,3 @@ def test_missing_packages_are_named(command, monkeypatch, tmp_path, to, package)
 def test_formats_of_the_option_are_those_there_are():
     assert set(formats.FORMATS) == set(export.Format.__args__)
     assert Options.__annotations__["to"] == "Format"
-
-
-def test_help_does_not_wait_for_jax():
-    program = (
-        "import sys, contextlib; from imdb_jax.export import export\n"
-        "with contextlib.suppress(SystemExit): export(['--help'])\n"
-        "print(sorted({'jax', 'flax', 'numpy'} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "[]\n")
-    assert "--overwrite" in done.stdout

@@ -1,7 +1,6 @@
 """Nearest words: those of the largest cosine, and an error that helps for words without vector."""
 
 import re
-import subprocess
 import sys
 
 import numpy as np
@@ -101,16 +100,3 @@ def test_mistakes_are_named_in_one_line(monkeypatch, capsys, arguments, arch, me
     assert (status, out) == (2, "")
     assert re.fullmatch(r"error: .+\n", errors)
     assert message in errors
-
-
-def test_help_does_not_wait_for_jax():
-    program = (
-        "import sys, contextlib; from imdb_jax.nearest import nearest\n"
-        "with contextlib.suppress(SystemExit): nearest(['--help'])\n"
-        "print(sorted({'jax', 'flax', 'numpy'} & set(sys.modules)), file=sys.stderr)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-W", "error", "-c", program], capture_output=True, text=True, check=False
-    )
-    assert (done.returncode, done.stderr) == (0, "[]\n")
-    assert "--top" in done.stdout

@@ -4,7 +4,6 @@ import csv
 import io
 import json
 import re
-import subprocess
 import sys
 
 import pytest
@@ -198,13 +197,3 @@ def test_run_that_is_not_there(capsys, monkeypatch, tmp_path):
     assert "not a run directory" in mistake(capsys, monkeypatch, tmp_path, "good")
     monkeypatch.setattr(sys, "stdin", None)
     assert "no standard input" in mistake(capsys, monkeypatch, tmp_path)
-
-
-def test_mistakes_and_help_do_not_wait_for_jax():
-    program = (
-        "import sys; from imdb_jax import evaluate, predict; "
-        "predict.parse_arguments(['run']); evaluate.parse_arguments(['run']); "
-        "sys.exit(bool({'jax', 'flax', 'rich', 'matplotlib'} & set(sys.modules)))"
-    )
-    done = subprocess.run([sys.executable, "-c", program], timeout=60, check=False)
-    assert done.returncode == 0
