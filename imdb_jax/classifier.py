@@ -18,11 +18,13 @@ from numpy.typing import NDArray
 
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import Config, load_config
-from imdb_jax.encoding import INDEX_FROM, Sequences, Text, Vocabulary, pad_sequences
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import configured_input_format, create_configured_model
 from imdb_jax.models import Ngram
-from imdb_jax.ngrams import NgramVocabulary
+from imdb_jax.text.ngrams import NgramVocabulary
+from imdb_jax.text.sequences import INDEX_FROM, Sequences, pad_sequences
+from imdb_jax.text.tokens import Text
+from imdb_jax.text.vocabulary import Vocabulary
 from imdb_jax.training import predict_step
 
 # Texts are predicted this many at a time, fewer only for the sake of short lists: their number is

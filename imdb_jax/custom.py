@@ -16,10 +16,10 @@ from jaxtyping import Bool
 from imdb_jax import labelled, tables, tfds_sets
 from imdb_jax.config import DataOptions
 from imdb_jax.dataset import Dataset, Reviews, StreamedTexts
-from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError
 from imdb_jax.labelled import Source, Summary
 from imdb_jax.progress import Report
+from imdb_jax.text.tokens import Text
 
 _TEST_SHARE = 0.2  # of data without a test split, unless the options say another share
 _LAYOUT = ("text_column", "label_column", "positive", "test", "test_share")

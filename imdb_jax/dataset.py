@@ -11,7 +11,8 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Int8
 
-from imdb_jax.encoding import Text, Ties
+from imdb_jax.text.tokens import Text
+from imdb_jax.text.vocabulary import Ties
 
 # How a fingerprint of contents begins. In earlier versions, that of these reviews was a digest of
 # their files' times, and that of the synthetic ones a digest of a module's source.

@@ -18,10 +18,10 @@ from jaxtyping import Float, Float64, Num
 
 from imdb_jax import classifier
 from imdb_jax.classifier import Classifier, Enqueued, NgramClassifier, Predictor, fill_batch
-from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError
 from imdb_jax.metrics import sigmoid
 from imdb_jax.progress import Report
+from imdb_jax.text.tokens import Text
 from imdb_jax.training import logit_step
 
 # Options that runs must share. Else one may have learned the reviews that another is tested on.

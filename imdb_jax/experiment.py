@@ -38,18 +38,18 @@ from imdb_jax.distributed import (
     process_number,
     wait_for_all,
 )
-from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.fitting import fit, restore_latest
 from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
 from imdb_jax.input_format import InputFormat
 from imdb_jax.models import Ngram, create_model
-from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.progress import Report
 from imdb_jax.reporting import Epoch
 from imdb_jax.seeds import SeedRun, SeedsTrainer, mean_of_seeds, summarise
 from imdb_jax.soft_labels import SoftLabels, with_texts
 from imdb_jax.splits import Examples, Splits, make_splits, shard_bounds
+from imdb_jax.text.ngrams import NgramVocabulary
+from imdb_jax.text.vocabulary import Vocabulary
 from imdb_jax.trainer import Trainer
 from imdb_jax.training import Metrics
 

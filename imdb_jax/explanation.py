@@ -21,7 +21,6 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from imdb_jax import ngram_tokens
 from imdb_jax.classifier import (
     BATCH_SIZES,
     Classifier,
@@ -30,11 +29,12 @@ from imdb_jax.classifier import (
     Predictor,
     fill_batch,
 )
-from imdb_jax.encoding import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences, Text, tokenize
 from imdb_jax.ensemble import Ensemble
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import configured_input_format
 from imdb_jax.models.ngram import contributions
+from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences
+from imdb_jax.text.tokens import Text, tokenize, tokenize_with_punctuation
 from imdb_jax.training import logit_step
 
 # Size of a batch: the text itself, and variants of it without a word.
@@ -115,7 +115,7 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
 def _explain_by_ngrams(classifier: NgramClassifier, text: Text) -> Explanation:
     """Explain a sum over n-grams: without a word, the n-grams that need the word are gone."""
     (prediction,) = classifier.stream([text])
-    tokens = ngram_tokens.tokenize(text)
+    tokens = tokenize_with_punctuation(text)
     spans: dict[int, tuple[int, int]] = {}  # n-gram -> words that all its occurrences hold
     read = np.zeros(len(tokens), bool)
     for ngram, place, length in classifier.vocabulary.occurrences(text):

@@ -9,10 +9,12 @@ from typing import Any
 import numpy as np
 from jaxtyping import Float, Int
 
-from imdb_jax.corpus import Corpus, keras_orders
+from imdb_jax.corpus import Corpus
 from imdb_jax.dataset import Dataset
-from imdb_jax.encoding import INDEX_FROM, Vocabulary, ranks_to_ids
 from imdb_jax.errors import UserError
+from imdb_jax.keras_imdb import keras_orders
+from imdb_jax.text.sequences import INDEX_FROM, ranks_to_ids
+from imdb_jax.text.vocabulary import Vocabulary
 
 QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 from jaxtyping import UInt
 
-from imdb_jax.encoding import Sequences, Side, pad_sequences, ranks_to_ids
+from imdb_jax.text.sequences import Sequences, Side, cut, distinct_ids, pad_sequences, ranks_to_ids
 
 
 @dataclass(frozen=True)
@@ -49,24 +49,3 @@ class InputFormat:
             length = self.max_length or None
         sides = self.padding, self.truncating
         return pad_sequences(self.sequences(ranks), length, self.dtype, *sides)
-
-
-def cut(sequences: Sequences, length: int, side: Side) -> Sequences:
-    """Cut each sequence to its last (side 'pre') or first ('post') `length` ids; 0 keeps all."""
-    if length == 0:
-        return sequences
-    first = np.repeat(sequences.offsets[:-1], sequences.lengths)
-    place = np.arange(len(sequences.values)) - first
-    if side == "pre":
-        place = np.repeat(sequences.lengths, sequences.lengths) - 1 - place
-    return sequences.select(place < length)
-
-
-def distinct_ids(sequences: Sequences, num_words: int) -> Sequences:
-    """Keep each id of a sequence once, in ascending order."""
-    rows = np.repeat(np.arange(len(sequences)), sequences.lengths)
-    # One sort of (row, id) pairs packed into single numbers, for all sequences at once.
-    pairs = np.sort(rows * num_words + sequences.values)  # np.unique takes ten times as long
-    pairs = pairs[np.diff(pairs, prepend=-1) != 0]
-    lengths = np.bincount(pairs // num_words, minlength=len(sequences))
-    return Sequences.from_lengths((pairs % num_words).astype(np.int32), lengths)

@@ -15,10 +15,10 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
-from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.progress import Report
 from imdb_jax.tables import Row, is_unicode
+from imdb_jax.text.tokens import Text
 
 _POSITIVE = {"positive", "pos", "yes", "y", "true", "good", "fresh", "like", "liked"}
 _NEGATIVE = {"negative", "neg", "no", "n", "false", "bad", "rotten", "dislike", "disliked"}

@@ -17,11 +17,12 @@ import numpy as np
 from jaxtyping import Int64, UInt
 from numpy.typing import NDArray
 
-from imdb_jax import encoding, input_format
+from imdb_jax import input_format
 from imdb_jax.caches import entry_name, open_entry, source_digest, write_entry
 from imdb_jax.corpus import Corpus
-from imdb_jax.encoding import Sequences
 from imdb_jax.input_format import InputFormat
+from imdb_jax.text import sequences
+from imdb_jax.text.sequences import Sequences
 
 # Which reviews, in this order: train and test reviews are numbered as if joined.
 Rows = Int64[np.ndarray, " num_rows"]
@@ -29,7 +30,7 @@ Rows = Int64[np.ndarray, " num_rows"]
 _BLOCK = 8192  # reviews padded at a time
 _FILE = "ids.npy"
 # The source that determines an entry: when it changes, so does the entry's name.
-_CODE = (__file__, encoding.__file__, input_format.__file__)
+_CODE = (__file__, sequences.__file__, input_format.__file__)
 
 
 def padded_reviews(

@@ -20,8 +20,8 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from imdb_jax import cli
-from imdb_jax.encoding import Text
 from imdb_jax.errors import UserError
+from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
     from imdb_jax.classifier import Predictor

@@ -11,10 +11,10 @@ from typing import Any
 
 from imdb_jax.checkpoint import POSITION, UNFINISHED
 from imdb_jax.config import Config, differences, dump_config, has_config, load_config
-from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_temporary, write_atomically
-from imdb_jax.ngrams import NgramVocabulary
+from imdb_jax.text.ngrams import NgramVocabulary
+from imdb_jax.text.vocabulary import Vocabulary
 
 CONFIG, METRICS = "config.toml", "metrics.csv"
 HISTORY, PARAMS, RESULT = "history.png", "params", "result.json"

@@ -16,10 +16,10 @@ from jaxtyping import Float32
 from imdb_jax import tables
 from imdb_jax.config import UNSUPERVISED
 from imdb_jax.dataset import Dataset, Reviews
-from imdb_jax.encoding import Text, utf8
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 from imdb_jax.progress import Report
+from imdb_jax.text.tokens import Text, utf8
 
 
 @dataclass(frozen=True)

@@ -22,16 +22,16 @@ from imdb_jax import reporting
 from imdb_jax.checkpoint import Position
 from imdb_jax.config import Config
 from imdb_jax.distributed import is_first, num_processes
-from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
 from imdb_jax.evaluation import EVAL_BATCH_SIZE, evaluate, pace
 from imdb_jax.models import Ngram
-from imdb_jax.ngrams import nb_log_ratios
+from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.pipeline import batch_rows, batches, data_mesh, epoch_orders, num_batches, replicated
 from imdb_jax.placement import place
 from imdb_jax.reporting import Epoch
 from imdb_jax.schedules import learning_rate_schedule
 from imdb_jax.splits import Examples, Splits
+from imdb_jax.text.sequences import Sequences
 from imdb_jax.training import (
     Batch,
     Metrics,

@@ -8,7 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
-from imdb_jax.encoding import Text
+from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
     from rich import text as rich_text

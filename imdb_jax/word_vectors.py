@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 from jaxtyping import Float32
 
-from imdb_jax.encoding import INDEX_FROM, tokenize
 from imdb_jax.errors import UserError
+from imdb_jax.text.sequences import INDEX_FROM
+from imdb_jax.text.tokens import tokenize
 
 if TYPE_CHECKING:
     from imdb_jax.classifier import Classifier

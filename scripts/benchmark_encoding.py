@@ -141,15 +141,15 @@ def measure(options: Options) -> dict[str, Any]:
 def rates(options: Options) -> dict[str, float]:
     """Microseconds of this process: to have a review numbered elsewhere, and to shuffle and cut."""
     import numpy as np
+    from imdb_jax.encoding import normalized
+    from imdb_jax.word_counts import WordCounts
 
     from imdb_jax import numbering, shuffling
     from imdb_jax.config import DataOptions
     from imdb_jax.datasets import find_dataset
-    from imdb_jax.encoding import normalized
     from imdb_jax.files import save_blocks
     from imdb_jax.pipeline import batches, data_mesh
     from imdb_jax.splits import Examples
-    from imdb_jax.word_counts import WordCounts
 
     source = DataOptions(dataset=options.dataset, data_dir=options.data_dir)
     texts = repeated(find_dataset(source), 100_000).read("train").texts

@@ -16,8 +16,8 @@ from rich.table import Table
 
 from imdb_jax.config import Config
 from imdb_jax.datasets import find_dataset
-from imdb_jax.encoding import Vocabulary
 from imdb_jax.progress import Report
+from imdb_jax.text.vocabulary import Vocabulary
 
 RATES = {
     "adapt": "vocabulary, reviews/s",

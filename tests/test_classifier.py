@@ -16,8 +16,10 @@ from imdb_jax import classifier as module
 from imdb_jax import experiment, load
 from imdb_jax.classifier import Prediction
 from imdb_jax.config import load_recipe
-from imdb_jax.encoding import Vocabulary, pad_sequences, tokenize
 from imdb_jax.errors import UserError
+from imdb_jax.text.sequences import pad_sequences
+from imdb_jax.text.tokens import tokenize
+from imdb_jax.text.vocabulary import Vocabulary
 
 # What people type, what machines send, and what neither should.
 ODD_TEXTS = [

@@ -13,19 +13,18 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imdb_jax import caches, encoding, load_data, numbering, word_counts
+from imdb_jax import caches, keras_imdb, load_data, text
 from imdb_jax import corpus as corpus_module
 from imdb_jax.caches import cache_directory
-from imdb_jax.corpus import (
-    Corpus,
-    EncodedReviews,
-    keras_shuffle,
-    load_corpus,
-)
+from imdb_jax.corpus import Corpus, EncodedReviews, load_corpus
 from imdb_jax.dataset import Dataset, Reviews
-from imdb_jax.encoding import Sequences, Vocabulary, tokenize
 from imdb_jax.errors import UserError
+from imdb_jax.keras_imdb import keras_shuffle
 from imdb_jax.prepared_reviews import imdb_reviews
+from imdb_jax.text import blocks
+from imdb_jax.text.sequences import Sequences
+from imdb_jax.text.tokens import tokenize
+from imdb_jax.text.vocabulary import Vocabulary
 
 
 @pytest.fixture
@@ -91,16 +90,13 @@ def test_the_vocabulary_is_that_of_the_training_reviews(small_synthetic, cache):
 
 @pytest.mark.parametrize("ties", ["alphabetical", "keras"])
 @pytest.mark.parametrize("block_bytes", [1, 3000, 1 << 18])
-@pytest.mark.parametrize("bytes_here", [0, 1 << 26])
 def test_encoding_in_any_blocks_equals_encoding_at_once(
-    small_synthetic, cache, monkeypatch, ties, block_bytes, bytes_here
+    small_synthetic, cache, monkeypatch, ties, block_bytes
 ):
     train, test = small_synthetic.read("train"), small_synthetic.read("test")
     vocabulary, ranks = Vocabulary.build_and_rank(train.texts, ties)
-    monkeypatch.setattr(word_counts, "_BLOCK_BYTES", block_bytes)
-    monkeypatch.setattr(numbering, "_BYTES_HERE", bytes_here)
+    monkeypatch.setattr(blocks, "_BLOCK_BYTES", block_bytes)
     monkeypatch.setattr(corpus_module, "_VALUES_AT_A_TIME", 7 * block_bytes)
-    monkeypatch.setattr(numbering, "num_cores", lambda: 2)
     expected = Corpus(
         "synthetic",
         vocabulary,
@@ -241,7 +237,7 @@ def naive_load_data(
 @pytest.fixture
 def load_small(small_synthetic, monkeypatch):
     """`load_data` of the small corpus."""
-    monkeypatch.setattr(corpus_module, "find_dataset", lambda options: small_synthetic)
+    monkeypatch.setattr(keras_imdb, "find_dataset", lambda options: small_synthetic)
     return load_data
 
 
@@ -284,7 +280,7 @@ def test_load_data_gives_arrays_like_keras(load_small):
 def test_reviews_of_one_length_still_make_an_array_of_lists(tmp_path, monkeypatch):
     reviews = Reviews(["good film", "bad film"], np.array([1, 0], np.int8))
     dataset = Dataset("equal", "1", "alphabetical", lambda split: reviews)
-    monkeypatch.setattr(corpus_module, "find_dataset", lambda options: dataset)
+    monkeypatch.setattr(keras_imdb, "find_dataset", lambda options: dataset)
     (x, _), _ = load_data()
     assert x.shape == (2,)
     assert isinstance(x[0], list)
@@ -354,7 +350,7 @@ def test_other_data_gets_an_entry_of_its_own(small_synthetic, cache, change):
     load_corpus(unreadable(small_synthetic), no_report)
 
 
-@pytest.mark.parametrize("module", [corpus_module, encoding])
+@pytest.mark.parametrize("module", [corpus_module, text])
 def test_other_code_gets_an_entry_of_its_own(small_synthetic, cache, module, monkeypatch):
     load_corpus(small_synthetic, no_report)
     digest = caches.source_digest

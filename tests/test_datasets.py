@@ -12,10 +12,10 @@ from imdb_jax.config import DataOptions
 from imdb_jax.corpus import load_corpus
 from imdb_jax.datasets import absolute_paths
 from imdb_jax.download import DownloadUnreachable
-from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.prepared_reviews import imdb_reviews
 from imdb_jax.synthetic import synthetic_dataset
+from imdb_jax.text.vocabulary import Vocabulary
 
 SPLITS = ("train", "test")
 NAMES = {

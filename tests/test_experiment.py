@@ -19,9 +19,9 @@ from imdb_jax import experiment, reporting
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import Config, load_config, load_recipe, recipe_names
 from imdb_jax.datasets import find_dataset
-from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import create_configured_model, run
+from imdb_jax.text.vocabulary import Vocabulary
 
 FILES = {"config.toml", "vocabulary.txt", "metrics.csv", "history.png", "params", "result.json"}
 FILES |= {"checkpoints"}

@@ -12,8 +12,8 @@ from models_to_read import ARCHITECTURES, WORDS, small
 
 from imdb_jax import views
 from imdb_jax.classifier import Prediction
-from imdb_jax.encoding import tokenize
 from imdb_jax.explanation import Explanation, Word, explain
+from imdb_jax.text.tokens import tokenize
 
 TOLD_APART = WORDS[:8]
 TEXT = "The film is GOOD, very good! not heard bad and"

@@ -16,18 +16,26 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from imdb_jax import cli, datasets, exploration, explorations, explore, figures, load_data
-from imdb_jax import corpus as corpus_module
+from imdb_jax import (
+    cli,
+    datasets,
+    exploration,
+    explorations,
+    explore,
+    figures,
+    keras_imdb,
+    load_data,
+)
 from imdb_jax.corpus import load_corpus
 from imdb_jax.dataset import Dataset, Reviews
-from imdb_jax.encoding import tokenize
+from imdb_jax.text.tokens import tokenize
 
 
 @pytest.fixture
 def small(small_synthetic, monkeypatch):
     """The small corpus, in place of whatever data set is asked for."""
     monkeypatch.setattr(datasets, "find_dataset", lambda *_: small_synthetic)
-    monkeypatch.setattr(corpus_module, "find_dataset", lambda *_: small_synthetic)
+    monkeypatch.setattr(keras_imdb, "find_dataset", lambda *_: small_synthetic)
     return small_synthetic
 
 

@@ -17,10 +17,10 @@ from small_models import NUM_WORDS, SMALL, TEXTS, VOCABULARY, small_classifier
 
 from imdb_jax import classifier, export, formats
 from imdb_jax.config import load_config
-from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.export import Options, check_directory, main, write_directory, write_export
 from imdb_jax.readme import readme
+from imdb_jax.text.vocabulary import Vocabulary
 
 all_architectures = pytest.mark.parametrize("arch", SMALL)
 # Keras' variables implement __array__ as it was before NumPy 2.

@@ -15,14 +15,16 @@ import pytest
 from fake_archives import tar_bytes
 
 from imdb_jax import archive as archive_module
-from imdb_jax import corpus, get_word_index, load_data
+from imdb_jax import get_word_index, load_data
+from imdb_jax import keras_imdb as look_alike
 from imdb_jax.archive import read_archive
 from imdb_jax.corpus import load_corpus
-from imdb_jax.encoding import Vocabulary, tokenize
 from imdb_jax.errors import UserError
 from imdb_jax.preparation import prepare
 from imdb_jax.prepared_reviews import imdb_reviews
-from imdb_jax.python2_dict import python2_dict_order
+from imdb_jax.text.python2_dict import python2_dict_order
+from imdb_jax.text.tokens import tokenize
+from imdb_jax.text.vocabulary import Vocabulary
 
 sys.path.append(str(Path(__file__).parents[1] / "scripts"))
 import keras_imdb
@@ -183,14 +185,14 @@ def test_no_exact_ids_of_what_others_prepared(load, monkeypatch, small_synthetic
     with pytest.raises(UserError, match="synthetic is not the data set that Keras has"):
         load(dataset="synthetic", exact=True)
     elsewhere = dataclasses.replace(small_synthetic, name="imdb_reviews")
-    monkeypatch.setattr(corpus, "find_dataset", lambda options: elsewhere)
+    monkeypatch.setattr(look_alike, "find_dataset", lambda options: elsewhere)
     with pytest.raises(UserError, match="--data-dir OTHER --archive aclImdb_v1"):
         load(exact=True)
     assert load()
 
 
 def test_word_index_of_another_data_set(monkeypatch, small_synthetic):
-    monkeypatch.setattr(corpus, "find_dataset", lambda options: small_synthetic)
+    monkeypatch.setattr(look_alike, "find_dataset", lambda options: small_synthetic)
     word_index = get_word_index(dataset="synthetic")
     words = Vocabulary.build(small_synthetic.read("train").texts).words
     assert list(word_index.items()) == list(zip(words, range(1, len(words) + 1), strict=True))

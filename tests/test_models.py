@@ -10,7 +10,6 @@ from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
 from imdb_jax.config import load_recipe
-from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import count_params, create_configured_model
 from imdb_jax.models import ARCHITECTURES, create_model
@@ -18,6 +17,7 @@ from imdb_jax.models.layers import max_pool
 from imdb_jax.models.lstm import last_state
 from imdb_jax.models.mlp import multi_hot
 from imdb_jax.models.sets import fold
+from imdb_jax.text.sequences import Sequences
 
 NUM_WORDS, LENGTH, BATCH = 60, 12, 6
 SMALL = {

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from small_runs import share_compilation
 
-from imdb_jax import experiment, load, ngram_tokens
+from imdb_jax import experiment, load
 from imdb_jax.config import load_recipe
 from imdb_jax.corpus import load_ngrams
 from imdb_jax.errors import UserError
@@ -19,8 +19,10 @@ from imdb_jax.experiment import run
 from imdb_jax.explanation import explain
 from imdb_jax.export import write_export
 from imdb_jax.models import create_model
-from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
+from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.scoring import measure, most_confidently_wrong
+from imdb_jax.text.ngrams import NgramVocabulary
+from imdb_jax.text.tokens import tokenize_with_punctuation
 from imdb_jax.trainer import Trainer
 
 
@@ -122,7 +124,7 @@ def test_a_word_weighs_what_is_gone_without_it(classifier, texts):
     contribution = contribution_of(classifier)
     for text in texts[:3]:
         words = explain(classifier, text).words
-        tokens = ngram_tokens.tokenize(text)
+        tokens = tokenize_with_punctuation(text)
         assert [word.word for word in words] == tokens
         all_ids = set(classifier.vocabulary.encode([text])[0].tolist())
         for place in range(0, len(tokens), 7):

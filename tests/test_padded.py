@@ -7,9 +7,9 @@ import pytest
 
 from imdb_jax import caches, padded
 from imdb_jax.corpus import load_corpus
-from imdb_jax.encoding import Sequences
 from imdb_jax.input_format import InputFormat
 from imdb_jax.padded import padded_reviews
+from imdb_jax.text.sequences import Sequences
 
 FORMS = {
     "fixed length": InputFormat(500, max_length=40),

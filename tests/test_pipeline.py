@@ -13,13 +13,15 @@ from hypothesis import strategies as st
 from jax.sharding import AxisType
 
 from imdb_jax import pipeline
-from imdb_jax.corpus import Corpus, EncodedReviews, keras_shuffle
-from imdb_jax.encoding import Sequences, Vocabulary
+from imdb_jax.corpus import Corpus, EncodedReviews
 from imdb_jax.errors import UserError
-from imdb_jax.input_format import InputFormat, distinct_ids
+from imdb_jax.input_format import InputFormat
+from imdb_jax.keras_imdb import keras_shuffle
 from imdb_jax.pipeline import batch_rows, batches, data_mesh, epoch_orders, num_batches, replicated
 from imdb_jax.shuffling import epoch_order
 from imdb_jax.splits import Examples, Shards, make_splits, shard_bounds
+from imdb_jax.text.sequences import Sequences, distinct_ids
+from imdb_jax.text.vocabulary import Vocabulary
 
 
 def mesh(num_devices):

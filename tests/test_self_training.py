@@ -13,11 +13,12 @@ from imdb_jax import experiment, load, self_training
 from imdb_jax.config import load_config, load_recipe
 from imdb_jax.dataset import Reviews
 from imdb_jax.errors import UserError
-from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
+from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.self_training import run
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
 from imdb_jax.splits import Examples
 from imdb_jax.synthetic import synthetic_dataset
+from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.trainer import Trainer
 
 

@@ -4,10 +4,10 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax.encoding import Sequences
 from imdb_jax.models.sets import fold, sum_rows
 from imdb_jax.pipeline import batches, data_mesh
 from imdb_jax.splits import Examples
+from imdb_jax.text.sequences import Sequences
 
 NUM_IDS = 300
 

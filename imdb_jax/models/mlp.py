@@ -8,9 +8,9 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.encoding import PAD_ID
 from imdb_jax.models.layers import Dense
 from imdb_jax.models.sets import Sets, sum_rows
+from imdb_jax.text.sequences import PAD_ID
 
 
 def multi_hot(

@@ -6,6 +6,7 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Float32, Integer
 
 from imdb_jax.models.sets import Sets, sum_rows
+from imdb_jax.text.sequences import PAD_ID, Sequences
 
 
 class Ngram(nn.Module):
@@ -50,3 +51,44 @@ class Ngram(nn.Module):
 def contributions(params: dict[str, Array]) -> Float32[np.ndarray, " num_words"]:
     """What each n-gram adds to the logit of a review that holds it; 0 for padding."""
     return np.asarray(params["log_ratio"]) * np.asarray(params["weight"])
+
+
+_REVIEWS_AT_A_TIME = 256
+
+
+def nb_log_ratios(
+    features: Sequences, positive: Float[np.ndarray, " num_reviews"], num_features: int
+) -> Float32[np.ndarray, " num_features"]:
+    """Return Wang and Manning's r: how much more often positive reviews hold an n-gram.
+
+    `r = log((p / |p|) / (q / |q|))`, where `p` is 1 plus the number of positive reviews that hold
+    the n-gram, `q` the same of negative ones, and `|p|`, `|q|` their sums over all n-grams.
+
+    Args:
+      features: the distinct ids of each review.
+      positive: 1 for a positive review, 0 for a negative one, or a probability in between, with
+        which the review counts on both sides.
+      num_features: number of ids, padding included.
+
+    Returns:
+      The ratios, 0 for padding.
+
+    Raises:
+      ValueError: there are not as many reviews as values of `positive`, or an id is too high.
+    """
+    if len(features) != len(positive):
+        raise ValueError(f"{len(features)} reviews, but {len(positive)} values of positive")
+    if features.values.max(initial=0) >= num_features:
+        raise ValueError(f"an id is {features.values.max()}, of {num_features} features")
+    p, q = np.ones((2, num_features))
+    for first in range(0, len(features), _REVIEWS_AT_A_TIME):
+        block = slice(first, first + _REVIEWS_AT_A_TIME)
+        ids = features[block]
+        share = np.repeat(positive[block].astype(float), ids.lengths)
+        # np.bincount would make a result as long as all n-grams for every block.
+        np.add.at(p, ids.values, share)
+        np.add.at(q, ids.values, 1 - share)
+    p[PAD_ID] = q[PAD_ID] = 0
+    ratios = np.zeros(num_features, np.float32)
+    ratios[1:] = np.log(p[1:] / p.sum()) - np.log(q[1:] / q.sum())
+    return ratios

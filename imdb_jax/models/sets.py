@@ -12,8 +12,8 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int, Integer
 
-from imdb_jax.encoding import Sequences
 from imdb_jax.models.layers import look_up
+from imdb_jax.text.sequences import Sequences
 
 # Ids in a line.
 _WIDTH = 32

@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imdb_jax.python2_dict import _string_hash, python2_dict_order
+from imdb_jax.text.python2_dict import _string_hash, python2_dict_order
 
 COMMON = (
     b"the and a of to is br in it i this that was as for with movie but film on not you he are "

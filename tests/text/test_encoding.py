@@ -12,8 +12,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imdb_jax import Vocabulary, multi_hot, pad_sequences, tokenize
-from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
+from imdb_jax.text.sequences import Sequences
 
 WORDS = ["a", "b", "it's", "É", "naïve", "x\ry", "x\x85y", "\ufffd", "'", "z9"]
 texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=12).map(" ".join), max_size=12)

@@ -10,11 +10,12 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
-from imdb_jax.key_table import KeyTable, frequent_keys
-from imdb_jax.ngram_tokens import tokenize
-from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
+from imdb_jax.models.ngram import nb_log_ratios
+from imdb_jax.text.ngram_keys import find_keys, frequent_keys
+from imdb_jax.text.ngrams import NgramVocabulary
+from imdb_jax.text.sequences import Sequences
+from imdb_jax.text.tokens import tokenize_with_punctuation
 
 WORDS = ["a", "b", "good", "don't", ".", "é", "an-extraordinarily-long-word", "z" * 20, "<br />"]
 texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), max_size=8)
@@ -72,34 +73,39 @@ def names(vocabulary: NgramVocabulary) -> list[str]:
     ],
 )
 def test_tokenize_by_the_rules(text, words):
-    assert tokenize(text) == tokenize(text.encode()) == words
+    assert tokenize_with_punctuation(text) == tokenize_with_punctuation(text.encode()) == words
 
 
 @given(st.text("aB9'. \n\0é—<br />", max_size=30) | st.text(st.characters(codec="utf-8")))
 def test_tokenize_agrees_with_a_regular_expression(text):
-    assert tokenize(text) == tokenize(text.encode()) == naive_tokenize(text)
+    assert (
+        tokenize_with_punctuation(text)
+        == tokenize_with_punctuation(text.encode())
+        == naive_tokenize(text)
+    )
 
 
 def test_invalid_utf8_becomes_the_replacement_character():
-    assert tokenize(b"caf\xe9 ok") == ["caf", "\ufffd", "ok"]
+    assert tokenize_with_punctuation(b"caf\xe9 ok") == ["caf", "\ufffd", "ok"]
 
 
 # Keys
 
 
-@given(st.lists(st.integers(0, 1 << 62), unique=True, max_size=40), st.integers(1, 1000))
-def test_a_key_table_is_a_dict(keys, first):
-    table = KeyTable(np.array(keys, np.int64), first)
-    wanted = keys + [key ^ 1 for key in keys] + [0, 1 << 40]
+@given(st.lists(st.integers(0, 1 << 44), unique=True, max_size=40), st.integers(1, 1000))
+def test_keys_are_found_as_in_a_dict(keys, first):
+    keys.sort()
+    wanted = keys[::-1] + [key ^ 1 for key in keys] + keys + [0, 1 << 40]
     number_of = {key: i for i, key in enumerate(keys, start=first)}
-    found = table.look_up(np.array(wanted, np.int64))
+    found = find_keys(np.array(keys, np.int64), np.array(wanted, np.int64), first)
     assert found.tolist() == [number_of.get(key, 0) for key in wanted]
 
 
-def test_a_key_table_of_more_keys_than_are_looked_up_at_a_time():
-    keys = np.random.default_rng(0).permutation(100_000) * 3
-    found = KeyTable(keys, 1).look_up(np.concatenate([keys, keys + 1]))
-    assert found.tolist() == [*range(1, 100_001), *[0] * 100_000]
+def test_more_keys_than_are_found_at_a_time():
+    keys = np.arange(200_000) * 3
+    wanted = np.random.default_rng(0).permutation(np.concatenate([keys, keys + 1]))
+    expected = np.where(wanted % 3 == 0, wanted // 3 + 1, 0)
+    np.testing.assert_array_equal(find_keys(keys, wanted, 1), expected)
 
 
 @given(st.lists(st.tuples(st.integers(0, 5), st.integers(0, 3))), st.integers(1, 4))
@@ -174,8 +180,8 @@ def test_more_texts_than_are_processed_at_a_time(monkeypatch):
     assert names(vocabulary) == list(map(" ".join, grams))
     assert as_lists(encoded) == [naive_encode(text, grams, 3) for text in many]
     assert as_lists(vocabulary.encode(many)) == as_lists(encoded)
-    # So many that a text and an id do not fit in 32 bits.
-    monkeypatch.setattr("imdb_jax.ngrams.TEXTS_AT_A_TIME", 1 << 30)
+    # So many that a text and an id do not fit in 16 bits.
+    monkeypatch.setattr("imdb_jax.text.ngram_keys._TEXTS_AT_A_TIME", 1 << 30)
     assert as_lists(vocabulary.encode(many)) == as_lists(encoded)
 
 
@@ -355,7 +361,7 @@ def test_other_archives_and_pickles_are_refused(tmp_path):
 
 def test_files_of_another_version_are_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as later:
-        later.setattr("imdb_jax.ngrams._FORMAT", "imdb_jax n-grams, version 2")
+        later.setattr("imdb_jax.text.ngrams._FORMAT", "imdb_jax n-grams, version 2")
         NgramVocabulary.build(FILMS).save(tmp_path / "ngrams.npz")
     assert "its format is imdb_jax n-grams, version 2, not" in load_error(tmp_path / "ngrams.npz")
 

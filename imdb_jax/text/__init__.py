@@ -1,0 +1,1 @@
+"""Text to numbers: tokens, vocabularies and n-grams, on NumPy and Arrow."""

@@ -1,0 +1,61 @@
+"""Many texts, a block at a time, on all cores: threads do, as Arrow and NumPy release the GIL."""
+
+from __future__ import annotations
+
+import itertools
+import os
+from collections import deque
+from collections.abc import Callable, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from typing import TypeVar
+
+from imdb_jax.text.tokens import Text, utf8
+
+Block = TypeVar("Block")
+Result = TypeVar("Result")
+
+# Bytes of text: so many that a block repeats its words, so few that several blocks fit in memory.
+_BLOCK_BYTES = 1 << 22
+
+
+def num_cores() -> int:
+    """Return the number of cores that this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
+
+
+def blocks_of(texts: Iterable[Text]) -> Iterator[list[bytes]]:
+    """Gather texts, as valid UTF-8, into blocks.
+
+    Raises:
+      TypeError: `texts` is a single text, or one of the texts is neither str nor bytes.
+    """
+    if isinstance(texts, str | bytes):
+        raise TypeError("expected several texts, such as a list of them, not a single one")
+    block, size = [], 0
+    for text in map(utf8, texts):
+        block.append(text)
+        size += len(text)
+        if size > _BLOCK_BYTES:
+            yield block
+            block, size = [], 0
+    if block:
+        yield block
+
+
+def map_in_order(function: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[Result]:
+    """Apply a function to blocks on all cores, a few blocks ahead, and yield results in order."""
+    blocks = iter(blocks)
+    first = list(itertools.islice(blocks, 2))
+    if len(first) < 2:  # not worth a thread
+        yield from map(function, first)
+        return
+    pending: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(num_cores()) as threads:
+        for block in itertools.chain(first, blocks):
+            pending.append(threads.submit(function, block))
+            if len(pending) > 2 * num_cores():
+                yield pending.popleft().result()
+        while pending:
+            yield pending.popleft().result()

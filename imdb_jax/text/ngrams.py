@@ -1,0 +1,264 @@
+"""A review as the set of its n-grams: the features of Wang and Manning's NB-SVM (2012).
+
+A review becomes the ids of the distinct n-grams that it holds: runs of 1 to `max_n` words, of which
+only those count that enough training reviews hold.
+
+While n-grams are counted and found, they are 64-bit numbers. The key of an n-gram packs the id of
+its prefix, the n-gram without the last word, and the id of that word.
+"""
+
+from __future__ import annotations
+
+import io
+import itertools
+import os
+import struct
+import zipfile
+import zlib
+from bisect import bisect_right
+from collections.abc import Iterable
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar
+
+import numpy as np
+from jaxtyping import Float, Int64
+
+from imdb_jax.errors import UserError
+from imdb_jax.files import write_atomically
+from imdb_jax.text.blocks import map_in_order, num_cores
+from imdb_jax.text.ngram_keys import Places, find_keys, frequent_keys
+from imdb_jax.text.sequences import PAD_ID, Sequences
+from imdb_jax.text.tokens import Text, separate_tokens
+from imdb_jax.text.words import WordCounts, count_words, find_words
+
+
+class NgramVocabulary:
+    """The n-grams that enough training reviews hold; turns reviews into sets of their ids.
+
+    Ids are consecutive: 0 is padding, then come the words from 1, the bigrams, the trigrams and so
+    on. Words are sorted by code point, and n-grams of one length word by word.
+
+    Attributes:
+      words: the words, sorted; `words[i]` has id `i + 1`.
+      keys: the keys of the bigrams, of the trigrams and so on, sorted: the id of the prefix times
+        `len(words) + 1`, plus the id of the last word.
+    """
+
+    FILE: ClassVar[str] = "ngrams.npz"  # what it is saved as
+
+    def __init__(
+        self, words: Iterable[str], keys: Iterable[Int64[np.ndarray, " num_ngrams"]] = ()
+    ) -> None:
+        """Take words and keys as the attributes hold them. Raises ValueError if they cannot be."""
+        self.words = tuple(words)
+        self.keys = tuple(keys)
+        self._base = len(self.words) + 1
+        if not self.words or any(a >= b for a, b in itertools.pairwise(self.words)):
+            raise ValueError("words must be sorted and distinct, and there must be one")
+        # The first id of each length, from 1 on, and the end.
+        self._firsts = [1, self._base]
+        for keys_of_length in self.keys:
+            prefixes, last = np.divmod(keys_of_length, self._base)
+            first, end = self._firsts[-2:]
+            known = (first <= prefixes) & (prefixes < end) & (last > 0)
+            if not known.all() or (np.diff(keys_of_length) <= 0).any():
+                raise ValueError("keys must be sorted and distinct, of known prefixes and words")
+            self._firsts.append(end + len(keys_of_length))
+
+    @classmethod
+    def build(cls, texts: Iterable[Text], max_n: int = 4, min_df: int = 2) -> NgramVocabulary:
+        """Collect the n-grams of `texts` (of the training reviews, that is).
+
+        Args:
+          texts: any number, each of which is read once.
+          max_n: length of the longest n-grams.
+          min_df: number of texts that an n-gram must occur in at least; its document frequency.
+
+        Raises:
+          UserError: no word occurs in that many texts, or there are too many n-grams to count.
+          ValueError: `max_n` or `min_df` is less than 1.
+        """
+        return cls.build_and_encode(texts, max_n, min_df)[0]
+
+    @classmethod
+    def build_and_encode(
+        cls, texts: Iterable[Text], max_n: int = 4, min_df: int = 2
+    ) -> tuple[NgramVocabulary, Sequences]:
+        """Build the vocabulary of `texts` and `encode` them, for little more than either costs."""
+        if max_n < 1 or min_df < 1:
+            raise ValueError(f"max_n and min_df must be at least 1, not {max_n} and {min_df}")
+        words, ids = _count_words(texts, min_df)
+        if not words:
+            raise UserError(f"no word occurs in {min_df} of the {len(ids):,} reviews")
+        places = Places(ids)
+        all_keys: list[Int64[np.ndarray, " num_ngrams"]] = []
+        num_features = len(words) + 1
+        for _ in range(2, max_n + 1):
+            # What occurs in that many texts has parts that do: no other keys need be counted.
+            candidates, keys = places.extend(len(words) + 1)
+            frequent = frequent_keys(keys, places.rows[candidates], len(ids), min_df)
+            find = partial(find_keys, frequent, first=num_features)
+            parts = np.array_split(keys, num_cores())
+            places.add(candidates, np.concatenate(list(map_in_order(find, parts))))
+            all_keys.append(frequent)
+            num_features += len(frequent)
+        sets = map_in_order(partial(places.sets, num_features=num_features), places.starts())
+        return cls(words, all_keys), Sequences.join(*sets)
+
+    def __len__(self) -> int:
+        """Return the number of n-grams."""
+        return self._firsts[-1] - 1
+
+    @property
+    def num_features(self) -> int:
+        """The number of ids, padding included."""
+        return self._firsts[-1]
+
+    @property
+    def max_n(self) -> int:
+        """The length of the longest n-grams."""
+        return len(self.keys) + 1
+
+    def __eq__(self, other: object) -> bool:
+        return (
+            isinstance(other, NgramVocabulary)
+            and self.words == other.words
+            and len(self.keys) == len(other.keys)
+            and all(map(np.array_equal, self.keys, other.keys))
+        )
+
+    def __hash__(self) -> int:
+        return hash((self.words, len(self)))
+
+    def encode(self, texts: Iterable[Text]) -> Sequences:
+        """Find the distinct n-grams of each text that are in the vocabulary.
+
+        Args:
+          texts: any number of texts.
+
+        Returns:
+          Their ids, ascending, int32. What a text gives does not depend on the others.
+        """
+        return self.encode_with_unknown(texts)[0]
+
+    def encode_with_unknown(
+        self, texts: Iterable[Text]
+    ) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
+        """Return what `encode` does, and the share of each text's words that are unknown."""
+        blocks = find_words(texts, separate_tokens, self._id)
+        encoded = list(map_in_order(self._encode, blocks))
+        shares = [np.zeros(0), *(shares for _, shares in encoded)]
+        return Sequences.join(*(sets for sets, _ in encoded)), np.concatenate(shares)
+
+    def _encode(self, ids: Sequences) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
+        """Do the same for the ids of each text's words, 0 for unknown ones."""
+        places = self._places(ids)
+        sets = [places.sets(start, self.num_features) for start in places.starts()]
+        known = ids.select(ids.values > 0).lengths
+        return Sequences.join(*sets), (ids.lengths - known) / np.maximum(ids.lengths, 1)
+
+    def occurrences(self, text: Text) -> list[tuple[int, int, int]]:
+        """Find where the n-grams of the vocabulary stand in a text.
+
+        Returns:
+          For each occurrence the id, the place of its first word, from 0, and its number of words.
+        """
+        (ids,) = find_words([text], separate_tokens, self._id)
+        return [
+            (int(grams[place]), int(place), length)
+            for length, grams in enumerate(self._places(ids).grams, start=1)
+            for place in np.flatnonzero(grams)
+        ]
+
+    def _places(self, ids: Sequences) -> Places:
+        places = Places(ids)
+        for keys, first in zip(self.keys, self._firsts[1:], strict=False):
+            candidates, wanted = places.extend(self._base)
+            places.add(candidates, find_keys(keys, wanted, first))
+        return places
+
+    @cached_property
+    def _id(self) -> dict[str, int]:
+        return {word: i for i, word in enumerate(self.words, start=1)}
+
+    def ngram(self, i: int) -> str:
+        """Return the words of the n-gram with this id, joined by spaces; nothing for padding (0).
+
+        Raises:
+          ValueError: an id beyond the vocabulary.
+        """
+        if not 0 <= i < self.num_features:
+            raise ValueError(f"id {i} is not in this vocabulary of {len(self):,} n-grams")
+        words: list[str] = []
+        while i >= self._base:
+            length = bisect_right(self._firsts, i)
+            i, last = divmod(int(self.keys[length - 2][i - self._firsts[length - 1]]), self._base)
+            words.append(self.words[last - 1])
+        if i != PAD_ID:
+            words.append(self.words[i - 1])
+        return " ".join(reversed(words))
+
+    def top(
+        self, weights: Float[np.ndarray, " num_features"], count: int
+    ) -> list[tuple[str, float]]:
+        """Name the n-grams of the largest weights, the largest first; of equal ones lowest ids."""
+        largest = np.argsort(-weights[1:], kind="stable")[:count] + 1
+        return [(self.ngram(i), float(weights[i])) for i in largest.tolist()]
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a NumPy archive (.npz) without pickles: the words as a text, and the keys."""
+        arrays: dict[str, Any] = {
+            "format": np.array(_FORMAT),
+            "max_n": np.array(self.max_n),
+            "words": np.frombuffer("\n".join(self.words).encode(), np.uint8),
+            **{f"keys_{length}": keys for length, keys in enumerate(self.keys, start=2)},
+        }
+        file = io.BytesIO()
+        np.savez(file, **arrays)
+        write_atomically(Path(path), file.getvalue())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> NgramVocabulary:
+        """Read a file that `save` wrote. Raises `UserError` if it is missing or damaged."""
+        try:
+            data = Path(path).read_bytes()
+        except OSError as error:
+            raise UserError(f"cannot read the n-grams {path}: {error.strerror}") from error
+        try:
+            with np.lib.npyio.NpzFile(io.BytesIO(data), allow_pickle=False) as arrays:
+                if arrays["format"] != _FORMAT:
+                    raise ValueError(f"its format is {arrays['format']}, not {_FORMAT}")
+                words = arrays["words"].tobytes().decode().split("\n")
+                lengths = range(2, int(arrays["max_n"]) + 1)
+                return cls(words, [arrays[f"keys_{length}"] for length in lengths])
+        except _DAMAGE as error:
+            raise UserError(f"{path} is not a file of n-grams, or is damaged: {error}") from error
+
+
+_FORMAT = "imdb_jax n-grams, version 1"
+# What reading a damaged archive raises; its parts have checksums.
+_DAMAGE = (
+    ValueError,
+    TypeError,
+    KeyError,
+    EOFError,
+    OSError,
+    RuntimeError,
+    struct.error,
+    zlib.error,
+    zipfile.BadZipFile,
+)
+
+
+def _count_words(texts: Iterable[Text], min_df: int) -> tuple[list[str], Sequences]:
+    """Return the words of at least `min_df` texts, sorted, and each text's ids, 0 for others."""
+    counts = WordCounts()
+    numbers = Sequences.join(*count_words(texts, separate_tokens, counts))
+    rows = np.repeat(np.arange(len(numbers), dtype=np.int32), numbers.lengths)
+    frequent = frequent_keys(numbers.values.astype(np.int64), rows, len(numbers), min_df)
+    words = list(counts.numbers)
+    by_id = sorted(frequent.tolist(), key=words.__getitem__)
+    ids = np.zeros(len(words), np.int32)
+    ids[by_id] = np.arange(1, len(by_id) + 1)
+    return [words[number] for number in by_id], Sequences(ids[numbers.values], numbers.offsets)

@@ -1,0 +1,184 @@
+"""The words of the training reviews by rank: texts to ids and back, with the semantics of Keras.
+
+The rules are those by which the word ids of `keras.datasets.imdb` were made, so that a model
+trained here sees the same numbers as one trained there:
+
+1. split texts into words as `tokens.tokenize` does;
+2. rank the words by how often they occur in the training reviews, most frequent first;
+3. id = rank + 3; below that, 0 is padding, 1 the start of a review, 2 an unknown word.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import Any, ClassVar, Literal, cast, get_args, overload
+
+import numpy as np
+from jaxtyping import Int, Int32
+
+from imdb_jax.errors import UserError
+from imdb_jax.files import write_atomically
+from imdb_jax.text.python2_dict import python2_dict_order
+from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, START_ID, Sequences, ranks_to_ids
+from imdb_jax.text.tokens import Text, separate_words
+from imdb_jax.text.words import WordCounts, count_words, find_words
+
+Ties = Literal["alphabetical", "keras"]
+
+
+class Vocabulary:
+    """Words by rank, the most frequent first; encodes texts to ids and decodes ids to text.
+
+    Attributes:
+      words: the words, `words[0]` being the most frequent.
+      ties: the order of words that occur equally often. 'alphabetical' (by code point) makes the
+        ranks a function of the counts alone; 'keras' makes them those of `keras.datasets.imdb`,
+        provided that the texts were read in Keras' order.
+    """
+
+    FILE: ClassVar[str] = "vocabulary.txt"  # what it is saved as
+
+    def __init__(self, words: Iterable[str], ties: Ties = "alphabetical") -> None:
+        """Take distinct words in order of rank. Raises ValueError on a repeated word."""
+        if ties not in get_args(Ties):
+            raise ValueError(f"ties must be 'alphabetical' or 'keras', not {ties!r}")
+        self.words = tuple(words)
+        self.ties = ties
+        self._rank = {word: rank for rank, word in enumerate(self.words, start=1)}
+        if len(self._rank) != len(self.words):
+            raise ValueError("a vocabulary cannot hold the same word twice")
+
+    @classmethod
+    def build(cls, texts: Iterable[Text], ties: Ties = "alphabetical") -> Vocabulary:
+        """Count the words of `texts` (of the training reviews, that is) and rank them."""
+        return cls.build_and_rank(texts, ties)[0]
+
+    @classmethod
+    def build_and_rank(
+        cls,
+        texts: Iterable[Text],
+        ties: Ties = "alphabetical",
+        count_all: Callable[[WordCounts], WordCounts] = lambda counts: counts,
+    ) -> tuple[Vocabulary, Sequences]:
+        """Build the vocabulary of `texts` and `rank` them, reading each text once.
+
+        Args:
+          texts: those of the training reviews.
+          ties: see `Vocabulary`.
+          count_all: given the counts of these texts, returns those of all texts, if there are
+            others elsewhere.
+
+        Returns:
+          The vocabulary, and the ranks of each text's words (int32, from 1).
+        """
+        counts = WordCounts()
+        numbers = Sequences.join(*count_words(texts, separate_words, counts))
+        vocabulary = cls.from_counts(count_all(counts), ties)
+        return vocabulary, Sequences(vocabulary.ranks_of(counts)[numbers.values], numbers.offsets)
+
+    @classmethod
+    def from_counts(cls, counts: WordCounts, ties: Ties = "alphabetical") -> Vocabulary:
+        """Rank counted words."""
+        words = list(counts.numbers)
+        if ties == "keras":
+            tied = python2_dict_order([word.encode() for word in words])
+        else:
+            tied = np.array(sorted(range(len(words)), key=words.__getitem__), np.int64)
+        by_rank = tied[np.argsort(-counts.counts[tied], kind="stable")]
+        return cls((words[i] for i in by_rank.tolist()), ties)
+
+    def __len__(self) -> int:
+        return len(self.words)
+
+    def __contains__(self, word: object) -> bool:
+        return word in self._rank
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Vocabulary) and (self.words, self.ties) == (
+            other.words,
+            other.ties,
+        )
+
+    def __hash__(self) -> int:
+        return hash(self.words)
+
+    def ranks_of(self, counts: WordCounts) -> Int32[np.ndarray, " num_words"]:
+        """Return the rank of each counted word, by its number; the vocabulary has all of them."""
+        return np.fromiter(map(self._rank.__getitem__, counts.numbers), np.int32, len(counts))
+
+    def rank(self, texts: Iterable[Text]) -> Sequences:
+        """Rank each text's words (int32, from 1); words never seen in training are dropped."""
+        return Sequences.join(*self.rank_blocks(texts))
+
+    def rank_blocks(self, texts: Iterable[Text]) -> Iterator[Sequences]:
+        """Yield what `rank` returns, some texts at a time."""
+        for ranks in find_words(texts, separate_words, self._rank):
+            yield ranks.select(ranks.values > 0)
+
+    def rank_or_zero(self, texts: Iterable[Text]) -> Sequences:
+        """Rank each text's words (int32, from 1), with 0 for words never seen in training."""
+        return Sequences.join(*find_words(texts, separate_words, self._rank))
+
+    @overload
+    def encode(self, texts: Text, **options: Any) -> Int[np.ndarray, " length"]: ...
+    @overload
+    def encode(self, texts: Iterable[Text], **options: Any) -> Sequences: ...
+    def encode(
+        self, texts: Text | Iterable[Text], **options: Any
+    ) -> Int[np.ndarray, " length"] | Sequences:
+        """Encode one text, or many, as Keras encodes the IMDb reviews.
+
+        Args:
+          texts: a text, or an iterable of texts.
+          **options: those of `ranks_to_ids`: num_words, skip_top, start_char, oov_char, index_from.
+
+        Returns:
+          Ids of one text, int32 `[length]`; or `Sequences` of them.
+        """
+        if isinstance(texts, str | bytes):
+            return self.encode([texts], **options)[0]
+        return ranks_to_ids(self.rank(texts), **options)
+
+    def decode(self, ids: Iterable[int], index_from: int = INDEX_FROM) -> str:
+        """Return the words behind ids, joined by spaces.
+
+        Padding (0) and start (1) leave nothing, an unknown word (2) leaves `<UNK>`.
+
+        Raises:
+          ValueError: an id beyond the vocabulary.
+        """
+        words = []
+        for i in map(int, ids):
+            if i > index_from + len(self) or i < 0:
+                raise ValueError(f"id {i} is not in this vocabulary of {len(self)} words")
+            if i > index_from:
+                words.append(self.words[i - index_from - 1])
+            elif i not in (PAD_ID, START_ID):
+                words.append("<UNK>")
+        return " ".join(words)
+
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a plain UTF-8 text file: a line that describes it, then one word a line."""
+        header = _HEADER.format(len(self), self.ties)
+        write_atomically(Path(path), "\n".join([header, *self.words, ""]).encode())
+
+    @classmethod
+    def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
+        """Read a file that `save` wrote. Raises `UserError` if it is missing or damaged."""
+        try:
+            header, *words = Path(path).read_bytes().decode().split("\n")
+            found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header)
+            if found is None or words.pop() != "" or len(words) != int(found[1]):
+                raise ValueError("its first line and its number of words do not agree")
+            return cls(words, cast(Ties, found[2]))
+        except OSError as error:
+            raise UserError(f"cannot read the vocabulary {path}: {error.strerror}") from error
+        except (ValueError, IndexError) as error:
+            raise UserError(f"{path} is not a vocabulary file, or is damaged: {error}") from error
+
+
+# No word can begin with '#', which is punctuation.
+_HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, ties {}"
