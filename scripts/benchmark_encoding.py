@@ -1,11 +1,14 @@
-"""Measures how encoding, padding and an epoch grow with the data: from raw text, through the cache.
+"""Measure how encoding, padding and an epoch grow with the data: from raw text, through the cache.
 
     python scripts/benchmark_encoding.py --sizes 25000,400000,1600000 --json out.json
+    python scripts/benchmark_encoding.py --against ../other-checkout
 
-The training reviews are repeated, as a data set that is read as a stream; what is done with them is
-what training does with any data set. Each size is a process of its own, with a cache of its own,
-which is removed: about 1.5 kB a review. `--rates` measures instead what one process can feed others
-with, in seconds of its processor, which a busy machine changes less.
+The training reviews are repeated, as a data set that is read as a stream; training does the same
+with any data set. Each size is measured in a process of its own, with a cache of its own that is
+removed afterwards: about 1.5 kB a review. `--rates` measures instead how much of its time one
+process spends where its threads cannot share the work. `--against` compares this checkout with
+another, in turns: IMDb's 50,000 reviews from text to the cache, and a whole run of `ngram` that
+finds an empty cache.
 """
 
 from __future__ import annotations
@@ -14,12 +17,14 @@ import dataclasses
 import itertools
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -55,7 +60,13 @@ class Options:
     """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
 
     rates: bool = False
-    """Measure what a process can read, merge and write, and what it can cut into batches."""
+    """Measure the time of one thread: to read, merge and write, and to cut batches."""
+
+    against: Path | None = None
+    """Another checkout to compare this one with."""
+
+    repeats: int = 3
+    """Measurements of each checkout."""
 
     only: int = 0
     """Measure this number in this process, whose cache is the environment's, and print JSON."""
@@ -66,6 +77,9 @@ def benchmark(arguments: Sequence[str]) -> None:
     options = cli.parse("benchmark_encoding", Options(), __doc__ or "", arguments)
     if options.only:
         print(json.dumps(measure(options)))
+        return
+    if options.against:
+        show(compare(options))
         return
     if options.rates:
         print(json.dumps(rates(options), indent=2))
@@ -139,30 +153,27 @@ def measure(options: Options) -> dict[str, Any]:
 
 
 def rates(options: Options) -> dict[str, float]:
-    """Microseconds of this process: to have a review numbered elsewhere, and to shuffle and cut."""
+    """Microseconds of this thread: to have a review numbered by others, and to shuffle and cut."""
     import numpy as np
-    from imdb_jax.encoding import normalized
-    from imdb_jax.word_counts import WordCounts
 
-    from imdb_jax import numbering, shuffling
+    from imdb_jax import shuffling
     from imdb_jax.config import DataOptions
     from imdb_jax.datasets import find_dataset
     from imdb_jax.files import save_blocks
     from imdb_jax.pipeline import batches, data_mesh
     from imdb_jax.splits import Examples
+    from imdb_jax.text.tokens import separate_words
+    from imdb_jax.text.words import WordCounts, count_words
 
     source = DataOptions(dataset=options.dataset, data_dir=options.data_dir)
     texts = repeated(find_dataset(source), 100_000).read("train").texts
-    numbering._BYTES_HERE = 0  # from the first text on
-    counts, found = WordCounts(), {}
-    with (
-        tempfile.TemporaryDirectory(dir=options.scratch) as directory,
-        numbering.Numbering(counts, 2) as pool,
-    ):
-        started = time.process_time()
-        blocks = pool.number(normalized(texts))
-        save_blocks(Path(directory, "numbers.npy"), np.int32, map(counts.add, blocks))
-        found["feed_us_per_review"] = (time.process_time() - started) / len(texts) * 1e6
+    found = {}
+    with tempfile.TemporaryDirectory(dir=options.scratch) as directory:
+        started = time.thread_time()
+        blocks = count_words(texts, separate_words, WordCounts())
+        numbers = (block.values for block in blocks)
+        save_blocks(Path(directory, "numbers.npy"), np.int32, numbers)
+        found["feed_us_per_review"] = (time.thread_time() - started) / len(texts) * 1e6
 
     examples = Examples(np.ones((1_600_000, 256), np.uint16), np.ones(1_600_000, np.float32))
     for name, largest in (("table", shuffling.LARGEST_TABLE), ("computed", 0)):
@@ -178,6 +189,50 @@ def rates(options: Options) -> dict[str, float]:
         order[np.arange(first, first + 64 * 512)]
     found["order_us_per_512_of_a_billion"] = (time.process_time() - started) / (64 * 20) * 1e6
     return found
+
+
+# What every version of the package can do. Loading the modules is not part of the time.
+_WORDS = """
+import time, imdb_jax
+get_word_index = imdb_jax.get_word_index
+started = time.perf_counter()
+get_word_index(dataset="imdb_reviews")
+print(time.perf_counter() - started)
+"""
+
+
+def compare(options: Options) -> Any:
+    """Measure two checkouts in turns, and return a table of medians."""
+    from rich.table import Table
+
+    here = Path(__file__).parents[1]
+    checkouts = {"this": here, "other": (options.against or here).absolute()}
+    rows: dict[str, dict[str, list[float]]] = {}
+    for repeat in range(options.repeats):
+        for name in list(checkouts)[:: 1 if repeat % 2 == 0 else -1]:
+            with tempfile.TemporaryDirectory(prefix="imdb_jax_", dir=options.scratch) as scratch:
+                environment = {
+                    **os.environ,
+                    "IMDB_JAX_CACHE": f"{scratch}/cache",
+                    "PYTHONPATH": str(checkouts[name]),
+                }
+                run = partial(
+                    subprocess.run, env=environment, cwd=scratch, capture_output=True, check=True
+                )
+                words = float(run([sys.executable, "-c", _WORDS]).stdout)
+                started = time.perf_counter()
+                train = "imdb_jax.train", "--arch", "ngram", "--quiet", "--workdir", "ngram"
+                run([sys.executable, "-m", *train])
+                ngram = time.perf_counter() - started
+            for stage, seconds in (("text to cache, s", words), ("ngram, cold, s", ngram)):
+                rows.setdefault(stage, {}).setdefault(name, []).append(seconds)
+            reporting.note(f"{name}: text to cache {words:.2f} s, ngram {ngram:.1f} s")
+    result = Table("", *checkouts, "other / this", title="50,000 reviews", title_justify="left")
+    for stage, figures in rows.items():
+        medians = {name: statistics.median(values) for name, values in figures.items()}
+        cells = [f"{medians[name]:.2f}" for name in checkouts]
+        result.add_row(stage, *cells, f"{medians['other'] / medians['this']:.2f}")
+    return result
 
 
 def table(rows: Sequence[dict[str, Any]]) -> Any:
