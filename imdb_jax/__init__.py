@@ -18,10 +18,10 @@ if TYPE_CHECKING:
     from imdb_jax.models import MLP as MLP
     from imdb_jax.models import EmbeddingMLP as EmbeddingMLP
     from imdb_jax.models import Pooled as Pooled
-    from imdb_jax.training import Batch as Batch
-    from imdb_jax.training import create_train_state as create_train_state
-    from imdb_jax.training import eval_step as eval_step
-    from imdb_jax.training import train_step as train_step
+    from imdb_jax.models.inputs import Batch as Batch
+    from imdb_jax.step import create_train_state as create_train_state
+    from imdb_jax.step import eval_step as eval_step
+    from imdb_jax.step import train_step as train_step
 
 # Where each public name lives. They are imported when first used, so that encoding text does not
 # wait for JAX and `--help` does not wait for anything.
@@ -40,10 +40,10 @@ _HOME = {
     "MLP": "models",
     "EmbeddingMLP": "models",
     "Pooled": "models",
-    "Batch": "training",
-    "create_train_state": "training",
-    "eval_step": "training",
-    "train_step": "training",
+    "Batch": "models.inputs",
+    "create_train_state": "step",
+    "eval_step": "step",
+    "train_step": "step",
 }
 
 __all__ = list(_HOME)

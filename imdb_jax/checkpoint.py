@@ -9,14 +9,15 @@ from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from types import TracebackType
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from imdb_jax.distributed import is_first, num_processes, wait_for_all
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import is_first, num_processes, wait_for_all
 from imdb_jax.files import file_digest, write_atomically
+from imdb_jax.history import Position
 
 # Written last: a checkpoint without it was never finished.
 _CHECKSUMS = "checksums.json"
@@ -24,18 +25,6 @@ _CHECKSUMS = "checksums.json"
 
 class DamagedCheckpoint(UserError):
     """A checkpoint is incomplete, or not what was written."""
-
-
-class Position(NamedTuple):
-    """Where training stands.
-
-    Attributes:
-      epochs: number of epochs that are over, validation included.
-      steps: number of steps of the next epoch that were taken.
-    """
-
-    epochs: int
-    steps: int
 
 
 def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:

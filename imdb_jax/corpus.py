@@ -35,7 +35,6 @@ from imdb_jax import (
 )
 from imdb_jax.caches import cache_directory
 from imdb_jax.datasets import Dataset, Extent, find_dataset
-from imdb_jax.distributed import all_agree, gather
 from imdb_jax.encoding import (
     INDEX_FROM,
     START_ID,
@@ -47,6 +46,7 @@ from imdb_jax.encoding import (
     ranks_to_ids,
 )
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import all_agree, gather
 from imdb_jax.files import file_digest, save_blocks
 from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.numbering import Numbering

@@ -74,10 +74,11 @@ def evaluate(arguments: Sequence[str]) -> None:
     """Parses the arguments, evaluates, and prints the result."""
     options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
-    from imdb_jax import reporting, views
+    from imdb_jax import views
     from imdb_jax.ensemble import load_members, parse_weights, run_paths
+    from imdb_jax.progress import note
 
-    report: Report = (lambda text: None) if options.quiet else reporting.note
+    report: Report = (lambda text: None) if options.quiet else note
     paths = run_paths(options.run)
     weights = parse_weights(options.weights, len(paths)) if options.weights else None
     members = load_members(paths)
@@ -180,8 +181,9 @@ def measure(
 
     from imdb_jax import metrics
     from imdb_jax.evaluation import evaluate_each
+    from imdb_jax.optimizer import keras_adam
     from imdb_jax.pipeline import Examples, data_mesh, replicated
-    from imdb_jax.training import TrainState, keras_adam
+    from imdb_jax.step import TrainState
 
     mesh = data_mesh()
     state = TrainState(

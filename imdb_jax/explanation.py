@@ -23,20 +23,12 @@ from jaxtyping import Float64, Int, UInt
 from numpy.typing import NDArray
 
 from imdb_jax import ngram_tokens
-from imdb_jax.classifier import (
-    BATCH_SIZES,
-    Classifier,
-    NgramClassifier,
-    Prediction,
-    Predictor,
-    fill_batch,
-)
+from imdb_jax.classifier import BATCH_SIZES, Classifier, Prediction, Predictor, fill_batch
 from imdb_jax.encoding import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences, Text, tokenize
 from imdb_jax.ensemble import Ensemble
 from imdb_jax.errors import UserError
-from imdb_jax.experiment import configured_input_format
 from imdb_jax.models.ngram import contributions
-from imdb_jax.training import logit_step
+from imdb_jax.step import logit_step
 
 # A text is read in as many variants as it has words, this many at a time less one.
 _BATCH_SIZE = BATCH_SIZES[-2]
@@ -77,10 +69,9 @@ def explain(predictor: Predictor, text: Text) -> Explanation:
     """
     if isinstance(predictor, Ensemble):
         return _explain_by_members(predictor, text)
-    if isinstance(predictor, NgramClassifier):
-        return _explain_by_ngrams(predictor, text)
     assert isinstance(predictor, Classifier)
-    return _explain_by_words(predictor, text)
+    by_ngrams = predictor.input_format.ngrams
+    return (_explain_by_ngrams if by_ngrams else _explain_by_words)(predictor, text)
 
 
 def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
@@ -108,7 +99,7 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
     places = _places(classifier, ranks)
     read = classifier.told_apart(ranks) & (places >= 0)
     which: Any = slice(None)
-    if configured_input_format(classifier.config).distinct:
+    if classifier.input_format.distinct:
         removed, which = np.unique(ranks[read] + INDEX_FROM, return_inverse=True)
         without = _without_ids
     else:
@@ -119,7 +110,7 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
     return Explanation(prediction, [Word(*word) for word in words])
 
 
-def _explain_by_ngrams(classifier: NgramClassifier, text: Text) -> Explanation:
+def _explain_by_ngrams(classifier: Classifier, text: Text) -> Explanation:
     """The same of a sum over n-grams: without a word, those are gone of which it was a part."""
     (prediction,) = classifier.stream([text])
     tokens = ngram_tokens.tokenize(text)
@@ -158,8 +149,8 @@ def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray,
     known = np.flatnonzero(ranks > 0)
     # Words numbered in order take the way of the words themselves: padded and cut alike.
     numbered = Sequences(np.arange(1, len(known) + 1), np.array([0, len(known)]))
-    input_format = configured_input_format(classifier.config)
-    input_format = dataclasses.replace(input_format, num_words=len(known) + INDEX_FROM + 1)
+    num_words = len(known) + INDEX_FROM + 1
+    input_format = dataclasses.replace(classifier.input_format, num_words=num_words)
     numbers = input_format.ids(numbered)[0].astype(np.int64) - INDEX_FROM
     places = np.full(len(ranks), -1)
     places[known[numbers[numbers > 0] - 1]] = np.flatnonzero(numbers > 0)

@@ -71,11 +71,12 @@ def explore(arguments: Sequence[str]) -> None:
     """Parses the arguments, and prints and draws what they ask for."""
     options = cli.parse("imdb_jax.explore", Options(), __doc__ or "", arguments)
     # Imported here so that --help and mistaken options need not wait for NumPy.
-    from imdb_jax import exploration, reporting
+    from imdb_jax import exploration
     from imdb_jax.corpus import load_corpus
     from imdb_jax.datasets import Layout, find_dataset
+    from imdb_jax.progress import note
 
-    report = (lambda text: None) if options.quiet else reporting.note
+    report = (lambda text: None) if options.quiet else note
     dataset = find_dataset(
         options.dataset,
         options.data_dir,

@@ -69,9 +69,8 @@ def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
       UserError: the model cannot be written so, or a package that this needs is not installed.
     """
     from imdb_jax.artefacts import FORMATS
-    from imdb_jax.classifier import NgramClassifier
 
-    if isinstance(classifier, NgramClassifier):
+    if classifier.input_format.ngrams:
         raise UserError("an ngram model cannot be exported; its run directory can be copied")
     from imdb_jax.usage import readme
 

@@ -1,4 +1,4 @@
-"""Training a model to the end, however often that is interrupted."""
+"""Training a model to the end, however often it is interrupted."""
 
 from __future__ import annotations
 
@@ -6,43 +6,39 @@ from collections.abc import Callable
 from pathlib import Path
 
 from imdb_jax import reporting
-from imdb_jax.checkpoint import Checkpoints, Position
-from imdb_jax.distributed import is_first
-from imdb_jax.errors import UserError
+from imdb_jax.checkpoint import Checkpoints
+from imdb_jax.errors import Terminated, UserError
+from imdb_jax.exchange import is_first
+from imdb_jax.history import Position, Progress, best_epoch, out_of_patience
+from imdb_jax.processes import sigterm_noted
 from imdb_jax.profiling import profiler, traced_steps
+from imdb_jax.progress import epoch_bar, note
 from imdb_jax.run_directory import METRICS, PROFILE, TENSORBOARD
-from imdb_jax.stopping import Terminated, best_epoch, out_of_patience, sigterm_noted
 from imdb_jax.trainer import Trainer
 
 
 def restore_latest(
     trainer: Trainer, checkpoints: Checkpoints, fingerprint: str, say: Callable[[str], None]
 ) -> None:
-    """Puts a trainer where the latest whole checkpoint was taken, if there is any.
-
-    Args:
-      trainer: a new one, of the same configuration.
-      checkpoints: those of the run.
-      fingerprint: of the data set.
-      say: receives a line that says where training goes on.
+    """Put a new trainer where the latest whole checkpoint was taken, if there is one.
 
     Raises:
-      UserError: the run began with other reviews.
+      UserError: the run began with reviews of another fingerprint.
     """
-    report = reporting.note if is_first() else say
+    report = note if is_first() else say
     found = checkpoints.latest(trainer.arrays(), report)
     if found is None:
         say("there is no checkpoint to resume from; starting from the beginning")
         return
     arrays, notes = found
-    # It may tell files by their times, which differ where each process has its own.
+    # The fingerprint may depend on the times of files, which each process may have copies of.
     if is_first() and notes["data"] != fingerprint:
         raise UserError(
             f"the reviews are not those that the checkpoints in {checkpoints.directory} were "
             f"trained on; choose another --workdir, or replace the run by --overwrite"
         )
     trainer.restore(arrays)
-    trainer.progress = type(trainer.progress).from_notes(notes)
+    trainer.progress = Progress.from_notes(notes)
     epochs, steps = trainer.progress.position
     say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
 
@@ -54,11 +50,11 @@ def fit(
     workdir: Path,
     say: Callable[[str], None],
 ) -> int | None:
-    """Trains to the end, writing metrics and checkpoints on the way.
+    """Train to the end, and write metrics and checkpoints on the way.
 
     Args:
-      trainer: the model, as it was initialised or restored.
-      checkpoints: where to keep the way back.
+      trainer: the model, as it was initialized or restored.
+      checkpoints: where to write checkpoints.
       fingerprint: of the data set.
       workdir: the run directory.
       say: receives a line for each epoch.
@@ -77,7 +73,7 @@ def fit(
             return
         progress = trainer.progress
         best = None
-        if trainer.held_out and progress.history:
+        if trainer.has_validation and progress.position.epochs:
             best = Position(best_epoch(progress.history), 0)
         notes = progress.to_notes() | {"data": fingerprint}
         checkpoints.save(progress.position, trainer.arrays(), notes, best)
@@ -90,9 +86,10 @@ def fit(
 
     def tick() -> None:
         epochs, steps = trainer.progress.position
+        show(steps)
         taken = epochs * trainer.steps + steps
         trace(taken)
-        # After an epoch's last step comes its validation, and then a checkpoint in any case.
+        # An epoch's last step is followed by its validation, and then by a checkpoint in any case.
         due = config.checkpoint_every and taken % config.checkpoint_every == 0
         asked_to_leave = terminated()
         if asked_to_leave or (due and steps < trainer.steps):
@@ -105,7 +102,6 @@ def fit(
             reporting.write_metrics(workdir / METRICS, trainer.progress.history)
 
     log_directory = workdir / TENSORBOARD if config.tensorboard and is_first() else None
-    next_epoch = len(trainer.progress.history) + 1
     epochs, steps = trainer.progress.position
     taken = epochs * trainer.steps + steps
     profile = config.profile and is_first()
@@ -113,7 +109,7 @@ def fit(
     trainer.breaks = traced.start, traced.stop
     with (
         sigterm_noted() as terminated,
-        reporting.tensorboard_log(log_directory, next_epoch) as log,
+        reporting.tensorboard_log(log_directory, epochs + 1) as log,
         profiler(workdir / PROFILE, traced, lambda: trainer.state, say) as trace,
     ):
         trace(taken)
@@ -122,7 +118,10 @@ def fit(
             if out_of_patience(history, config.patience):
                 say(f"no lower validation loss for {config.patience} epochs")
                 break
-            row = trainer.train_epoch(tick)
+            title = f"epoch {len(history) + 1}/{config.epochs}"
+            visible = is_first() and not config.quiet
+            with epoch_bar(title, trainer.steps, trainer.running, visible) as show:
+                row = trainer.train_epoch(tick)
             write_metrics()
             log(row)
             say(reporting.format_epoch(row, config.epochs))

@@ -21,14 +21,13 @@ from jaxtyping import Float, Int, Int64, Integer, UInt
 
 from imdb_jax.corpus import Corpus, keras_orders
 from imdb_jax.datasets import Extent
-from imdb_jax.distributed import largest
 from imdb_jax.encoding import PAD_ID, Sequences
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import largest
 from imdb_jax.input_format import InputFormat
-from imdb_jax.models.sets import Sets, fold, num_lines
+from imdb_jax.models.inputs import Batch, Sets, fold, num_lines
 from imdb_jax.padded import longest, padded_reviews, ragged_reviews
 from imdb_jax.shuffling import Order, epoch_order
-from imdb_jax.training import Batch
 
 _BATCHES_AT_A_TIME = 64  # whose rows are computed together
 

@@ -83,10 +83,10 @@ def predict(arguments: Sequence[str]) -> None:
     """Parses the arguments, and prints a prediction for each text."""
     options = parse_arguments(arguments)
     # Imported here so that --help and mistaken options need not wait for JAX.
-    from imdb_jax import reporting
     from imdb_jax.ensemble import load_predictor
+    from imdb_jax.progress import note
 
-    report: Report = (lambda text: None) if options.quiet else reporting.note
+    report: Report = (lambda text: None) if options.quiet else note
     interactive = not options.texts and not options.file and _stdin().isatty()
     texts = _texts(options)
     predictor = load_predictor(options.run, options.weights, report)

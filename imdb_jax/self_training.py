@@ -16,13 +16,16 @@ from typing import Any
 import jax
 import numpy as np
 
-from imdb_jax import experiment, reporting, run_directory
+from imdb_jax import experiment, run_directory
 from imdb_jax.classifier import Classifier, load
 from imdb_jax.config import UNSUPERVISED, Config, dump_config
 from imdb_jax.datasets import Dataset, Layout, absolute_paths, find_dataset
-from imdb_jax.distributed import num_processes
+from imdb_jax.devices import use_all_cores
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import num_processes
 from imdb_jax.files import file_digest
+from imdb_jax.input_format import create_configured_model
+from imdb_jax.progress import note
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
 
 
@@ -52,13 +55,13 @@ def run(config: Config) -> dict[str, Any]:
         config = dataclasses.replace(config, teacher=config.teacher.absolute())
     earlier = run_directory.earlier_run(workdir, config)
     # Before JAX starts, which loading a teacher makes it do.
-    experiment.use_all_cores(experiment.create_configured_model(config))
+    use_all_cores(create_configured_model(config))
     dataset = find_dataset(
         earlier.dataset if earlier and config.dataset == "auto" else config.dataset,
         config.data_dir,
         config.archive,
         config.allow_unverified,
-        reporting.note,
+        note,
         Layout.of(config),
     )
     say = (lambda text: None) if config.quiet else print

@@ -8,7 +8,6 @@ import jax
 
 from imdb_jax.artefacts import length_axis, named_params
 from imdb_jax.classifier import Classifier
-from imdb_jax.experiment import configured_input_format
 
 
 def readme(classifier: Classifier, to: str) -> str:
@@ -50,7 +49,7 @@ def _tensor_table(classifier: Classifier) -> str:
 
 def _encoding(classifier: Classifier) -> str:
     """The function `encode` of the example, which makes ids of a text."""
-    read_as = configured_input_format(classifier.config)
+    read_as = classifier.input_format
     lines = [f"ids = [i if i < {read_as.num_words} else 2 for i in ids]"]
     length = read_as.max_length
     if length:

@@ -10,8 +10,9 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax.checkpoint import Checkpoints, Position, load_params, load_with_notes, save_params
+from imdb_jax.checkpoint import Checkpoints, load_params, load_with_notes, save_params
 from imdb_jax.errors import UserError
+from imdb_jax.history import Position
 from imdb_jax.pipeline import data_mesh, replicated
 
 PARAMS = {

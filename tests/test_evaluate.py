@@ -10,7 +10,7 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax import classifier, datasets, evaluate, experiment, views
+from imdb_jax import classifier, datasets, evaluate, experiment, run_data, views
 from imdb_jax.classifier import load
 from imdb_jax.config import load_recipe
 from imdb_jax.datasets import Reviews
@@ -44,7 +44,7 @@ def _few_reviews(small_synthetic):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(datasets, "find_dataset", find_few)
-        patch.setattr(experiment, "find_dataset", find_few)
+        patch.setattr(run_data, "find_dataset", find_few)
         # A model that is loaded once is compiled once.
         patch.setattr(classifier, "load", functools.cache(load))
         yield
@@ -96,7 +96,7 @@ def test_figures_are_exactly_those_of_the_run(capsys, train, arch, changes):
 @pytest.mark.parametrize(("arch", "changes"), RUNS)
 def test_splits_are_those_of_training(train, arch, changes, small_synthetic):
     trained = load(train(arch, **changes)[0])
-    splits = experiment.load_data_for(trained.config).splits
+    splits = run_data.load_data_for(trained.config).splits
     for split in ("train", "test", "validation"):
         expected = getattr(splits, split)
         if expected is not None:

@@ -19,7 +19,7 @@ from small_models import NUM_WORDS, SMALL, TEXTS, small_classifier
 from imdb_jax import keras_weights, load_keras_weights
 from imdb_jax.config import load_recipe
 from imdb_jax.errors import UserError
-from imdb_jax.experiment import create_configured_model
+from imdb_jax.input_format import create_configured_model
 from imdb_jax.keras_weights import to_keras, to_weights_h5
 
 h5py = pytest.importorskip("h5py", reason="h5py is not installed (extra `export`)")

@@ -12,12 +12,13 @@ from flax.errors import ScopeParamShapeError
 from imdb_jax.config import load_recipe
 from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
-from imdb_jax.experiment import count_params, create_configured_model
+from imdb_jax.input_format import create_configured_model
 from imdb_jax.models import ARCHITECTURES, create_model
+from imdb_jax.models.inputs import fold
 from imdb_jax.models.layers import max_pool
 from imdb_jax.models.lstm import last_state
-from imdb_jax.models.mlp import multi_hot
-from imdb_jax.models.sets import fold
+from imdb_jax.models.mlp import multi_hot_on_device
+from imdb_jax.results import count_params
 
 NUM_WORDS, LENGTH, BATCH = 60, 12, 6
 SMALL = {
@@ -340,7 +341,7 @@ def test_mlp_reads_sets_as_it_reads_what_they_were_made_of():
 
 def test_multi_hot_never_marks_padding():
     np.testing.assert_array_equal(
-        multi_hot(np.array([[0, 2, 2], [1, 3, 1], [0, 0, 0]], np.uint8), 4),
+        multi_hot_on_device(np.array([[0, 2, 2], [1, 3, 1], [0, 0, 0]], np.uint8), 4),
         [[0, 0, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0]],
     )
 

@@ -6,11 +6,12 @@ import pytest
 from jax.sharding import PartitionSpec
 from test_trainer import MODELS, splits
 
-from imdb_jax import pipeline, placement, trainer
+from imdb_jax import devices as module
+from imdb_jax import pipeline, trainer
 from imdb_jax.config import Config
+from imdb_jax.devices import partition_spec
 from imdb_jax.errors import UserError
 from imdb_jax.models import create_model
-from imdb_jax.placement import partition_spec
 from imdb_jax.trainer import Trainer
 
 
@@ -46,7 +47,7 @@ def train(arch, mesh=None, **options):
 
 @pytest.mark.parametrize("arch", MODELS)
 def test_number_of_devices_and_their_use_change_no_figure(arch, monkeypatch):
-    monkeypatch.setattr(placement, "_LARGE", 40)  # so that kernels are divided, too
+    monkeypatch.setattr(module, "_LARGE", 40)  # so that kernels are divided, too
     devices = np.array(jax.devices())
     assert len(devices) == 4
 
@@ -64,7 +65,7 @@ def test_number_of_devices_and_their_use_change_no_figure(arch, monkeypatch):
 
 
 def test_each_device_holds_its_slice_and_moments_lie_with_their_parameters(monkeypatch):
-    monkeypatch.setattr(placement, "_LARGE", 40)
+    monkeypatch.setattr(module, "_LARGE", 40)
     _, made = train("cnn", model_parallel=2)
     whole = MODELS["cnn"]["embedding_dim"] * 32
     state = made.state

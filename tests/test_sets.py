@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from imdb_jax.encoding import Sequences
-from imdb_jax.models.sets import fold, sum_rows
+from imdb_jax.models.inputs import fold, sum_rows
 from imdb_jax.pipeline import Examples, batches, data_mesh
 
 NUM_IDS = 300

@@ -8,9 +8,10 @@ import pytest
 from small_runs import share_compilation
 
 from imdb_jax.config import Config
+from imdb_jax.history import Progress
 from imdb_jax.models import create_model
 from imdb_jax.pipeline import Examples, Splits
-from imdb_jax.trainer import Progress, Trainer
+from imdb_jax.trainer import Trainer
 
 MODELS = {
     "mlp": {"hidden": (6, 4), "dropout": (0.4,)},
