@@ -20,11 +20,6 @@ def evaluate_each(
 ) -> tuple[Metrics, Float32[np.ndarray, " num_reviews"]]:
     """Return the mean metrics over the examples, and the logit of each, in a single process.
 
-    Args:
-      state: the model.
-      examples: the reviews.
-      mesh: the devices to spread them over.
-
     Raises:
       ValueError: there are no examples.
     """

@@ -23,7 +23,7 @@ from imdb_jax.exchange import all_have, is_first, num_processes, wait_for_all
 from imdb_jax.fitting import fit, restore_latest
 from imdb_jax.host_memory import keep_freed_memory, share_one_heap
 from imdb_jax.input_format import configured_input_format, create_configured_model
-from imdb_jax.progress import note
+from imdb_jax.progress import Report, note
 from imdb_jax.results import announce, conclude
 from imdb_jax.run_data import ExperimentData, load_data_for
 from imdb_jax.soft_labels import SoftLabels
@@ -35,7 +35,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
 
     Args:
       config: what to train, on what.
-      soft: what to learn from besides the labelled reviews, see `self_training`.
+      soft: what to learn from besides the labelled reviews.
       of: stands before the result that is printed.
 
     Returns:
@@ -48,7 +48,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     share_one_heap()
     workdir = config.workdir or Path("runs") / config.arch
     config = absolute_paths(config)
-    say = print if is_first() and not config.quiet else _nothing
+    say: Report = print if is_first() and not config.quiet else (lambda text: None)
     if config.tensorboard:
         reporting.summary_writer_class()  # fails now rather than when training has begun
     earlier = run_directory.earlier_run(workdir, config)
@@ -62,7 +62,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     _refuse_in_shards(config, soft)
     use_all_cores(create_configured_model(config), config.seeds)
     say(reporting.versions())
-    data = load_data_for(config, note if is_first() else _nothing, soft)
+    data = load_data_for(config, note if is_first() else say, soft)
     if not all_have(reporting.sizes(data) + " ".join(data.vocabulary.words)):
         raise UserError("the processes of this run have found different reviews")
     config = _completed(config, data, workdir)
@@ -138,7 +138,3 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
         # Such a model reads as many words as it was trained on, whatever the data set.
         config = dataclasses.replace(config, max_length=ids.shape[1])
     return config
-
-
-def _nothing(text: str) -> None:
-    """Say nothing, in processes other than the first."""

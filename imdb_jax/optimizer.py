@@ -47,16 +47,15 @@ def _scale_by_keras_adam() -> optax.GradientTransformation:
 def learning_rate_schedule(
     schedule: Schedule, peak: float, steps: int, warmup: float = 0
 ) -> optax.ScalarOrSchedule:
-    """Make a schedule that rises from 0 along a line, then goes on as its name says.
+    """Make a function from the step, counted from 0, to the learning rate, or a constant.
+
+    The rate rises from 0 along a line, then goes on as its name says.
 
     Args:
       schedule: 'constant'; 'linear' and 'cosine' reach 0 after the last step.
       peak: the highest learning rate, that of the first step after the warm-up.
       steps: number of steps in the whole run.
       warmup: share of these steps, rounded to whole steps, to warm up in.
-
-    Returns:
-      A function from the step, counted from 0, to the learning rate; a number if it never changes.
     """
     warmup_steps = round(warmup * steps)
     if schedule == "constant" and not warmup_steps:

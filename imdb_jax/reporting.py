@@ -27,13 +27,23 @@ from imdb_jax.pipeline import Examples
 from imdb_jax.run_data import ExperimentData
 
 
+def environment() -> dict[str, Any]:
+    """Return what computes, and on what: versions and devices."""
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+    }
+
+
 def versions() -> str:
-    """Return a line that says what computes, and on what."""
-    device = jax.devices()[0]
+    """Return a line that says the same."""
     return (
-        f"Python {platform.python_version()}, jax {jax.__version__}, flax {flax.__version__}, "
-        f"optax {optax.__version__}; {jax.device_count()} x {device.device_kind}"
-    )
+        "Python {python}, jax {jax}, flax {flax}, optax {optax}; {device_count} x {device_kind}"
+    ).format(**environment())
 
 
 def sizes(data: ExperimentData) -> str:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import platform
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import flax
 import jax
-import optax
 from jax.experimental import multihost_utils
 
 from imdb_jax import reporting, run_directory
@@ -102,12 +99,7 @@ def make_result(
         "epoch_seconds": epoch_seconds,
         "compile_seconds": trained.compile_seconds,
         "peak_rss_mb": peak_rss_mb(),
-        "python": platform.python_version(),
-        "jax": jax.__version__,
-        "flax": flax.__version__,
-        "optax": optax.__version__,
-        "device_kind": jax.devices()[0].device_kind,
-        "device_count": jax.device_count(),
+        **reporting.environment(),
     }
 
 

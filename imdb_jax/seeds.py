@@ -50,11 +50,6 @@ class OneModel:
     train_steps = staticmethod(step.train_steps)
     eval_step = staticmethod(step.eval_step)
 
-    @property
-    def configs(self) -> list[Config]:
-        """The configuration of each model."""
-        return [self.config]
-
     def initial_state(
         self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
     ) -> TrainState:
@@ -84,9 +79,9 @@ class OneModel:
         """Yield the batches of an evaluation."""
         return batches(examples, EVAL_BATCH_SIZE, self.mesh)
 
-    def params(self, state: TrainState) -> list[Any]:
-        """Return the parameters of each model."""
-        return [state.params]
+    def each(self, state: TrainState) -> list[tuple[Config, Any]]:
+        """Return the configuration and the parameters of each model."""
+        return [(self.config, state.params)]
 
 
 @dataclass(frozen=True)
@@ -122,11 +117,6 @@ class ModelPerSeed:
             models.append(OneModel(of_seed, alone))
         return models
 
-    @property
-    def configs(self) -> list[Config]:
-        """The configuration of a run of each seed alone."""
-        return [model.config for model in self._models]
-
     def initial_state(
         self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
     ) -> TrainState:
@@ -154,11 +144,13 @@ class ModelPerSeed:
         for batch in self._models[0].eval_batches(examples):
             yield jax.device_put(batch, replicated(self.mesh))
 
-    def params(self, state: TrainState) -> list[Any]:
-        """See `OneModel`; on the host."""
+    def each(self, state: TrainState) -> list[tuple[Config, Any]]:
+        """See `OneModel`: as if each were trained alone, and on the host."""
         params = jax.device_get(state.params)
-        seeds = range(self.config.seeds)
-        return [jax.tree.map(lambda leaf, seed=seed: leaf[seed], params) for seed in seeds]
+        return [
+            (model.config, jax.tree.map(lambda leaf, place=place: leaf[place], params))
+            for place, model in enumerate(self._models)
+        ]
 
     @property
     def _by_seed(self) -> NamedSharding:

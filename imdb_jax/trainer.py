@@ -69,13 +69,9 @@ class Trainer:
     ) -> None:
         """Initialize the model on all devices and compile its steps.
 
-        Args:
-          config: how to train.
-          model: what to train.
-          splits: what to train and validate on.
-          resident: whether to keep the training reviews on the device and take an epoch's steps in
-            one program. By default True on accelerators, if the reviews are few enough and no step
-            is searched for NaNs.
+        If `resident`, the training reviews are kept on the device and an epoch's steps are taken in
+        one program. That is the default on accelerators, if the reviews are few enough and no step
+        is searched for NaNs.
         """
         self.config = config
         self.progress = Progress([[] for _ in range(config.seeds)])
@@ -212,12 +208,7 @@ class Trainer:
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> list[Metrics]:
         """Return the mean metrics of each seed over examples, each counted exactly once.
 
-        Args:
-          examples: the reviews.
-          tick: called before each batch; it may raise.
-
-        Raises:
-          UserError: the loss is no longer a finite number.
+        Calls `tick`, which may raise, before each batch. Raises `UserError` as `train_epoch` does.
         """
         sums, step = [], self._models.eval_step
         for batch in self._models.eval_batches(examples):
@@ -229,11 +220,11 @@ class Trainer:
         return metrics
 
     def _refuse_divergence(self, metrics: list[Metrics], where: str) -> None:
-        for config, of_seed in zip(self._models.configs, metrics, strict=True):
+        for seed, of_seed in enumerate(metrics, start=self.config.seed):
             if not math.isfinite(of_seed.loss):
-                seed = f" of seed {config.seed}" if self.config.seeds > 1 else ""
+                where += f" of seed {seed}" if self.config.seeds > 1 else ""
                 raise UserError(
-                    f"the loss became {of_seed.loss} {where}{seed}; "
+                    f"the loss became {of_seed.loss} {where}; "
                     f"try a learning rate below {self.config.learning_rate:g}"
                 )
 
@@ -243,8 +234,8 @@ class Trainer:
 
     def trained(self) -> list[Trained]:
         """Return the model of each seed."""
-        models = self._models.configs, self._models.params(self.state), self.progress.histories
-        return [Trained(*model, self.compile_seconds) for model in zip(*models, strict=True)]
+        models = zip(self._models.each(self.state), self.progress.histories, strict=True)
+        return [Trained(*model, history, self.compile_seconds) for model, history in models]
 
     def arrays(self) -> dict[str, Any]:
         """Return all that a step reads and changes, by its place in the state.

@@ -198,6 +198,24 @@ def test_the_way_to_join_them_leads_past_jax():
     subprocess.run([sys.executable, "-c", program], check=True)
 
 
+def test_an_abort_in_native_code_ends_in_one_line():
+    program = (
+        "import ctypes; from imdb_jax import processes; "
+        "processes._end_aborts_with('it is gone'); ctypes.CDLL(None).abort()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (2, "error: it is gone\n")
+
+
+def test_what_native_code_prints_is_no_result():
+    program = (
+        "import os; from imdb_jax import processes; processes._send_native_output_to_stderr(); "
+        "os.write(1, b'native\\n'); print('result')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "result\n", "native\n")
+
+
 SLURM = {"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "0"}
 
 

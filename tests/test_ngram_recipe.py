@@ -12,13 +12,15 @@ import pytest
 from small_runs import share_compilation
 
 from imdb_jax import load, ngram_tokens, run_data
-from imdb_jax.config import load_recipe
+from imdb_jax.config import load_recipe, recipe_names
 from imdb_jax.corpus import load_ngrams
+from imdb_jax.encoding import Vocabulary
 from imdb_jax.errors import UserError
 from imdb_jax.evaluate import measure, most_confidently_wrong
 from imdb_jax.experiment import run
 from imdb_jax.explanation import explain
 from imdb_jax.export import write_export
+from imdb_jax.input_format import configured_input_format
 from imdb_jax.models import create_model
 from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.ngrams import NgramVocabulary
@@ -65,6 +67,14 @@ def log_odds(probability):
 def contribution_of(classifier):
     params = classifier.params
     return np.asarray(params["weight"]) * np.asarray(params["log_ratio"])
+
+
+@pytest.mark.parametrize("arch", recipe_names())
+def test_how_a_review_is_read_follows_from_the_architecture(arch):
+    form = configured_input_format(load_recipe(arch))
+    kinds = {"mlp": (True, False, Vocabulary), "ngram": (False, True, NgramVocabulary)}
+    found = form.distinct, form.ngrams, form.vocabulary_class
+    assert found == kinds.get(arch, (False, False, Vocabulary))
 
 
 def test_learns(workdir):

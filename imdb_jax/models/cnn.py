@@ -19,7 +19,7 @@ class CNN(nn.Module):
       pool_size: neighboring positions of which the largest counts; 0 pools the whole review, which
         makes the model independent of its length (the recipe `cnn_global`).
       hidden: width of the hidden layer; 0 leaves it out.
-      dtype: what is computed in; parameters and logits are float32.
+      dtype: what the model computes in; parameters and logits are float32.
     """
 
     num_words: int = 5_000

@@ -109,7 +109,7 @@ class LSTM(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       units: length of the state.
-      dtype: what is computed in; parameters and logits are float32.
+      dtype: what the model computes in; parameters and logits are float32.
     """
 
     one_core: ClassVar[bool] = True  # XLA runs the loop over time on one core of a CPU

@@ -62,7 +62,7 @@ class MLP(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       hidden: width of each hidden layer.
       dropout: share of units dropped after each hidden layer but the last, in training.
-      dtype: what is computed in; parameters, sums over words and logits are float32.
+      dtype: what the model computes in; parameters, sums over words and logits are float32.
     """
 
     bag_of_words: ClassVar[bool] = True  # it reads which words a review holds, and nothing else

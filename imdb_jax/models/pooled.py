@@ -17,7 +17,7 @@ class Pooled(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       hidden: width of the hidden layer; 0 leaves it out.
-      dtype: what is computed in; parameters and logits are float32.
+      dtype: what the model computes in; parameters and logits are float32.
     """
 
     num_words: int = 10_000
