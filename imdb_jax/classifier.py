@@ -52,8 +52,7 @@ class Predictor(ABC):
     def predict(self, texts: Text | Iterable[Text]) -> Float32[np.ndarray, " num_texts"]:
         """Return the probability that each text is positive.
 
-        Args:
-          texts: one text or many, of any kind: str or bytes, empty, in any language.
+        Texts may be one or many, str or bytes, empty, in any language.
         """
         texts = [texts] if isinstance(texts, str | bytes) else texts
         probabilities = [prediction.probability for prediction in self.stream(texts)]

@@ -39,12 +39,8 @@ def partition_spec(name: str, shape: tuple[int, ...], model_parallel: int) -> Pa
     """Return the axis along which an array is cut into slices, one per device of axis `model`.
 
     Embedding tables and other large arrays are cut, along their longest axis that can be divided.
-
-    Args:
-      name: the keys that lead to the array, joined by dots. The name of an optimizer's moment ends
-        with the name of its parameter, so that both lie on the same devices.
-      shape: of the array.
-      model_parallel: devices along the mesh's axis `model`.
+    An array is named by the keys that lead to it, joined by dots. The name of an optimizer's moment
+    ends with that of its parameter, so that both lie on the same devices.
     """
     large = math.prod(shape) >= _LARGE or name.endswith("embedding")
     axes = [axis for axis, size in enumerate(shape) if size % model_parallel == 0]

@@ -1,4 +1,4 @@
-"""Evaluating a model over any number of reviews, each counted exactly once."""
+"""Evaluation of a model on any number of reviews, each counted exactly once."""
 
 from __future__ import annotations
 

@@ -113,7 +113,7 @@ def _refuse_in_shards(config: Config, soft: SoftLabels | None) -> None:
             f"processes; start a number of them that divides {config.shards}"
         )
     if soft and config.shards > 1:
-        raise UserError("unlabelled texts are learnt from in one shard only; leave out shards")
+        raise UserError("unlabelled texts are learned from in one shard only; leave out shards")
     if processes > 1 and configured_input_format(config).ngrams:
         raise UserError(f"n-grams are counted by a single process; train {config.arch} in one")
     if config.seeds > 1 and (processes > 1 or config.model_parallel > 1):

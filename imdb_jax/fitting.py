@@ -54,7 +54,7 @@ def fit(
 
     Args:
       trainer: the model, as it was initialized or restored.
-      checkpoints: where to write checkpoints.
+      checkpoints: those of the run, which hold the fingerprint of the data set.
       fingerprint: of the data set.
       workdir: the run directory.
       say: receives a line for each epoch.

@@ -13,13 +13,9 @@ _FEW = 10
 
 
 def traced_steps(first: int, end: int) -> range:
-    """Choose a few steps to trace, after as many that are not traced, in which caches fill.
+    """Choose a few steps before `end`, after as many from `first` on in which caches fill.
 
     If several steps are one program, both parts are then the same program.
-
-    Args:
-      first: the first step that can be traced.
-      end: the step after the last one that can.
     """
     few = min(_FEW, (end - first) // 2)
     return range(first + few, first + 2 * few) if few else range(first, end)

@@ -162,10 +162,8 @@ def train_steps(
 
     Args:
       state: where training stands; its buffers are reused for the result (donated).
-      ids: word ids of all reviews.
-      labels: their labels.
-      rows: which reviews make the batch of each step.
-      weights: 1 for a review that counts, 0 for one that only fills its batch.
+      ids, labels: of all reviews.
+      rows, weights: which reviews make the batch of each step, and their weights there.
 
     Returns:
       The state after the last step, and the sums of each step, `[steps]`.

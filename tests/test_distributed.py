@@ -237,7 +237,7 @@ def test_clusters_are_told_from_single_machines(environment, found):
     assert in_cluster(environment) == found
 
 
-def test_the_loss_of_others_is_recognised_however_it_is_wrapped():
+def test_the_loss_of_others_is_recognized_however_it_is_wrapped():
     try:
         try:
             raise ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")

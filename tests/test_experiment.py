@@ -349,7 +349,7 @@ def test_last_step_may_not_diverge_either(tmp_path):
 
 
 @pytest.mark.real_data
-def test_real_reviews_are_learnt_in_bfloat16_as_well(real_data_dir, tmp_path, monkeypatch):
+def test_real_reviews_are_learned_in_bfloat16_as_well(real_data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(run_data, "find_dataset", find_dataset)
     config = dataclasses.replace(
         load_recipe("pooled"),

@@ -58,13 +58,7 @@ def num_lines(sizes: Int[np.ndarray, " num_sets"]) -> Int[np.ndarray, " num_sets
 
 
 def fold(sequences: Sequences, multiple: int = 1, least: int = 0) -> Sets:
-    """Fold sets into lines.
-
-    Args:
-      sequences: the ids of each set, none of them 0.
-      multiple: the number of lines will be a multiple of this.
-      least: the smallest number of lines to make room for.
-    """
+    """Fold sets of ids, none of them 0, into at least `least` lines, a multiple of `multiple`."""
     lengths = sequences.lengths
     lines = num_lines(lengths)
     number = lines.sum()
@@ -85,11 +79,8 @@ def sum_rows(
 ) -> Float[Array, "batch ..."]:
     """Sum the rows of a table over each set of ids.
 
-    That is the product of the sets, written as vectors of ones and zeros, with the table.
-
-    Args:
-      table: its row 0, the row of padding, is all zeros.
-      ids: the sets, or arrays of ids padded with 0.
+    That is the product of the sets, written as vectors of ones and zeros, with the table. Row 0 of
+    the table, the row of padding, must be all zeros; ids may also be arrays padded with 0.
     """
     lines = jnp.asarray(ids.ids if isinstance(ids, Sets) else ids)
     sums = look_up(table, lines.reshape(-1)).reshape(*lines.shape, *table.shape[1:]).sum(axis=1)
