@@ -37,7 +37,6 @@ from imdb_jax.caches import (
 from imdb_jax.config import DataOptions
 from imdb_jax.dataset import Dataset, Extent
 from imdb_jax.datasets import find_dataset
-from imdb_jax.distributed import all_agree, gather
 from imdb_jax.encoding import (
     INDEX_FROM,
     START_ID,
@@ -49,6 +48,7 @@ from imdb_jax.encoding import (
     ranks_to_ids,
 )
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import all_agree, gather
 from imdb_jax.files import save_blocks
 from imdb_jax.ngrams import NgramVocabulary
 from imdb_jax.numbering import Numbering

@@ -25,7 +25,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
-from jaxtyping import Float, Float32, Int32, Int64
+from jaxtyping import Float, Int32, Int64
 from numpy.typing import NDArray
 
 from imdb_jax.encoding import PAD_ID, Sequences, Text
@@ -259,43 +259,6 @@ _DAMAGE = (
     zlib.error,
     zipfile.BadZipFile,
 )
-
-
-def nb_log_ratios(
-    features: Sequences, positive: Float[np.ndarray, " num_reviews"], num_features: int
-) -> Float32[np.ndarray, " num_features"]:
-    """How much more often positive reviews hold a feature than negative ones: Wang and Manning's r.
-
-    `r = log((p / |p|) / (q / |q|))`, where `p` is 1 plus the number of positive reviews that hold
-    the feature, `q` the same of negative ones, and `|p|`, `|q|` their sums over all features.
-
-    Args:
-      features: the distinct ids of each review.
-      positive: 1 for a positive review, 0 for a negative one, or a probability in between, by which
-        the review counts on both sides.
-      num_features: number of ids, padding included.
-
-    Returns:
-      The ratios, 0 for padding.
-
-    Raises:
-      ValueError: there are not as many reviews as values of `positive`, or an id is too high.
-    """
-    if len(features) != len(positive):
-        raise ValueError(f"{len(features)} reviews, but {len(positive)} values of positive")
-    if features.values.max(initial=0) >= num_features:
-        raise ValueError(f"an id is {features.values.max()}, of {num_features} features")
-    p, q = np.ones((2, num_features))
-    for first in range(0, len(features), TEXTS_AT_A_TIME):
-        ids = features[first : first + TEXTS_AT_A_TIME]
-        share = np.repeat(positive[first : first + TEXTS_AT_A_TIME].astype(float), ids.lengths)
-        # Not np.bincount, whose result would be as long as all features for every block.
-        np.add.at(p, ids.values, share)
-        np.add.at(q, ids.values, 1 - share)
-    p[PAD_ID] = q[PAD_ID] = 0
-    ratios = np.zeros(num_features, np.float32)
-    ratios[1:] = np.log(p[1:] / p.sum()) - np.log(q[1:] / q.sum())
-    return ratios
 
 
 def _frequent_words(texts: Iterable[Text], min_df: int) -> tuple[list[str], Sequences]:

@@ -13,8 +13,9 @@ from hypothesis import strategies as st
 from imdb_jax.encoding import Sequences
 from imdb_jax.errors import UserError
 from imdb_jax.key_table import KeyTable, frequent_keys
+from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.ngram_tokens import tokenize
-from imdb_jax.ngrams import NgramVocabulary, nb_log_ratios
+from imdb_jax.ngrams import NgramVocabulary
 
 WORDS = ["a", "b", "good", "don't", ".", "é", "an-extraordinarily-long-word", "z" * 20, "<br />"]
 texts = st.lists(st.lists(st.sampled_from(WORDS), max_size=9).map(" ".join), max_size=8)

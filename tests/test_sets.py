@@ -4,9 +4,10 @@ import jax
 import numpy as np
 import pytest
 
+from imdb_jax.devices import data_mesh
 from imdb_jax.encoding import Sequences
-from imdb_jax.models.sets import fold, sum_rows
-from imdb_jax.pipeline import batches, data_mesh
+from imdb_jax.models.inputs import fold, sum_rows
+from imdb_jax.pipeline import batches
 from imdb_jax.splits import Examples
 
 NUM_IDS = 300
