@@ -8,13 +8,13 @@ from .models import LSTM as LSTM
 from .models import MLP as MLP
 from .models import EmbeddingMLP as EmbeddingMLP
 from .models import Pooled as Pooled
+from .models.inputs import Batch as Batch
+from .step import create_train_state as create_train_state
+from .step import eval_step as eval_step
+from .step import train_step as train_step
 from .text.sequences import multi_hot as multi_hot
 from .text.sequences import pad_sequences as pad_sequences
 from .text.tokens import tokenize as tokenize
 from .text.vocabulary import Vocabulary as Vocabulary
-from .training import Batch as Batch
-from .training import create_train_state as create_train_state
-from .training import eval_step as eval_step
-from .training import train_step as train_step
 
 __version__: str

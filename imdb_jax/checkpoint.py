@@ -10,14 +10,15 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import numpy as np
 
-from imdb_jax.distributed import is_first, num_processes, wait_for_all
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import is_first, num_processes, wait_for_all
 from imdb_jax.files import file_digest, is_directory, write_atomically
+from imdb_jax.history import Position
 
 # Written last: a checkpoint without it is unfinished.
 _CHECKSUMS = "checksums.json"
@@ -29,13 +30,6 @@ POSITION = r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
 
 class DamagedCheckpoint(UserError):
     """A checkpoint is incomplete, or not what was written."""
-
-
-class Position(NamedTuple):
-    """The number of finished epochs, validation included, and of steps taken in the next one."""
-
-    epochs: int
-    steps: int
 
 
 def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:

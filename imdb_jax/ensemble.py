@@ -17,12 +17,12 @@ from flax import linen as nn
 from jaxtyping import Float, Float64, Num
 
 from imdb_jax import classifier
-from imdb_jax.classifier import Classifier, Enqueued, NgramClassifier, Predictor, fill_batch
+from imdb_jax.classifier import Classifier, Enqueued, Predictor, fill_batch
 from imdb_jax.errors import UserError
 from imdb_jax.metrics import sigmoid
 from imdb_jax.progress import Report
+from imdb_jax.step import logit_step
 from imdb_jax.text.tokens import Text
-from imdb_jax.training import logit_step
 
 # Options that runs must share. Else one may have learned the reviews that another is tested on.
 _SAME_REVIEWS = ("dataset", "test", "test_share", "text_column", "label_column", "positive")
@@ -40,8 +40,8 @@ class Ensemble(Predictor):
         """Make the device compute the probabilities; unknown shares are means over the models."""
         read = [member.read(texts) for member in self.members]
         terms = [
-            weight * logit_step(member.model.apply, member.params, fill_batch(ids))
-            for member, weight, (ids, _) in zip(self.members, self.weights, read, strict=True)
+            weight * logit_step(member.model.apply, member.params, fill_batch(member.pad(ranks)))
+            for member, weight, (ranks, _) in zip(self.members, self.weights, read, strict=True)
         ]
         unknown_shares = np.mean([shares for _, shares in read], axis=0)
         return Enqueued(nn.sigmoid(sum(terms[1:], start=terms[0])), unknown_shares)
@@ -49,7 +49,7 @@ class Ensemble(Predictor):
     @property
     def same_words(self) -> bool:
         """Whether all members divide a text into the same words."""
-        return len({isinstance(member, NgramClassifier) for member in self.members}) == 1
+        return len({member.input_format.ngrams for member in self.members}) == 1
 
 
 def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:

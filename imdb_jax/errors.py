@@ -32,3 +32,7 @@ def require(module: str, extra: str) -> Any:
             f"{package} is not installed; pip install {package}, or all that this feature needs: "
             f"pip install 'imdb_jax[{extra}]'"
         ) from error
+
+
+class Terminated(Exception):
+    """The operating system asked the run to end (SIGTERM), and the run ended in good order."""

@@ -67,10 +67,10 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
 def evaluate(arguments: Sequence[str]) -> None:
     """Parse the arguments, evaluate, and print the result."""
     options = parse_arguments(arguments)
-    from imdb_jax import figures, reporting, scoring, views
+    from imdb_jax import figures, progress, scoring, views
     from imdb_jax.ensemble import load_members, parse_weights
 
-    report = (lambda text: None) if options.quiet else reporting.note
+    report = (lambda text: None) if options.quiet else progress.note
     paths = cli.run_paths(*options.runs)
     weights = parse_weights(options.weights, len(paths)) if options.weights else None
     members = load_members(paths)

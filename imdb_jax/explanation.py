@@ -21,21 +21,13 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from imdb_jax.classifier import (
-    BATCH_SIZES,
-    Classifier,
-    NgramClassifier,
-    Prediction,
-    Predictor,
-    fill_batch,
-)
+from imdb_jax.classifier import BATCH_SIZES, Classifier, Prediction, Predictor, fill_batch
 from imdb_jax.ensemble import Ensemble
 from imdb_jax.errors import UserError
-from imdb_jax.experiment import configured_input_format
 from imdb_jax.models.ngram import contributions
+from imdb_jax.step import logit_step
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences
-from imdb_jax.text.tokens import Text, tokenize, tokenize_with_punctuation
-from imdb_jax.training import logit_step
+from imdb_jax.text.tokens import Text, tokenize
 
 # Size of a batch: the text itself, and variants of it without a word.
 _BATCH_SIZE = BATCH_SIZES[-2]
@@ -63,10 +55,9 @@ def explain(predictor: Predictor, text: Text) -> Explanation:
     """
     if isinstance(predictor, Ensemble):
         return _explain_by_members(predictor, text)
-    if isinstance(predictor, NgramClassifier):
-        return _explain_by_ngrams(predictor, text)
     assert isinstance(predictor, Classifier)
-    return _explain_by_words(predictor, text)
+    by_ngrams = predictor.input_format.ngrams
+    return (_explain_by_ngrams if by_ngrams else _explain_by_words)(predictor, text)
 
 
 def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
@@ -90,10 +81,10 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
     """Explain a model of words, read in order or as a bag."""
     (prediction,) = classifier.stream([text])
     ranks = classifier.vocabulary.rank_or_zero([text]).values
-    ids = classifier.read([text])[0][0]
+    ids = classifier.encode([text])[0]
     places = _places(classifier, ranks)
     read = classifier.told_apart(ranks) & (places >= 0)
-    if configured_input_format(classifier.config).distinct:
+    if classifier.input_format.distinct:
         keys, removed, filling = ids, ranks[read] + INDEX_FROM, PAD_ID
     else:
         keys, removed, filling = np.arange(len(ids)), places[read], UNKNOWN_ID
@@ -112,7 +103,7 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
     return Explanation(prediction, [Word(*word) for word in words])
 
 
-def _explain_by_ngrams(classifier: NgramClassifier, text: Text) -> Explanation:
+def _explain_by_ngrams(classifier: Classifier, text: Text) -> Explanation:
     """Explain a sum over n-grams: without a word, the n-grams that need the word are gone."""
     (prediction,) = classifier.stream([text])
     tokens = tokenize_with_punctuation(text)
@@ -135,8 +126,8 @@ def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray,
     known = np.flatnonzero(ranks > 0)
     # Numbers of the words, in order, are padded and cut as the words themselves.
     numbered = Sequences(np.arange(1, len(known) + 1), np.array([0, len(known)]))
-    input_format = configured_input_format(classifier.config)
-    input_format = dataclasses.replace(input_format, num_words=len(known) + INDEX_FROM + 1)
+    num_words = len(known) + INDEX_FROM + 1
+    input_format = dataclasses.replace(classifier.input_format, num_words=num_words)
     numbers = input_format.ids(numbered)[0].astype(np.int64) - INDEX_FROM
     places = np.full(len(ranks), -1)
     places[known[numbers[numbers > 0] - 1]] = np.flatnonzero(numbers > 0)

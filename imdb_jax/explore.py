@@ -58,11 +58,11 @@ class Options(DataOptions):
 def explore(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print and draw what they ask for."""
     options = cli.parse("imdb_jax.explore", Options(), __doc__ or "", arguments)
-    from imdb_jax import exploration, explorations, figures, reporting
+    from imdb_jax import exploration, explorations, figures, progress
     from imdb_jax.corpus import load_corpus
     from imdb_jax.datasets import find_dataset
 
-    report = (lambda text: None) if options.quiet else reporting.note
+    report = (lambda text: None) if options.quiet else progress.note
     dataset = find_dataset(options, report)
     corpus = load_corpus(dataset, report)
     invented = "synthetic corpus, whose figures are not IMDb's"

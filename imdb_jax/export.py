@@ -63,10 +63,9 @@ def export(arguments: Sequence[str]) -> None:
 
 def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
     """Write the files of an export to an empty directory, or raise `UserError`."""
-    from imdb_jax.classifier import NgramClassifier
     from imdb_jax.formats import FORMATS
 
-    if isinstance(classifier, NgramClassifier):
+    if classifier.input_format.ngrams:
         raise UserError("an ngram model cannot be exported; its run directory can be copied")
     from imdb_jax.readme import readme
 

@@ -1,4 +1,4 @@
-"""Training a model to the end, however often that is interrupted."""
+"""Training a model to the end, however often it is interrupted."""
 
 from __future__ import annotations
 
@@ -9,32 +9,28 @@ from typing import Any
 import numpy as np
 
 from imdb_jax import reporting
-from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax.checkpoint import Checkpoints
 from imdb_jax.dataset import BY_CONTENT
-from imdb_jax.distributed import is_first
-from imdb_jax.errors import UserError
+from imdb_jax.errors import Terminated, UserError
+from imdb_jax.exchange import is_first
+from imdb_jax.history import Position, Progress, best_epoch, out_of_patience
+from imdb_jax.processes import sigterm_noted
 from imdb_jax.profiling import profiler, traced_steps
+from imdb_jax.progress import epoch_bar, note
 from imdb_jax.run_directory import METRICS, PROFILE, TENSORBOARD
 from imdb_jax.shuffling import order_digest
-from imdb_jax.stopping import Terminated, best_epoch, out_of_patience, sigterm_noted
 from imdb_jax.trainer import Trainer
 
 
 def restore_latest(
     trainer: Trainer, checkpoints: Checkpoints, fingerprint: str, say: Callable[[str], None]
 ) -> None:
-    """Restore a trainer from the latest whole checkpoint, if there is any.
-
-    Args:
-      trainer: a new one, of the same configuration.
-      checkpoints: those of the run.
-      fingerprint: the data set's.
-      say: receives lines that say where training goes on.
+    """Put a new trainer where the latest whole checkpoint was taken, if there is one.
 
     Raises:
       UserError: the run began with other reviews, or with a NumPy that shuffles differently.
     """
-    report = reporting.note if is_first() else say
+    report = note if is_first() else say
     found = checkpoints.latest(trainer.arrays(), report)
     if found is None:
         say("there is no checkpoint to resume from; starting from the beginning")
@@ -43,7 +39,7 @@ def restore_latest(
     _refuse_other_reviews(notes["data"], fingerprint, checkpoints.directory, report)
     _refuse_other_order(notes, trainer.config.seed, checkpoints.directory)
     trainer.restore(arrays)
-    trainer.progress = type(trainer.progress).from_notes(notes)
+    trainer.progress = Progress.from_notes(notes)
     epochs, steps = trainer.progress.position
     say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
 
@@ -81,11 +77,11 @@ def fit(
     workdir: Path,
     say: Callable[[str], None],
 ) -> int | None:
-    """Trains to the end, writing metrics and checkpoints on the way.
+    """Train to the end, and write metrics and checkpoints on the way.
 
     Args:
-      trainer: the model, as it was initialised or restored.
-      checkpoints: where to keep the way back.
+      trainer: the model, as it was initialized or restored.
+      checkpoints: those of the run, which hold the fingerprint of the data set.
       fingerprint: of the data set.
       workdir: the run directory.
       say: receives a line for each epoch.
@@ -104,7 +100,7 @@ def fit(
             return
         progress = trainer.progress
         best = None
-        if trainer.held_out and progress.history:
+        if trainer.has_validation and progress.position.epochs:
             best = Position(best_epoch(progress.history), 0)
         notes = progress.to_notes() | {
             "data": fingerprint,
@@ -121,9 +117,10 @@ def fit(
 
     def tick() -> None:
         epochs, steps = trainer.progress.position
+        show(steps)
         taken = epochs * trainer.steps + steps
         trace(taken)
-        # After an epoch's last step comes its validation, and then a checkpoint in any case.
+        # An epoch's last step is followed by its validation, and then by a checkpoint in any case.
         due = config.checkpoint_every and taken % config.checkpoint_every == 0
         asked_to_leave = terminated()
         if asked_to_leave or (due and steps < trainer.steps):
@@ -136,7 +133,6 @@ def fit(
             reporting.write_metrics(workdir / METRICS, trainer.progress.history)
 
     log_directory = workdir / TENSORBOARD if config.tensorboard and is_first() else None
-    next_epoch = len(trainer.progress.history) + 1
     epochs, steps = trainer.progress.position
     taken = epochs * trainer.steps + steps
     profile = config.profile and is_first()
@@ -144,7 +140,7 @@ def fit(
     trainer.breaks = traced.start, traced.stop
     with (
         sigterm_noted() as terminated,
-        reporting.tensorboard_log(log_directory, next_epoch) as log,
+        reporting.tensorboard_log(log_directory, epochs + 1) as log,
         profiler(workdir / PROFILE, traced, lambda: trainer.state, say) as trace,
     ):
         trace(taken)
@@ -153,7 +149,10 @@ def fit(
             if out_of_patience(history, config.patience):
                 say(f"no lower validation loss for {config.patience} epochs")
                 break
-            row = trainer.train_epoch(tick)
+            title = f"epoch {len(history) + 1}/{config.epochs}"
+            visible = is_first() and not config.quiet
+            with epoch_bar(title, trainer.steps, trainer.running, visible) as show:
+                row = trainer.train_epoch(tick)
             write_metrics()
             log(row)
             say(reporting.format_epoch(row, config.epochs))

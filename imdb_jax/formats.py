@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 from imdb_jax.classifier import Classifier
 from imdb_jax.errors import require
 from imdb_jax.keras_files import to_keras
-from imdb_jax.training import predict_step
+from imdb_jax.step import predict_step
 from imdb_jax.word_vectors import to_word2vec, word_vectors
 
 

@@ -8,20 +8,20 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def share_one_heap() -> None:
-    """Makes all threads take memory from one heap, so that none returns what another will want.
+    """Make all threads take memory from one heap, so that none returns what another will want.
 
-    Heaps of further threads hold 64 MB at most; what is larger glibc would fetch from the system
-    and return each time, whatever `keep_freed_memory` says. Call it before JAX starts its threads.
+    Heaps of further threads hold at most 64 MB; glibc would fetch what is larger from the system
+    and return it each time, despite `keep_freed_memory`. Call this before JAX starts its threads.
     """
     _set_malloc_options({_M_ARENA_MAX: 1})
 
 
 def keep_freed_memory() -> None:
-    """Makes glibc keep memory that is freed, for the next step of training to use.
+    """Make glibc keep freed memory for the next step of training. Does nothing without glibc.
 
     XLA asks for the temporary arrays of every step anew. glibc would fetch large ones from the
     system and return them each time, and the page faults of touching them take longer than much of
-    the arithmetic. Changes nothing where there is no glibc.
+    the arithmetic.
     """
     _set_malloc_options({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**28})
 
@@ -36,7 +36,7 @@ def _set_malloc_options(options: dict[int, int]) -> None:
 
 
 def peak_rss_mb() -> float | None:
-    """The most memory (MB) this process has held at once; None on Windows."""
+    """Return the most memory (MB) that this process has held at once; None on Windows."""
     try:
         import resource
     except ImportError:

@@ -6,9 +6,14 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+from flax import linen as nn
 from jaxtyping import UInt
 
+from imdb_jax.config import Config
+from imdb_jax.models import create_model
+from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.sequences import Sequences, Side, cut, distinct_ids, pad_sequences, ranks_to_ids
+from imdb_jax.text.vocabulary import Vocabulary
 
 
 @dataclass(frozen=True)
@@ -21,6 +26,7 @@ class InputFormat:
       padding: side on which short reviews are padded.
       truncating: side on which long reviews are cut.
       distinct: keep each id once, in ascending order, as for a bag of words.
+      ngrams: read the set of a review's n-grams instead of its words.
     """
 
     num_words: int
@@ -28,6 +34,12 @@ class InputFormat:
     padding: Side = "pre"
     truncating: Side = "pre"
     distinct: bool = False
+    ngrams: bool = False
+
+    @property
+    def vocabulary_class(self) -> type[Vocabulary] | type[NgramVocabulary]:
+        """The class of the vocabulary that makes ids of a review."""
+        return NgramVocabulary if self.ngrams else Vocabulary
 
     @property
     def dtype(self) -> np.dtype[Any]:
@@ -36,6 +48,8 @@ class InputFormat:
 
     def sequences(self, ranks: Sequences) -> Sequences:
         """Return ids for the ranks of each review's words: not padded, and only sets are cut."""
+        if self.ngrams:
+            return ranks
         sequences = ranks_to_ids(ranks, self.num_words)
         if not self.distinct:
             return sequences
@@ -49,3 +63,21 @@ class InputFormat:
             length = self.max_length or None
         sides = self.padding, self.truncating
         return pad_sequences(self.sequences(ranks), length, self.dtype, *sides)
+
+
+def create_configured_model(config: Config) -> nn.Module:
+    """Make the model of a configuration."""
+    return create_model(config.arch, config.num_words, config.model, config.dtype)
+
+
+def configured_input_format(config: Config) -> InputFormat:
+    """Return how the model of a configuration reads a review."""
+    model = create_configured_model(config)
+    return InputFormat(
+        config.num_words,
+        config.max_length,
+        config.padding,
+        config.truncating,
+        distinct=getattr(model, "bag_of_words", False),
+        ngrams=getattr(model, "bag_of_ngrams", False),
+    )

@@ -11,15 +11,13 @@ from collections.abc import Iterator, Sequence
 
 import jax
 import numpy as np
-from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
+from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, Int64
 
-from imdb_jax.distributed import largest
-from imdb_jax.errors import UserError
-from imdb_jax.models.sets import Sets, num_lines
+from imdb_jax.exchange import largest
+from imdb_jax.models.inputs import Batch, Sets, num_lines
 from imdb_jax.shuffling import Order, epoch_order
 from imdb_jax.splits import Examples, Shards, shard_bounds
-from imdb_jax.training import Batch
 
 # The order of the examples of each local part; None leaves them as they are.
 Orders = Sequence[Order] | None
@@ -32,35 +30,6 @@ def epoch_orders(shards: Shards, seed: int, epoch: int) -> list[Order]:
     if len(shards.sizes) == 1:
         return [epoch_order(shards.sizes[0], seed, epoch)]
     return [epoch_order(shards.sizes[part], seed, epoch, part) for part in shards.local_parts]
-
-
-def data_mesh(model_parallel: int = 1) -> Mesh:
-    """All devices of all processes, along two axes.
-
-    The reviews of a batch are spread over the axis `data`, and what is large of a model over the
-    axis `model`, see `placement`.
-
-    Args:
-      model_parallel: devices along `model`, all of one process.
-
-    Raises:
-      UserError: the devices of a process cannot be divided so.
-    """
-    if jax.local_device_count() % model_parallel:
-        raise UserError(
-            f"model_parallel {model_parallel} does not divide the {jax.local_device_count()} "
-            "devices of a process; choose a number that does"
-        )
-    # In this order, so that the devices which share a model's arrays, and read the same reviews,
-    # belong to one process.
-    devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
-    grid = np.array(devices).reshape(-1, model_parallel)
-    return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
-
-
-def replicated(mesh: Mesh) -> NamedSharding:
-    """Every device holds the whole array."""
-    return NamedSharding(mesh, PartitionSpec())
 
 
 def batches(

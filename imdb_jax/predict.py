@@ -83,10 +83,10 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
 def predict(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print a prediction for each text."""
     paths, options = parse_arguments(arguments)
-    from imdb_jax import reporting
     from imdb_jax.ensemble import load_predictor
+    from imdb_jax.progress import note
 
-    report = (lambda text: None) if options.quiet else reporting.note
+    report = (lambda text: None) if options.quiet else note
     texts = _texts(options)
     interactive = not options.texts and not options.file and sys.stdin.isatty()
     predictor = load_predictor(paths, options.weights, report)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,13 +13,9 @@ _FEW = 10
 
 
 def traced_steps(first: int, end: int) -> range:
-    """Which steps to trace: a few, after as many that are not, in which caches fill.
+    """Choose a few steps before `end`, after as many from `first` on in which caches fill.
 
-    As many, so that where several steps are one program, it is the same program.
-
-    Args:
-      first: the first step that can be traced.
-      end: the one after the last.
+    If several steps are one program, both parts are then the same program.
     """
     few = min(_FEW, (end - first) // 2)
     return range(first + few, first + 2 * few) if few else range(first, end)
@@ -29,12 +25,12 @@ def traced_steps(first: int, end: int) -> range:
 def profiler(
     directory: Path, steps: range, state: Callable[[], Any], say: Callable[[str], None]
 ) -> Iterator[Callable[[int], None]]:
-    """Traces steps with JAX's profiler, if there are any to trace.
+    """Trace steps with JAX's profiler.
 
     Args:
       directory: where the trace is written.
-      steps: which steps.
-      state: gives the arrays that the steps so far compute, which are waited for at both ends.
+      steps: which steps to trace; there may be none.
+      state: returns the arrays that the steps so far compute, which are waited for at both ends.
       say: receives a line that says where the trace is and how to look at it.
 
     Yields:
@@ -46,11 +42,12 @@ def profiler(
         nonlocal running
         if steps and taken == steps.start:
             jax.block_until_ready(state())
-            jax.profiler.start_trace(directory, create_perfetto_trace=True)
+            stack.enter_context(jax.profiler.trace(directory, create_perfetto_trace=True))
             running = True
         if running and taken >= steps.stop:
             jax.block_until_ready(state())
-            stop()
+            stack.close()
+            running = False
             written = max(directory.glob("plugins/profile/*/perfetto_trace.json.gz"))
             say(
                 f"traced steps {steps.start + 1} to {steps.stop}: open {written} in "
@@ -58,13 +55,5 @@ def profiler(
                 f"(pip install tensorboard xprof)"
             )
 
-    def stop() -> None:
-        nonlocal running
-        running = False
-        jax.profiler.stop_trace()
-
-    try:
+    with ExitStack() as stack:
         yield trace
-    finally:
-        if running:
-            stop()

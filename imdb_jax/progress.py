@@ -67,3 +67,61 @@ def bar(
 
     with Progress(*columns, console=Console(stderr=True), transient=True) as drawn:
         yield partial(drawn.update, drawn.add_task(title, total=total, completed=done, **fields))
+
+
+@contextmanager
+def _percentage_bar(total: int) -> Iterator[Callable[[int], None]]:
+    from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
+
+    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
+    with bar(*columns, total=total) as update:
+        yield lambda done: update(completed=done)
+
+
+def note(text: str) -> None:
+    """Print a remark for the person at the terminal, apart from the results."""
+    print(text, file=sys.stderr, flush=True)
+
+
+@contextmanager
+def epoch_bar(
+    title: str, steps: int, running: Callable[[], tuple[float, float]], visible: bool
+) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar while an epoch runs, if standard error is a terminal.
+
+    Args:
+      title: what stands before the bar.
+      steps: number of steps in the epoch.
+      running: returns the mean loss and accuracy so far. It waits for the device, so it is called a
+        few times a second only.
+      visible: whether to show the bar at all.
+
+    Yields:
+      A function that is told how many steps of the epoch are done.
+    """
+    if not visible or not sys.stderr.isatty():
+        yield lambda done: None
+        return
+
+    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TimeElapsedColumn(),
+        TextColumn("{task.fields[metrics]}"),
+    )
+    with bar(*columns, title=title, total=steps, metrics="") as update:
+
+        def show_metrics() -> None:
+            loss, accuracy = running()
+            update(metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}")
+
+        refresh = now_and_then(0.25, show_metrics)
+
+        def show(done: int) -> None:
+            refresh()
+            update(completed=done)
+
+        yield show

@@ -9,7 +9,6 @@ from typing import Any
 import jax
 
 from imdb_jax.classifier import Classifier
-from imdb_jax.experiment import configured_input_format
 from imdb_jax.formats import length_axis, named_params
 
 _TEXT = "A wonderful film, full of joy."
@@ -52,7 +51,7 @@ def _fill(name: str, values: dict[str, Any]) -> str:
 
 def _steps(classifier: Classifier) -> list[str]:
     """Return what becomes of the ids of a text, step by step, in Python."""
-    read_as = configured_input_format(classifier.config)
+    read_as = classifier.input_format
     steps = [f"[i if i < {read_as.num_words} else 2 for i in ids]"]
     length = read_as.max_length
     if length:

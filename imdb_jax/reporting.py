@@ -1,4 +1,4 @@
-"""What people see of a run: progress on the terminal, metrics files, figures.
+"""What people see of a run: what it says on the terminal, metrics files, figures.
 
 The only module that knows TensorBoard.
 """
@@ -7,98 +7,88 @@ from __future__ import annotations
 
 import csv
 import io
-import sys
+import platform
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+from rich import box
 
 from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
-from imdb_jax.progress import bar, now_and_then
-
-if TYPE_CHECKING:
-    from imdb_jax.training import Metrics
-
-
-class Epoch(NamedTuple):
-    """The figures of one epoch.
-
-    Attributes:
-      epoch: number of the epoch, from 1.
-      loss, accuracy: means over the training reviews, each as it was when its batch was trained on.
-      val_loss, val_accuracy: means over the validation reviews after the epoch.
-      seconds: duration of its training.
-    """
-
-    epoch: int
-    loss: float
-    accuracy: float
-    val_loss: float
-    val_accuracy: float
-    seconds: float
+from imdb_jax.history import Epoch
+from imdb_jax.run_data import ExperimentData
+from imdb_jax.splits import Examples
 
 
-def note(text: str) -> None:
-    """Prints a remark for the person at the terminal, apart from the results."""
-    print(text, file=sys.stderr, flush=True)
+def environment() -> dict[str, Any]:
+    """Return what computes, and on what: versions and devices."""
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+    }
+
+
+def versions() -> str:
+    """Return a line that says the same."""
+    return (
+        "Python {python}, jax {jax}, flax {flax}, optax {optax}; {device_count} x {device_kind}"
+    ).format(**environment())
+
+
+def sizes(data: ExperimentData) -> str:
+    """Return a line that says how many reviews there are, and how long they are."""
+    splits = data.splits
+    corpus = "the built-in synthetic corpus" if data.dataset == "synthetic" else data.dataset
+    validation = f"{splits.validation.total} to validate, " if splits.validation is not None else ""
+    ids = splits.train.ids
+    if isinstance(ids, np.ndarray):
+        length = f"{ids.shape[1]} ids each"
+    else:
+        length = f"{ids.lengths.mean():.0f} n-grams each on average"
+    return (
+        f"data set: {corpus}; {splits.train.total} reviews to train, {validation}"
+        f"{splits.test.total} to test, of {length}"
+    )
+
+
+def validated_on(data: ExperimentData) -> str:
+    """Name the reviews that validation figures are about."""
+    return "validation (test reviews)" if data.splits.validation is None else "validation"
+
+
+def layer_table(model: nn.Module, examples: Examples) -> str:
+    """Return a table of a model's layers with their output shapes and parameters."""
+    table: str = model.tabulate(
+        jax.random.key(0),
+        examples.batch_ids(np.arange(1)),
+        console_kwargs={"width": 100, "force_terminal": False},
+        table_kwargs={"box": box.SIMPLE},
+    )
+    lines = (line.rstrip() for line in table.splitlines())
+    return "\n".join(line for line in lines if line)
 
 
 def format_epoch(row: Epoch, epochs: int) -> str:
-    """One line with the figures of an epoch."""
+    """Return a line with the figures of an epoch."""
     return (
         f"epoch {row.epoch}/{epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
         f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  {row.seconds:.2f} s"
     )
 
 
-@contextmanager
-def epoch_bar(
-    title: str, steps: int, running: Callable[[], Metrics], visible: bool, done: int = 0
-) -> Iterator[Callable[[int], None]]:
-    """Shows a progress bar while an epoch runs, if standard error is a terminal.
-
-    Args:
-      title: what stands before the bar.
-      steps: number of steps in the epoch.
-      running: gives the mean loss and accuracy so far. It waits for the device, so it is asked a
-        few times a second only.
-      visible: whether to show it at all.
-      done: number of steps that were taken before.
-
-    Yields:
-      A function that is told how many more steps were taken.
-    """
-    if not visible or not sys.stderr.isatty():
-        yield lambda steps: None
-        return
-
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
-
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[metrics]}"),
-    )
-    with bar(*columns, title=title, total=steps, done=done, metrics="") as update:
-
-        def show_metrics() -> None:
-            loss, accuracy = running()
-            update(metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}")
-
-        refresh = now_and_then(0.25, show_metrics)
-
-        def advance(steps: int) -> None:
-            refresh()
-            update(advance=steps)
-
-        yield advance
-
-
 def write_metrics(path: Path, rows: Sequence[Epoch]) -> None:
-    """Writes one CSV row per epoch, with a header, at full precision."""
+    """Write one CSV row per epoch, with a header, at full precision."""
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
     writer.writerow(Epoch._fields)
@@ -107,20 +97,17 @@ def write_metrics(path: Path, rows: Sequence[Epoch]) -> None:
 
 
 def summary_writer_class() -> Any:
-    """TensorBoard's `SummaryWriter`. Raises `UserError` if tensorboardX is not installed."""
+    """Return TensorBoard's `SummaryWriter`. Raises `UserError` if tensorboardX is not installed."""
     return require("tensorboardX", "tensorboard").SummaryWriter
 
 
 @contextmanager
 def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Epoch], None]]:
-    """Logs the figures of epochs where TensorBoard finds them.
+    """Yield a function that logs the figures of an epoch where TensorBoard finds them.
 
     Args:
       directory: for the event files; None logs nothing.
       first: number of the first epoch to come; what an interrupted run logged of it is void.
-
-    Yields:
-      A function to call after each epoch.
 
     Raises:
       UserError: tensorboardX is not installed.
@@ -145,12 +132,12 @@ def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Ep
 
 
 def plot_history(path: Path, rows: Sequence[Epoch], title: str, validated_on: str) -> None:
-    """Draws loss and accuracy over the epochs, of training and validation, as a PNG."""
+    """Draw loss and accuracy over the epochs, of training and validation, as a PNG."""
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
     from matplotlib.ticker import MaxNLocator
 
-    # A Figure of its own rather than pyplot: no display is needed, and no global state is left.
+    # A Figure rather than pyplot: no display is needed, and no global state is left.
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
     figure.suptitle(title)

@@ -17,13 +17,14 @@ from imdb_jax.config import Config, DataOptions
 from imdb_jax.custom import layout_options
 from imdb_jax.dataset import Dataset, Reviews
 from imdb_jax.datasets import absolute_paths, find_dataset
+from imdb_jax.devices import data_mesh, replicated
 from imdb_jax.ensemble import equal_weights, fit_weights
 from imdb_jax.errors import UserError
 from imdb_jax.evaluation import evaluate_each
-from imdb_jax.pipeline import data_mesh, replicated
+from imdb_jax.optimizer import keras_adam
 from imdb_jax.progress import Report
 from imdb_jax.splits import Examples, split_rows
-from imdb_jax.training import TrainState, keras_adam
+from imdb_jax.step import TrainState
 
 Logits = Float32[np.ndarray, " num_reviews"]
 

@@ -16,14 +16,17 @@ from typing import Any
 import jax
 import numpy as np
 
-from imdb_jax import experiment, reporting, run_directory
+from imdb_jax import experiment, run_directory
 from imdb_jax.classifier import Classifier, load
 from imdb_jax.config import UNSUPERVISED, Config, dump_config
 from imdb_jax.dataset import Dataset
 from imdb_jax.datasets import absolute_paths, find_dataset
-from imdb_jax.distributed import num_processes
+from imdb_jax.devices import use_all_cores
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import num_processes
 from imdb_jax.files import file_digest
+from imdb_jax.input_format import create_configured_model
+from imdb_jax.progress import note
 from imdb_jax.soft_labels import SoftLabels, unlabelled_texts
 
 
@@ -49,11 +52,11 @@ def run(config: Config) -> dict[str, Any]:
     )
     earlier = run_directory.earlier_run(workdir, config)
     # Before JAX starts, which loading a teacher makes it do.
-    experiment.use_all_cores(experiment.create_configured_model(config))
+    use_all_cores(create_configured_model(config))
     data = config
     if earlier and config.dataset == "auto":
         data = dataclasses.replace(config, dataset=earlier.dataset)
-    dataset = find_dataset(data, reporting.note)
+    dataset = find_dataset(data, note)
     say = (lambda text: None) if config.quiet else print
     texts = unlabelled_texts(source, config.unlabelled_column, dataset, say)
     kept = workdir / run_directory.SOFT_LABELS

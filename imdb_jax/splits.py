@@ -11,11 +11,11 @@ from jaxtyping import Float, Int, Int64, Integer, UInt
 
 from imdb_jax.corpus import Corpus
 from imdb_jax.dataset import Extent
-from imdb_jax.distributed import largest
 from imdb_jax.errors import UserError
+from imdb_jax.exchange import largest
 from imdb_jax.input_format import InputFormat
 from imdb_jax.keras_imdb import keras_orders
-from imdb_jax.models.sets import Sets, fold
+from imdb_jax.models.inputs import Sets, fold
 from imdb_jax.padded import longest, padded_reviews, ragged_reviews
 from imdb_jax.text.sequences import PAD_ID, Sequences
 

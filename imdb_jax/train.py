@@ -14,7 +14,7 @@ from pathlib import Path
 
 from imdb_jax import cli
 from imdb_jax.config import UNSUPERVISED, Config, load_config, load_recipe
-from imdb_jax.errors import UserError
+from imdb_jax.errors import Terminated, UserError
 
 
 @dataclass(frozen=True)
@@ -63,8 +63,7 @@ def train(arguments: Sequence[str]) -> None:
     checkpoint is then written, and a line that says how to continue.
     """
     options = parse_arguments(arguments)
-    from imdb_jax.distributed import processes
-    from imdb_jax.stopping import Terminated
+    from imdb_jax.processes import processes
 
     try:
         with processes(options):

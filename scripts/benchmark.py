@@ -29,7 +29,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from imdb_jax import cli, reporting
+from imdb_jax import cli, progress
 from imdb_jax.config import Config, load_recipe
 from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.files import write_atomically
@@ -125,7 +125,7 @@ def compare(bench: Bench, backends: Sequence[str], options: Options) -> dict[str
     import benchmark_training
 
     compared = benchmark_training.compare(
-        bench, backends, options.repeats, options.steps, reporting.note
+        bench, backends, options.repeats, options.steps, progress.note
     )
     show(benchmark_training.table(heading(bench), compared))
     print(*benchmark_training.verdict(compared), sep="\n")
@@ -137,7 +137,7 @@ def take_apart(bench: Bench) -> dict[str, Any]:
     import benchmark_parts
 
     repetitions = 8 if bench.config.arch == "lstm" else 50
-    reporting.note("taking a training step apart")
+    progress.note("taking a training step apart")
     measured = bench.measure("parts", {"repetitions": repetitions})
     show(benchmark_parts.table(heading(bench), measured))
     print(benchmark_parts.verdict(measured["roofline"]))
@@ -148,7 +148,7 @@ def grow(bench: Bench, sizes: Sequence[int], scratch: Path | None) -> dict[str, 
     """Trains on more and more reviews, and prints the table."""
     import benchmark_growth
 
-    measured = benchmark_growth.measure_growth(bench, sizes, scratch, reporting.note)
+    measured = benchmark_growth.measure_growth(bench, sizes, scratch, progress.note)
     show(benchmark_growth.table(heading(bench), measured))
     print("note:", benchmark_growth.NOTE)
     return measured
@@ -158,7 +158,7 @@ def read_texts(bench: Bench, repeats: int) -> dict[str, Any]:
     """Measures encoding and predicting, and prints the table."""
     import benchmark_text
 
-    measured = benchmark_text.measure_text(bench, repeats, reporting.note)
+    measured = benchmark_text.measure_text(bench, repeats, progress.note)
     show(benchmark_text.table(f"raw texts of {dataset_title(bench)}", measured))
     print(*benchmark_text.verdict(measured), sep="\n")
     return measured

@@ -24,7 +24,7 @@ from benchmark import cpu_name, show, versions
 from benchmark_children import child_environment, python
 from rich.table import Table
 
-from imdb_jax import cli, reporting
+from imdb_jax import cli, progress
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 
@@ -74,7 +74,7 @@ def benchmark(arguments: Sequence[str]) -> None:
             for name in list(found)[:: 1 if repeat % 2 == 0 else -1]:
                 figures = measure(name, repeat, Path(directory), options)
                 found[name].append(figures)
-                reporting.note(f"repeat {repeat + 1}/{options.repeats}, {name}: {figures}")
+                progress.note(f"repeat {repeat + 1}/{options.repeats}, {name}: {figures}")
     result = {
         "dataset": options.dataset,
         "device": cpu_name(),

@@ -30,7 +30,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from benchmark import parse_sizes, show
 
-from imdb_jax import cli, reporting
+from imdb_jax import cli, progress
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 
@@ -93,7 +93,7 @@ def benchmark(arguments: Sequence[str]) -> None:
         if finished.returncode:
             raise UserError(f"the measurement of {size} reviews failed")
         rows.append(json.loads(finished.stdout.splitlines()[-1]))
-        reporting.note(f"{size} reviews: {rows[-1]}")
+        progress.note(f"{size} reviews: {rows[-1]}")
     show(table(rows))
     if options.json:
         write_atomically(options.json, json.dumps(rows, indent=2).encode())
@@ -125,8 +125,8 @@ def measure(options: Options) -> dict[str, Any]:
     from imdb_jax.config import DataOptions, load_recipe
     from imdb_jax.corpus import load_corpus
     from imdb_jax.datasets import find_dataset
-    from imdb_jax.experiment import configured_input_format, create_configured_model
     from imdb_jax.host_memory import keep_freed_memory
+    from imdb_jax.input_format import configured_input_format, create_configured_model
     from imdb_jax.splits import make_splits
     from imdb_jax.trainer import Trainer
 
@@ -159,8 +159,9 @@ def rates(options: Options) -> dict[str, float]:
     from imdb_jax import shuffling
     from imdb_jax.config import DataOptions
     from imdb_jax.datasets import find_dataset
+    from imdb_jax.devices import data_mesh
     from imdb_jax.files import save_blocks
-    from imdb_jax.pipeline import batches, data_mesh
+    from imdb_jax.pipeline import batches
     from imdb_jax.splits import Examples
     from imdb_jax.text.tokens import separate_words
     from imdb_jax.text.words import WordCounts, count_words
@@ -226,7 +227,7 @@ def compare(options: Options) -> Any:
                 ngram = time.perf_counter() - started
             for stage, seconds in (("text to cache, s", words), ("ngram, cold, s", ngram)):
                 rows.setdefault(stage, {}).setdefault(name, []).append(seconds)
-            reporting.note(f"{name}: text to cache {words:.2f} s, ngram {ngram:.1f} s")
+            note(f"{name}: text to cache {words:.2f} s, ngram {ngram:.1f} s")
     result = Table("", *checkouts, "other / this", title="50,000 reviews", title_justify="left")
     for stage, figures in rows.items():
         medians = {name: statistics.median(values) for name, values in figures.items()}

@@ -103,8 +103,8 @@ def train_on_file(
 ) -> dict[str, Any]:
     """Trains an epoch on the reviews that `write_repeated` wrote, mapped into memory."""
 
-    from imdb_jax.experiment import create_configured_model
     from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb
+    from imdb_jax.input_format import create_configured_model
     from imdb_jax.splits import Examples, Splits
     from imdb_jax.trainer import Trainer
 

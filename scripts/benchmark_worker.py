@@ -50,7 +50,7 @@ def configuration(request: Request) -> Config:
 
 def examples(request: Request, config: Config, split: str) -> Examples:
     """The same as our pipeline takes them."""
-    from imdb_jax.experiment import configured_input_format
+    from imdb_jax.input_format import configured_input_format
     from imdb_jax.splits import Examples
 
     return Examples(*load(request, split), sets=configured_input_format(config).distinct)
@@ -127,9 +127,10 @@ def steps_ours(request: Request) -> Result:
     import numpy as np
     from benchmark_parts import initial_state
 
-    from imdb_jax.experiment import create_configured_model, use_all_cores
-    from imdb_jax.pipeline import data_mesh, replicated
-    from imdb_jax.training import Batch, train_step
+    from imdb_jax.devices import data_mesh, replicated, use_all_cores
+    from imdb_jax.input_format import create_configured_model
+    from imdb_jax.models.inputs import Batch
+    from imdb_jax.step import train_step
 
     config = configuration(request)
     train = examples(request, config, "train")
@@ -160,7 +161,8 @@ def step_rows(num_reviews: int, batch_size: int, request: Request) -> Iterator[n
 
 def epochs_ours(request: Request) -> Result:
     """Trains on the first reviews only, which the command for training cannot."""
-    from imdb_jax.experiment import create_configured_model, use_all_cores
+    from imdb_jax.devices import use_all_cores
+    from imdb_jax.input_format import create_configured_model
     from imdb_jax.splits import Splits
     from imdb_jax.trainer import Trainer
 

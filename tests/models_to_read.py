@@ -8,7 +8,7 @@ import numpy as np
 
 from imdb_jax.classifier import Classifier
 from imdb_jax.config import load_recipe
-from imdb_jax.experiment import create_configured_model
+from imdb_jax.input_format import create_configured_model
 from imdb_jax.text.vocabulary import Vocabulary
 
 ARCHITECTURES = ["mlp", "embedding_mlp", "cnn", "cnn_global", "pooled", "lstm"]
@@ -40,6 +40,6 @@ def small(arch: str = "pooled", *, linear: bool = False, max_length: int = 8) ->
     model = create_configured_model(config)
     ids = jax.ShapeDtypeStruct((1, length or 256), np.uint8)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
-    random = np.random.default_rng(3)  # initialising it as training does is one more to compile
+    random = np.random.default_rng(3)  # initializing it as training does is one more to compile
     params = jax.tree.map(lambda leaf: random.normal(0.1, 0.5, leaf.shape).astype("f"), shapes)
     return Classifier(config, Vocabulary(WORDS), model, params)

@@ -8,7 +8,7 @@ import numpy as np
 
 from imdb_jax.classifier import Classifier
 from imdb_jax.config import load_recipe
-from imdb_jax.experiment import create_configured_model
+from imdb_jax.input_format import create_configured_model
 from imdb_jax.text.vocabulary import Vocabulary
 
 TEXTS = [

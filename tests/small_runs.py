@@ -6,12 +6,12 @@ import json
 import jax
 import jax.numpy as jnp
 
-from imdb_jax import experiment, reporting, seeds, trainer
+from imdb_jax import experiment, reporting, run_data, seeds, trainer
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import load_config, load_recipe
-from imdb_jax.schedules import learning_rate_schedule
+from imdb_jax.optimizer import keras_adam, learning_rate_schedule
+from imdb_jax.step import create_train_state
 from imdb_jax.synthetic import synthetic_dataset
-from imdb_jax.training import create_train_state, keras_adam
 
 # Four steps an epoch, with a checkpoint after the second, too.
 SMALL = {"num_words": 100, "max_length": 8, "epochs": 3, "batch_size": 10, "validation": 1 / 3}
@@ -62,15 +62,14 @@ def share_compilation(patch):
 
     patch.setattr(trainer, "learning_rate_schedule", schedule)
     patch.setattr(trainer, "keras_adam", lambda rate: once(keras_adam, rate, rate))
-    patch.setattr(trainer, "create_train_state", initial_state)
     patch.setattr(seeds, "create_train_state", initial_state)
 
 
 def hasten(patch, dataset):
     """Lets small runs do without what takes long and shows in no figure."""
     share_compilation(patch)
-    patch.setattr(experiment, "find_dataset", lambda *_: dataset)
-    patch.setattr(experiment, "layer_table", lambda *_: "")
+    patch.setattr(run_data, "find_dataset", lambda *_: dataset)
+    patch.setattr(reporting, "layer_table", lambda *_: "")
     patch.setattr(reporting, "plot_history", lambda path, *_: path.write_bytes(b"a plot"))
 
 

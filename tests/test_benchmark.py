@@ -119,7 +119,7 @@ def test_the_roofline_takes_the_longer_time_and_the_sum():
 def test_every_architecture_comes_apart(arch):
     from imdb_jax.models import create_model
     from imdb_jax.splits import Examples
-    from imdb_jax.training import create_train_state
+    from imdb_jax.step import create_train_state
 
     fields = {"mlp": {"hidden": [4]}, "lstm": {"units": 4}}.get(arch, {"hidden": 4})
     examples = Examples(np.ones((2, 6), np.int32), np.zeros(2, np.float32), sets=arch == "mlp")

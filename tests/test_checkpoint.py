@@ -13,13 +13,13 @@ import pytest
 
 from imdb_jax.checkpoint import (
     Checkpoints,
-    Position,
     discard,
     load_params,
     save_params,
 )
+from imdb_jax.devices import data_mesh, replicated
 from imdb_jax.errors import UserError
-from imdb_jax.pipeline import data_mesh, replicated
+from imdb_jax.history import Position
 
 PARAMS = {
     "Dense_0": {

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from models_to_read import ARCHITECTURES, WORDS, small
 
 from imdb_jax import classifier as module
-from imdb_jax import experiment, load
+from imdb_jax import experiment, load, run_data
 from imdb_jax.classifier import Prediction
 from imdb_jax.config import load_recipe
 from imdb_jax.errors import UserError
@@ -162,7 +162,7 @@ def trained(tmp_path_factory, small_synthetic):
         load_recipe("pooled"), num_words=200, max_length=16, epochs=1, quiet=True, workdir=workdir
     )
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "find_dataset", lambda *_: small_synthetic)
+        patch.setattr(run_data, "find_dataset", lambda *_: small_synthetic)
         experiment.run(config)
     return workdir
 

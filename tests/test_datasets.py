@@ -408,7 +408,7 @@ def test_paths_are_made_absolute_and_names_left_alone(monkeypatch, tmp_path):
 
 def test_a_model_is_trained_on_a_file_of_ones_own(own, tmp_path, monkeypatch, capsys):
     from imdb_jax.config import load_config
-    from imdb_jax.experiment import load_data_for
+    from imdb_jax.run_data import load_data_for
     from imdb_jax.train import train
 
     monkeypatch.chdir(tmp_path)

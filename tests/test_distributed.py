@@ -16,23 +16,23 @@ import numpy as np
 import pytest
 from small_runs import hasten, params_of, small
 
-from imdb_jax import distributed, experiment
+from imdb_jax import experiment, processes
 from imdb_jax.checkpoint import Checkpoints
-from imdb_jax.distributed import in_cluster
 from imdb_jax.errors import UserError
+from imdb_jax.processes import in_cluster
 
 # Starts the processes of a run, having imported what they need once, and says how they ended.
 PROGRAM = """if True:
     import json, os, sys
     from pathlib import Path
     import orbax.checkpoint
-    from imdb_jax import experiment, distributed, train
+    from imdb_jax import experiment, processes, reporting, run_data, train
     sys.path.insert(0, sys.argv[1])
     from small_runs import small, small_dataset
     dataset = small_dataset()
-    experiment.find_dataset = lambda *_: dataset
-    experiment.layer_table = lambda *_: ""
-    distributed.HEARTBEAT_SECONDS = int(os.environ["HEARTBEAT_SECONDS"])
+    run_data.find_dataset = lambda *_: dataset
+    reporting.layer_table = lambda *_: ""
+    processes.HEARTBEAT_SECONDS = int(os.environ["HEARTBEAT_SECONDS"])
     workdir, number, port, changes = Path(sys.argv[2]), *map(json.loads, sys.argv[3:])
     children = []
     for process in range(number):
@@ -172,7 +172,7 @@ def test_what_ends_one_process_ends_the_others_and_the_rest_goes_on(tmp_path):
         assert time.monotonic() - started < 60
     for errors in (first.errors(1), second.errors(0)):
         # Libraries may have complained before; Python has not.
-        assert errors.splitlines()[-1] == f"error: {distributed.ENDED}"
+        assert errors.splitlines()[-1] == f"error: {processes.ENDED}"
         assert "Traceback" not in errors
     line = "continue by the same command with --resume\n"
     assert all(asked.errors(n).endswith(line) for n in range(2))
@@ -194,8 +194,26 @@ def test_processes_that_cannot_share_the_shards_evenly_are_refused(tmp_path, mon
 
 def test_the_way_to_join_them_leads_past_jax():
     """Which is told on its import to be silent about what is said in one line here."""
-    program = "import sys, imdb_jax.distributed, imdb_jax.stopping; sys.exit('jax' in sys.modules)"
+    program = "import sys, imdb_jax.processes; sys.exit('jax' in sys.modules)"
     subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_abort_in_native_code_ends_in_one_line():
+    program = (
+        "import ctypes; from imdb_jax import processes; "
+        "processes._end_aborts_with('it is gone'); ctypes.CDLL(None).abort()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (2, "error: it is gone\n")
+
+
+def test_what_native_code_prints_is_no_result():
+    program = (
+        "import os; from imdb_jax import processes; processes._send_native_output_to_stderr(); "
+        "os.write(1, b'native\\n'); print('result')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "result\n", "native\n")
 
 
 SLURM = {"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "0"}
@@ -219,13 +237,13 @@ def test_clusters_are_told_from_single_machines(environment, found):
     assert in_cluster(environment) == found
 
 
-def test_the_loss_of_others_is_recognised_however_it_is_wrapped():
+def test_the_loss_of_others_is_recognized_however_it_is_wrapped():
     try:
         try:
             raise ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
         except ValueError as error:
             raise UserError("the checkpoint cannot be written") from error
     except UserError as error:
-        found = [distributed._is_about_others(cause) for cause in distributed._causes(error)]
+        found = [processes._is_about_others(cause) for cause in processes._causes(error)]
     assert found == [False, True]
-    assert not distributed._is_about_others(ValueError("a connection that is not JAX's"))
+    assert not processes._is_about_others(ValueError("a connection that is not JAX's"))

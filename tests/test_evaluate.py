@@ -10,12 +10,12 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax import classifier, datasets, evaluate, experiment, figures, scoring, views
+from imdb_jax import classifier, datasets, evaluate, experiment, figures, run_data, scoring, views
 from imdb_jax.classifier import load
 from imdb_jax.config import load_recipe
 from imdb_jax.dataset import Reviews
+from imdb_jax.devices import data_mesh
 from imdb_jax.evaluation import evaluate_each as evaluate_examples
-from imdb_jax.pipeline import data_mesh
 from imdb_jax.splits import Examples
 
 KEYS = ["loss", "accuracy", "precision", "recall", "f1", "roc_auc", "ece", "confusion_matrix"]
@@ -46,7 +46,7 @@ def _few_reviews(small_synthetic):
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "find_dataset", find_few)
-        patch.setattr(experiment, "find_dataset", find_few)
+        patch.setattr(run_data, "find_dataset", find_few)
         # A model that is loaded once is compiled once.
         patch.setattr(classifier, "load", functools.cache(load))
         yield
@@ -98,7 +98,7 @@ def test_figures_are_exactly_those_of_the_run(capsys, train, arch, changes):
 @pytest.mark.parametrize(("arch", "changes"), RUNS)
 def test_splits_are_those_of_training(train, arch, changes, small_synthetic):
     trained = load(train(arch, **changes)[0])
-    splits = experiment.load_data_for(trained.config).splits
+    splits = run_data.load_data_for(trained.config).splits
     for split in ("train", "test", "validation"):
         expected = getattr(splits, split)
         if expected is not None:

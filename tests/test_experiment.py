@@ -15,12 +15,13 @@ import pytest
 from models_to_read import SMALL_MODELS
 from small_runs import share_compilation
 
-from imdb_jax import experiment, reporting
+from imdb_jax import reporting, run_data
 from imdb_jax.checkpoint import load_params
 from imdb_jax.config import Config, load_config, load_recipe, recipe_names
 from imdb_jax.datasets import find_dataset
 from imdb_jax.errors import UserError
-from imdb_jax.experiment import create_configured_model, run
+from imdb_jax.experiment import run
+from imdb_jax.input_format import create_configured_model
 from imdb_jax.text.vocabulary import Vocabulary
 
 FILES = {"config.toml", "vocabulary.txt", "metrics.csv", "history.png", "params", "result.json"}
@@ -39,7 +40,7 @@ def tiny(arch="pooled", **changes):
 @pytest.fixture(autouse=True, scope="module")
 def _few_reviews(small_synthetic):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "find_dataset", lambda *_: small_synthetic)
+        patch.setattr(run_data, "find_dataset", lambda *_: small_synthetic)
         share_compilation(patch)
         yield
 
@@ -424,7 +425,7 @@ def test_file_that_appears_while_the_reviews_are_read_stays(earlier, small_synth
         notes.write_text("ten years of work")
         return small_synthetic
 
-    monkeypatch.setattr(experiment, "find_dataset", find)
+    monkeypatch.setattr(run_data, "find_dataset", find)
     with pytest.raises(UserError, match=r"notes\.md is not part of a run"):
         run(tiny(workdir=earlier, overwrite=True))
     assert notes.read_text() == "ten years of work"
@@ -472,7 +473,7 @@ def test_absent_data_leaves_the_earlier_run(earlier, monkeypatch):
     def absent(*_):
         raise UserError("no data")
 
-    monkeypatch.setattr(experiment, "find_dataset", absent)
+    monkeypatch.setattr(run_data, "find_dataset", absent)
     refuse(tiny(workdir=earlier, overwrite=True), "no data")
 
 
@@ -496,8 +497,8 @@ def test_last_step_may_not_diverge_either(tmp_path):
 
 
 @pytest.mark.real_data
-def test_real_reviews_are_learnt_in_bfloat16_as_well(real_data_dir, tmp_path, monkeypatch):
-    monkeypatch.setattr(experiment, "find_dataset", find_dataset)
+def test_real_reviews_are_learned_in_bfloat16_as_well(real_data_dir, tmp_path, monkeypatch):
+    monkeypatch.setattr(run_data, "find_dataset", find_dataset)
     config = dataclasses.replace(
         load_recipe("pooled"),
         dataset="imdb_reviews",

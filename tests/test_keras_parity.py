@@ -15,8 +15,9 @@ from hypothesis.extra import numpy as npst
 
 from imdb_jax.config import Config, load_recipe, recipe_names
 from imdb_jax.models import create_model
+from imdb_jax.models.inputs import Batch
+from imdb_jax.step import create_train_state, train_step
 from imdb_jax.text.sequences import Sequences, pad_sequences
-from imdb_jax.training import Batch, create_train_state, train_step
 
 os.environ.setdefault("KERAS_BACKEND", "jax")
 keras = pytest.importorskip("keras", reason="Keras is not installed (extra `keras`)")

@@ -18,7 +18,7 @@ from small_models import NUM_WORDS, SMALL, TEXTS, small_classifier
 from imdb_jax import keras_files, load_keras_weights
 from imdb_jax.config import load_recipe
 from imdb_jax.errors import UserError
-from imdb_jax.experiment import create_configured_model
+from imdb_jax.input_format import create_configured_model
 from imdb_jax.keras_files import to_keras
 
 os.environ.setdefault("KERAS_BACKEND", "jax")

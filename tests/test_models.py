@@ -11,12 +11,13 @@ from flax.errors import ScopeParamShapeError
 
 from imdb_jax.config import load_recipe
 from imdb_jax.errors import UserError
-from imdb_jax.experiment import count_params, create_configured_model
+from imdb_jax.input_format import create_configured_model
 from imdb_jax.models import ARCHITECTURES, create_model
+from imdb_jax.models.inputs import fold
 from imdb_jax.models.layers import max_pool
 from imdb_jax.models.lstm import last_state
-from imdb_jax.models.mlp import multi_hot
-from imdb_jax.models.sets import fold
+from imdb_jax.models.mlp import multi_hot_on_device
+from imdb_jax.results import count_params
 from imdb_jax.text.sequences import Sequences
 
 NUM_WORDS, LENGTH, BATCH = 60, 12, 6
@@ -97,7 +98,7 @@ def test_bfloat16_computes_nearly_the_same_from_the_same_parameters(arch):
     assert any((leaf != like).any() for leaf, like in zip(found[:1], expected[:1], strict=True))
 
 
-def test_words_that_occur_often_are_learnt_exactly():
+def test_words_that_occur_often_are_learned_exactly():
     """In bfloat16, adding up 2,000 equal gradients would end at a few hundred of them."""
     model = create_model("pooled", NUM_WORDS, {"embedding_dim": 2, "hidden": 0}, "bfloat16")
     params, ids = random_params(model), np.full((20, 100), 7)
@@ -205,7 +206,7 @@ def test_dtype_of_the_ids_does_not_matter(arch):
 
 
 @every_arch
-def test_initialiser_is_a_function_of_the_key_and_has_keras_ranges(arch):
+def test_initializer_is_a_function_of_the_key_and_has_keras_ranges(arch):
     model = create_model(arch, NUM_WORDS, SMALL[arch])
 
     @jax.jit
@@ -282,12 +283,12 @@ def test_reads_reviews_of_the_length_it_was_made_for_only(arch):
         jax.eval_shape(model.apply, {"params": shapes(model)}, random_ids(length=LENGTH + 2))
 
 
-def test_architecture_that_is_misspelt():
+def test_architecture_that_is_misspelled():
     with pytest.raises(UserError, match=r"'ccn' .did you mean 'cnn'.*; there are: cnn, cnn_global"):
         create_model("ccn", NUM_WORDS, {})
 
 
-def test_field_that_is_misspelt():
+def test_field_that_is_misspelled():
     with pytest.raises(UserError, match=r"'filter' .did you mean 'filters'.*kernel_size"):
         create_model("cnn", NUM_WORDS, {"filter": 3})
 
@@ -340,7 +341,7 @@ def test_mlp_reads_sets_as_it_reads_what_they_were_made_of():
 
 def test_multi_hot_never_marks_padding():
     np.testing.assert_array_equal(
-        multi_hot(np.array([[0, 2, 2], [1, 3, 1], [0, 0, 0]], np.uint8), 4),
+        multi_hot_on_device(np.array([[0, 2, 2], [1, 3, 1], [0, 0, 0]], np.uint8), 4),
         [[0, 0, 1, 0], [0, 1, 0, 1], [0, 0, 0, 0]],
     )
 

@@ -11,18 +11,20 @@ import numpy as np
 import pytest
 from small_runs import share_compilation
 
-from imdb_jax import experiment, load
-from imdb_jax.config import load_recipe
+from imdb_jax import load, run_data
+from imdb_jax.config import load_recipe, recipe_names
 from imdb_jax.corpus import load_ngrams
 from imdb_jax.errors import UserError
 from imdb_jax.experiment import run
 from imdb_jax.explanation import explain
 from imdb_jax.export import write_export
+from imdb_jax.input_format import configured_input_format
 from imdb_jax.models import create_model
 from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.scoring import measure, most_confidently_wrong
 from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.tokens import tokenize_with_punctuation
+from imdb_jax.text.vocabulary import Vocabulary
 from imdb_jax.trainer import Trainer
 
 
@@ -34,7 +36,7 @@ def recipe(workdir, **changes):
 @pytest.fixture(autouse=True, scope="module")
 def _few_reviews(small_synthetic):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(experiment, "find_dataset", lambda *_: small_synthetic)
+        patch.setattr(run_data, "find_dataset", lambda *_: small_synthetic)
         share_compilation(patch)
         yield
 
@@ -68,6 +70,14 @@ def contribution_of(classifier):
     return np.asarray(params["weight"]) * np.asarray(params["log_ratio"])
 
 
+@pytest.mark.parametrize("arch", recipe_names())
+def test_how_a_review_is_read_follows_from_the_architecture(arch):
+    form = configured_input_format(load_recipe(arch))
+    kinds = {"mlp": (True, False, Vocabulary), "ngram": (False, True, NgramVocabulary)}
+    found = form.distinct, form.ngrams, form.vocabulary_class
+    assert found == kinds.get(arch, (False, False, Vocabulary))
+
+
 def test_learns(workdir):
     result = json.loads((workdir / "result.json").read_text())
     assert result["arch"] == "ngram"
@@ -79,7 +89,7 @@ def test_learns(workdir):
 
 def test_log_ratios_are_those_of_the_reviews_trained_on(classifier, small_synthetic):
     """Of no others: neither test reviews nor those held out."""
-    splits = experiment.load_data_for(recipe(None)).splits
+    splits = run_data.load_data_for(recipe(None)).splits
     expected = nb_log_ratios(
         splits.train.ids, splits.train.labels, classifier.vocabulary.num_features
     )

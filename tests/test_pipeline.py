@@ -14,10 +14,11 @@ from jax.sharding import AxisType
 
 from imdb_jax import pipeline
 from imdb_jax.corpus import Corpus, EncodedReviews
+from imdb_jax.devices import data_mesh, replicated
 from imdb_jax.errors import UserError
 from imdb_jax.input_format import InputFormat
 from imdb_jax.keras_imdb import keras_shuffle
-from imdb_jax.pipeline import batch_rows, batches, data_mesh, epoch_orders, num_batches, replicated
+from imdb_jax.pipeline import batch_rows, batches, epoch_orders, num_batches
 from imdb_jax.shuffling import epoch_order
 from imdb_jax.splits import Examples, Shards, make_splits, shard_bounds
 from imdb_jax.text.sequences import Sequences, distinct_ids

@@ -6,11 +6,12 @@ import pytest
 from jax.sharding import PartitionSpec
 from test_trainer import MODELS, splits
 
-from imdb_jax import pipeline, placement, trainer
+from imdb_jax import devices as module
+from imdb_jax import trainer
 from imdb_jax.config import Config
+from imdb_jax.devices import data_mesh, partition_spec
 from imdb_jax.errors import UserError
 from imdb_jax.models import create_model
-from imdb_jax.placement import partition_spec
 from imdb_jax.trainer import Trainer
 
 
@@ -46,7 +47,7 @@ def train(arch, mesh=None, **options):
 
 @pytest.mark.parametrize("arch", MODELS)
 def test_number_of_devices_and_their_use_change_no_figure(arch, monkeypatch):
-    monkeypatch.setattr(placement, "_LARGE", 40)  # so that kernels are divided, too
+    monkeypatch.setattr(module, "_LARGE", 40)  # so that kernels are divided, too
     devices = np.array(jax.devices())
     assert len(devices) == 4
 
@@ -64,7 +65,7 @@ def test_number_of_devices_and_their_use_change_no_figure(arch, monkeypatch):
 
 
 def test_each_device_holds_its_slice_and_moments_lie_with_their_parameters(monkeypatch):
-    monkeypatch.setattr(placement, "_LARGE", 40)
+    monkeypatch.setattr(module, "_LARGE", 40)
     _, made = train("cnn", model_parallel=2)
     whole = MODELS["cnn"]["embedding_dim"] * 32
     state = made.state
@@ -84,4 +85,4 @@ def test_what_was_saved_from_slices_is_restored_whole():
 
 def test_devices_that_cannot_be_divided_are_refused():
     with pytest.raises(UserError, match="model_parallel 3 does not divide the 4 devices"):
-        pipeline.data_mesh(3)
+        data_mesh(3)

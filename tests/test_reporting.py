@@ -10,10 +10,10 @@ import zlib
 import numpy as np
 import pytest
 
-from imdb_jax import reporting
+from imdb_jax import progress, reporting
 from imdb_jax.errors import UserError
-from imdb_jax.reporting import Epoch
-from imdb_jax.training import Metrics
+from imdb_jax.history import Epoch
+from imdb_jax.step import Metrics
 
 ROWS = [Epoch(1, 0.1 + 0.2, 0.5, 2 / 3, 0.25, 12.5), Epoch(2, 1e-9, 1.0, 3e5, 0.0, 0.004)]
 
@@ -129,16 +129,16 @@ def test_tensorboard_is_not_needed_where_it_is_not_asked_for(tmp_path, monkeypat
 
 
 def test_note_goes_to_standard_error(capsys):
-    reporting.note("careful")
+    progress.note("careful")
     assert capsys.readouterr() == ("", "careful\n")
 
 
 @pytest.mark.parametrize(("terminal", "visible"), [(False, True), (True, False)])
 def test_no_bar_unless_wanted_and_on_a_terminal(capsys, monkeypatch, terminal, visible):
     monkeypatch.setattr(sys.stderr, "isatty", lambda: terminal)
-    with reporting.epoch_bar("epoch 1/1", 3, pytest.fail, visible) as advance:
-        for _ in range(3):
-            advance(1)
+    with progress.epoch_bar("epoch 1/1", 3, pytest.fail, visible) as show:
+        for done in range(3):
+            show(done)
     assert capsys.readouterr() == ("", "")
 
 
@@ -152,11 +152,11 @@ def test_bar_on_a_terminal_shows_progress_and_the_metrics_so_far(monkeypatch):
     monkeypatch.setenv("TERM", "xterm")
     monkeypatch.setenv("COLUMNS", "120")
     running = iter([Metrics(0.4321, 0.75)])  # waiting for the device, it is rarely asked
-    with reporting.epoch_bar("epoch 1/1", 3, lambda: next(running), True) as advance:
-        advance(1)
+    with progress.epoch_bar("epoch 1/1", 3, lambda: next(running), True) as show:
+        show(1)
         time.sleep(0.3)
-        advance(1)
-        advance(1)
+        show(2)
+        show(3)
     shown = terminal.getvalue()
     assert "epoch 1/1" in shown
     assert "3/3" in shown

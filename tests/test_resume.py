@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import errno
+import itertools
 import json
 import os
 import random
@@ -17,11 +18,20 @@ import numpy as np
 import pytest
 from small_runs import hasten, metrics_of, outcome, small
 
-from imdb_jax import evaluation, experiment, files, fitting, load, reporting, train, trainer
-from imdb_jax.checkpoint import Checkpoints, Position
+from imdb_jax import (
+    experiment,
+    files,
+    fitting,
+    load,
+    reporting,
+    run_data,
+    train,
+)
+from imdb_jax.checkpoint import Checkpoints
 from imdb_jax.datasets import synthetic_dataset
-from imdb_jax.errors import UserError
-from imdb_jax.stopping import Terminated
+from imdb_jax.errors import Terminated, UserError
+from imdb_jax.history import Position
+from imdb_jax.trainer import Trainer
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -47,17 +57,16 @@ def resume(workdir, **changes):
 @contextlib.contextmanager
 def at_step(number, act):
     """Does something right after the step of this number, counted in this part of the run."""
-    taken = []
+    take, taken = Trainer._take, itertools.count(1)
 
-    def pace(*arguments):
-        result = evaluation.pace(*arguments)
-        taken.append(None)
-        if len(taken) == number:
+    def acting(self, *step):
+        sums = take(self, *step)
+        if next(taken) == number:
             act()
-        return result
+        return sums
 
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(trainer, "pace", pace)
+        patch.setattr(Trainer, "_take", acting)
         yield
 
 
@@ -147,13 +156,13 @@ PROGRAM = """if True:
     import os, sys, warnings
     from pathlib import Path
     import pytest, orbax.checkpoint
-    from imdb_jax import experiment, train
+    from imdb_jax import experiment, reporting, run_data, train
     sys.path.insert(0, sys.argv[1])
     from small_runs import small, small_dataset
     from test_resume import SLOW
     dataset = small_dataset()
-    experiment.find_dataset = lambda *_: dataset
-    experiment.layer_table = lambda *_: ""
+    run_data.find_dataset = lambda *_: dataset
+    reporting.layer_table = lambda *_: ""
     train.parse_arguments = lambda _: small(Path(sys.argv[2]), **SLOW, resume=True)
     warnings.filterwarnings("ignore", "os.fork|.*multi-threaded", Warning)
     for _ in sys.stdin:
@@ -270,8 +279,8 @@ def test_sigterm_keeps_every_step(tmp_path, uninterrupted, step):
 
 
 def test_sigterm_during_validation(tmp_path, uninterrupted, monkeypatch):
-    evaluate = trainer.evaluate
-    monkeypatch.setattr(trainer, "evaluate", lambda *args: (terminate(), evaluate(*args))[1])
+    evaluate = Trainer.evaluate
+    monkeypatch.setattr(Trainer, "evaluate", lambda *args: (terminate(), evaluate(*args))[1])
     with pytest.raises(Terminated, match="after 0 epochs and 4 steps"):
         experiment.run(small(tmp_path))
     monkeypatch.undo()
@@ -453,7 +462,7 @@ def test_other_runs_are_refused_by_the_difference(broken_off, changes, differenc
 
 def test_other_reviews_are_refused(broken_off, small_synthetic, monkeypatch):
     other = dataclasses.replace(small_synthetic, fingerprint="another")
-    monkeypatch.setattr(experiment, "find_dataset", lambda *_: other)
+    monkeypatch.setattr(run_data, "find_dataset", lambda *_: other)
     refused(small(broken_off, resume=True), "the reviews are not those that the checkpoints")
 
 
@@ -482,7 +491,7 @@ def test_other_sizes_in_a_run_of_an_earlier_version_are_refused(
 ):
     sizes = synthetic_dataset(num_train=61, num_test=30).fingerprint
     other = dataclasses.replace(small_synthetic, fingerprint=sizes)
-    monkeypatch.setattr(experiment, "find_dataset", lambda *_: other)
+    monkeypatch.setattr(run_data, "find_dataset", lambda *_: other)
     refused(small(broken_off, resume=True), "the reviews are not those that the checkpoints")
 
 
@@ -499,7 +508,7 @@ def test_a_numpy_that_shuffles_differently_is_refused(broken_off, monkeypatch):
 def test_what_could_be_had_at_first_decides_for_auto(broken_off, small_synthetic, monkeypatch):
     asked = []
     assert small(broken_off).dataset == "auto"
-    monkeypatch.setattr(experiment, "find_dataset", lambda *a: asked.append(a) or small_synthetic)
+    monkeypatch.setattr(run_data, "find_dataset", lambda *a: asked.append(a) or small_synthetic)
     resume(broken_off)
     assert asked[0][0].dataset == "synthetic"
 

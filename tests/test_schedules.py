@@ -4,8 +4,7 @@ import numpy as np
 import optax
 import pytest
 
-from imdb_jax.schedules import learning_rate_schedule
-from imdb_jax.training import keras_adam
+from imdb_jax.optimizer import keras_adam, learning_rate_schedule
 
 PEAK = 0.5
 

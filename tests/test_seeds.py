@@ -15,11 +15,11 @@ from small_runs import hasten, metrics_of, outcome, small
 
 from imdb_jax import experiment, load
 from imdb_jax.config import Config, load_config
-from imdb_jax.errors import UserError
+from imdb_jax.errors import Terminated, UserError
 from imdb_jax.models import create_model
-from imdb_jax.seeds import SeedsTrainer
+from imdb_jax.seeds import seeds_mesh
 from imdb_jax.splits import Examples, Splits
-from imdb_jax.stopping import Terminated
+from imdb_jax.trainer import Trainer
 
 MLP = {"arch": "mlp", "model": {"hidden": [4], "dropout": [0.5]}, "max_length": 0}
 NUM = 4
@@ -71,10 +71,8 @@ def test_each_seed_comes_to_what_it_comes_to_alone(finished, alone):
 
 @pytest.mark.parametrize(("number", "devices"), [(3, 3), (2, 2), (5, 1), (6, 3), (8, 4)])
 def test_seeds_are_spread_over_the_most_devices_that_divide_them(number, devices):
-    trainer = SeedsTrainer.__new__(SeedsTrainer)
-    trainer.seeds = range(number)
     assert jax.device_count() == 4
-    assert trainer._devices().size == devices
+    assert seeds_mesh(number).size == devices
 
 
 def test_every_seed_has_a_run_directory_of_its_own(finished, alone):
@@ -140,7 +138,7 @@ def trainer(devices, resident, number=3):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "device_count", lambda: devices)
         splits = Splits(examples, None, Examples(ids[:20], examples.labels[:20]))
-        return SeedsTrainer(config, dropping(), splits, resident)
+        return Trainer(config, dropping(), splits, resident)
 
 
 def test_devices_and_programs_of_many_steps_make_no_difference():
@@ -159,19 +157,19 @@ def test_devices_and_programs_of_many_steps_make_no_difference():
 # Interruptions
 
 
-@pytest.mark.parametrize("step", [3, 8])
-def test_what_is_killed_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, step):
+@pytest.mark.parametrize("number", [3, 8])
+def test_what_is_killed_goes_on_bit_for_bit(finished, tmp_path, monkeypatch, number):
     """Within an epoch, and between its last step and its validation."""
-    steps = SeedsTrainer._steps
+    steps = Trainer._steps
     taken = itertools.count(1)
 
-    def until(self, order):
-        for sums in steps(self, order):
-            yield sums
-            if next(taken) == step:
+    def until(self, epoch):
+        for step in steps(self, epoch):
+            yield step
+            if next(taken) == number:
                 os.kill(os.getpid(), signal.SIGTERM)
 
-    monkeypatch.setattr(SeedsTrainer, "_steps", until)
+    monkeypatch.setattr(Trainer, "_steps", until)
     with pytest.raises(Terminated, match="--resume"):
         experiment.run(together(tmp_path))
     assert not (tmp_path / "result.json").exists()

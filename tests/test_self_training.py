@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from small_runs import hasten, params_of, small
 
-from imdb_jax import experiment, load, self_training
+from imdb_jax import experiment, load, run_data, self_training
 from imdb_jax.config import load_config, load_recipe
 from imdb_jax.dataset import Reviews
 from imdb_jax.errors import UserError
@@ -115,8 +115,8 @@ def test_a_model_of_words_learns_from_both(workdir, dataset):
     texts = read_texts("unsupervised", dataset)
     soft = SoftLabels.load(workdir / "soft_labels.npz", texts)
     config = small(workdir)
-    plain = experiment.load_data_for(config)
-    both = experiment.load_data_for(config, soft=soft)
+    plain = run_data.load_data_for(config)
+    both = run_data.load_data_for(config, soft=soft)
     assert both.vocabulary == plain.vocabulary
     assert both.fingerprint != plain.fingerprint
     train = both.splits.train
@@ -146,7 +146,7 @@ def test_ngrams_are_counted_in_both_and_weighed_by_labels_alone(tmp_path, datase
     train = dataset.read("train")
     assert model.vocabulary == NgramVocabulary.build([*train.texts, *texts], 4, 2)
     soft = SoftLabels.load(tmp_path / "run" / "soft_labels.npz", texts)
-    data = experiment.load_data_for(ngram(tmp_path, unlabelled="unsupervised"), soft=soft)
+    data = run_data.load_data_for(ngram(tmp_path, unlabelled="unsupervised"), soft=soft)
     assert len(data.splits.train) == 48
     counted = data.splits.train.join(data.splits.counted)
     assert len(counted) == 68

@@ -4,8 +4,9 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax.models.sets import fold, sum_rows
-from imdb_jax.pipeline import batches, data_mesh
+from imdb_jax.devices import data_mesh
+from imdb_jax.models.inputs import fold, sum_rows
+from imdb_jax.pipeline import batches
 from imdb_jax.splits import Examples
 from imdb_jax.text.sequences import Sequences
 

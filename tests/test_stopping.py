@@ -10,8 +10,8 @@ from small_runs import hasten, outcome, small
 
 from imdb_jax import experiment, trainer
 from imdb_jax.errors import UserError
-from imdb_jax.reporting import Epoch
-from imdb_jax.stopping import best_epoch, out_of_patience, sigterm_noted
+from imdb_jax.history import Epoch, best_epoch, out_of_patience
+from imdb_jax.processes import sigterm_noted
 
 
 def history(*losses):
@@ -84,7 +84,7 @@ def validation_losses(monkeypatch):
 
         def pretended(self, tick):
             row = train_epoch(self, tick)
-            self.progress.history[-1] = row = row._replace(val_loss=losses[row.epoch - 1])
+            self.progress.histories[0][-1] = row = row._replace(val_loss=losses[row.epoch - 1])
             return row
 
         monkeypatch.setattr(trainer.Trainer, "train_epoch", pretended)

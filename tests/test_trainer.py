@@ -1,5 +1,6 @@
 """Training with all reviews on the device does what training batch by batch does."""
 
+import contextlib
 import functools
 
 import jax
@@ -7,10 +8,13 @@ import numpy as np
 import pytest
 from small_runs import share_compilation
 
+from imdb_jax import fitting
+from imdb_jax.checkpoint import Checkpoints
 from imdb_jax.config import Config
+from imdb_jax.history import Progress
 from imdb_jax.models import create_model
 from imdb_jax.splits import Examples, Splits
-from imdb_jax.trainer import Progress, Trainer
+from imdb_jax.trainer import Trainer
 
 MODELS = {
     "mlp": {"hidden": (6, 4), "dropout": (0.4,)},
@@ -89,6 +93,21 @@ def test_an_interrupted_epoch_is_continued_with_the_same_batches():
     second.restore(first.arrays())
     second.progress = Progress.from_notes(first.progress.to_notes())
     np.testing.assert_allclose(second.train_epoch()[:-1], whole.train_epoch()[:-1], rtol=1e-5)
+
+
+def test_the_bar_is_told_of_each_step_by_whoever_trains(tmp_path, monkeypatch):
+    shown = []
+
+    @contextlib.contextmanager
+    def bar(title, steps, running, visible):
+        shown.append((title, steps, visible))
+        yield lambda done: shown.append((done, running().loss > 0))
+
+    monkeypatch.setattr(fitting, "epoch_bar", bar)
+    with Checkpoints(tmp_path / "checkpoints", 0) as checkpoints:
+        fitting.fit(trainer(keep=0), checkpoints, "reviews", tmp_path, lambda line: None)
+    steps = [(done, True) for done in (1, 2, 3, 4, 5, 5)]  # the last: before the validation
+    assert shown == [("epoch 1/2", 5, False), *steps, ("epoch 2/2", 5, False), *steps]
 
 
 def test_on_a_cpu_batches_come_from_the_host():

@@ -8,17 +8,18 @@ import optax
 import pytest
 from jax.sharding import AxisType
 
+from imdb_jax.devices import data_mesh, replicated
 from imdb_jax.models import create_model
-from imdb_jax.pipeline import batches, data_mesh, replicated
+from imdb_jax.models.inputs import Batch
+from imdb_jax.optimizer import keras_adam
+from imdb_jax.pipeline import batches
 from imdb_jax.shuffling import epoch_order
 from imdb_jax.splits import Examples
-from imdb_jax.training import (
-    Batch,
+from imdb_jax.step import (
     Sums,
     create_train_state,
     eval_step,
     example_losses,
-    keras_adam,
     mean_metrics,
     train_step,
 )

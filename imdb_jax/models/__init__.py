@@ -1,4 +1,8 @@
-"""The architectures: Flax Linen modules from word ids `[batch, length]` to logits `[batch]`."""
+"""The architectures: Flax Linen modules from word ids `[batch, length]` to logits `[batch]`.
+
+All are called alike: `train` turns dropout on, in the models that have it. Ids may be of any
+integer dtype; logits are float32.
+"""
 
 import dataclasses
 from collections.abc import Mapping
@@ -31,11 +35,11 @@ ARCHITECTURES: dict[str, type[nn.Module]] = {
 def create_model(
     arch: str, num_words: int, fields: Mapping[str, Any], dtype: str = "float32"
 ) -> nn.Module:
-    """Makes the module of an architecture.
+    """Make the module of an architecture.
 
     Args:
       arch: a key of `ARCHITECTURES`.
-      num_words: size of the vocabulary.
+      num_words: size of the vocabulary, whether of words or of n-grams.
       fields: hyper-parameters, by the names of the module's attributes.
       dtype: what to compute in, float32 or bfloat16; parameters and logits are float32.
 
@@ -46,23 +50,24 @@ def create_model(
     if arch not in ARCHITECTURES:
         raise UserError(unknown_name("architecture", arch, ARCHITECTURES))
     module = ARCHITECTURES[arch]
-    attributes = {field.name for field in dataclasses.fields(module)}
-    known = attributes - {"parent", "name", "num_words", "dtype"}
+    # The first is the size of the vocabulary.
+    _, *attributes = (field.name for field in dataclasses.fields(module))
+    known = {*attributes} - {"parent", "name", "dtype"}
     for name in fields:
         if name not in known:
             raise UserError(unknown_name(f"{arch} field", name, known))
         _check_range(name, fields[name])
     if "dtype" in attributes:
-        return module(num_words=num_words, dtype=jnp.dtype(dtype), **fields)
+        return module(num_words, dtype=jnp.dtype(dtype), **fields)
     if dtype != "float32":
         raise UserError(f"{arch} computes in float32 only, not in {dtype}")
-    return module(num_words=num_words, **fields)
+    return module(num_words, **fields)
 
 
 def _check_range(name: str, value: Any) -> None:
-    """Raises `UserError` for a size or a share of dropout that no layer can have."""
+    """Raise `UserError` for a size or a share of dropout that no layer can have."""
     several = isinstance(value, list | tuple)
-    # A 0 of their own: no hidden layer, and a pool as long as the review.
+    # 0 has a meaning for these: no hidden layer, and a pool as long as the review.
     lowest = 0 if name in ("hidden", "pool_size") and not several else 1
     for number in value if several else [value]:
         if name == "dropout" and not 0 <= number < 1:

@@ -16,10 +16,10 @@ class CNN(nn.Module):
       embedding_dim: length of a word's vector.
       filters: number of convolution filters.
       kernel_size: words a filter sees at a time.
-      pool_size: neighbouring positions of which the largest counts; 0 pools the whole review,
-        which makes the model independent of its length (the recipe `cnn_global`).
+      pool_size: neighboring positions of which the largest counts; 0 pools the whole review, which
+        makes the model independent of its length (the recipe `cnn_global`).
       hidden: width of the hidden layer; 0 leaves it out.
-      dtype: what is computed in; parameters and logits are float32.
+      dtype: what the model computes in; parameters and logits are float32.
     """
 
     num_words: int = 5_000
@@ -34,15 +34,9 @@ class CNN(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"], train: bool = False
     ) -> Float[Array, " batch"]:
-        """Gives the logit of 'positive' for each review.
+        """Return the logit of 'positive' for each review.
 
-        Args:
-          ids: word ids, `[batch, length]`; the length is part of the model once initialised,
-            unless `pool_size` is 0.
-          train: changes nothing here; all architectures are called alike.
-
-        Returns:
-          float32 `[batch]`.
+        The length of a review is part of the model once initialized, unless `pool_size` is 0.
         """
         embed = Embed(self.num_words, self.embedding_dim)
         convolve = WordConv(self.filters, self.kernel_size, self.dtype, name="Conv_0")

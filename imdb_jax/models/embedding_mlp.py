@@ -15,7 +15,7 @@ class EmbeddingMLP(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       hidden: width of the hidden layer; 0 leaves it out.
-      dtype: what is computed in; parameters and logits are float32.
+      dtype: what the model computes in; parameters and logits are float32.
     """
 
     num_words: int = 5_000
@@ -27,14 +27,9 @@ class EmbeddingMLP(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"], train: bool = False
     ) -> Float[Array, " batch"]:
-        """Gives the logit of 'positive' for each review.
+        """Return the logit of 'positive' for each review.
 
-        Args:
-          ids: word ids, `[batch, length]`; the length is part of the model once initialised.
-          train: changes nothing here; all architectures are called alike.
-
-        Returns:
-          float32 `[batch]`.
+        The length of a review is part of the model once initialized.
         """
         x = Embed(self.num_words, self.embedding_dim, dtype=self.dtype)(ids)
         x = x.reshape(x.shape[0], -1)

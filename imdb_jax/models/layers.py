@@ -1,4 +1,4 @@
-"""What several architectures share: Keras' initialisers, and pooling over words."""
+"""What several architectures share: Keras' initializers, and pooling over words."""
 
 import functools
 
@@ -8,9 +8,9 @@ from flax import linen as nn
 from flax.typing import Dtype, PRNGKey, Shape
 from jaxtyping import Array, Float, Integer
 
-# In mixed precision (`dtype`) parameters are float32, and so are look-ups: words that occur often
-# would add up too many gradients for bfloat16. The layer that makes the logits has no `dtype`:
-# Linen then computes in that of its parameters.
+# In mixed precision (`dtype`) parameters are float32, and so are look-ups: the gradient of a
+# frequent word is a sum of too many terms for bfloat16. The layer that makes the logits has no
+# `dtype`: Linen then computes in the dtype of its parameters.
 
 # Keras' Dense starts from Glorot uniform kernels and zero biases (Linen's from LeCun normal ones).
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
@@ -26,7 +26,7 @@ class Embed(nn.Embed):
     embedding_init: nn.initializers.Initializer = _uniform_embedding
 
     def __call__(self, ids: Integer[Array, "batch length"]) -> Float[Array, "batch length dim"]:
-        """Looks up the vectors of words, `[batch, length, features]`."""
+        """Look up the vectors of words."""
         vectors = look_up(self.embedding, ids.reshape(-1)).reshape(*ids.shape, self.features)
         return vectors.astype(self.dtype)
 
@@ -34,7 +34,7 @@ class Embed(nn.Embed):
 def look_up(
     table: Float[Array, "num_words dim"], ids: Integer[Array, " n"]
 ) -> Float[Array, "n dim"]:
-    """Takes the rows of a table. Ids are in range where they come from: checking costs time."""
+    """Take rows of a table. The ids must be in range: they are not checked, which costs time."""
     return jnp.asarray(table).at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
@@ -42,8 +42,8 @@ class WordConv(nn.Module):
     """A convolution along the words of a review, like Keras' Conv1D with padding 'same'.
 
     Convolving word vectors is linear in each word, so every kernel position is a look-up in a table
-    of its own, `embedding @ kernel[position]`. That saves the product over all words of a batch,
-    and the gradient is a scatter into the tables instead of a convolution's: on a CPU the whole
+    of its own, `embedding @ kernel[position]`. This saves the product over all words of a batch,
+    and the gradient is a scatter into the tables instead of a convolution: on a CPU, the whole
     training step takes half the time.
 
     Attributes:
@@ -60,15 +60,7 @@ class WordConv(nn.Module):
     def __call__(
         self, embedding: Float[Array, "num_words dim"], ids: Integer[Array, "batch length"]
     ) -> Float[Array, "batch length filters"]:
-        """Convolves the vectors of words.
-
-        Args:
-          embedding: vector of each word, `[num_words, embedding_dim]`.
-          ids: word ids, `[batch, length]`.
-
-        Returns:
-          `[batch, length, filters]`.
-        """
+        """Convolve the vectors of words, given the vector of each word and word ids."""
         num_words, dim = embedding.shape
         shape = (self.kernel_size, dim, self.filters)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
@@ -79,7 +71,7 @@ class WordConv(nn.Module):
         sides = ((0, 0), (before, self.kernel_size - 1 - before))
         padded = jnp.pad(ids.astype(jnp.int32), sides, constant_values=num_words)
         length = ids.shape[1]
-        # All words of the batch in one row: XLA compiles the flat look-up to faster code.
+        # XLA compiles a flat look-up, of all words of the batch in one row, to faster code.
         looked_up = [
             look_up(beyond @ kernel[position], padded[:, position : position + length].reshape(-1))
             for position in range(self.kernel_size)
@@ -88,14 +80,9 @@ class WordConv(nn.Module):
 
 
 def max_pool(x: Float[Array, "batch length channels"], size: int) -> Float[Array, "batch n c"]:
-    """Maximum over each `size` neighbouring positions; a remainder at the end is left out.
+    """Take the maximum of each `size` neighboring positions; a remainder at the end is left out.
 
-    Args:
-      x: float `[batch, length, channels]`.
-      size: positions per window; 0 pools over the whole length.
-
-    Returns:
-      `[batch, length // size, channels]`, or `[batch, 1, channels]` for size 0.
+    Size 0 pools over the whole length. Raises ValueError if `size` is greater than the length.
     """
     length = x.shape[1]
     if size == 0 or size == length:

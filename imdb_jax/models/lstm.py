@@ -13,7 +13,7 @@ from imdb_jax.models.layers import Dense, Embed, look_up
 
 
 def _forget_bias_one(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> jax.Array:
-    """Zeros, but ones for the forget gate, the second of the four (Jozefowicz et al. 2015)."""
+    """Return zeros, but ones for the forget gate, the second of four (Jozefowicz et al. 2015)."""
     return jnp.zeros((4, shape[0] // 4), dtype).at[1].set(1.0).reshape(shape)
 
 
@@ -26,10 +26,10 @@ def _sigmoid(x: jax.Array) -> jax.Array:
 def last_state(
     inputs: Float[Array, "time batch gates"], kernel: Float[Array, "units gates"]
 ) -> Float[Array, "batch units"]:
-    """Runs a long short-term memory over time, from a state of zeros.
+    """Run a long short-term memory over time, from a state of zeros.
 
-    The derivative is written out: JAX's own adds up the kernel's gradient step by step, within the
-    loop, where one matrix product after the loop will do. A test compares the two.
+    The derivative is written out, because JAX's own adds up the kernel's gradient step by step in
+    the loop, while one matrix product after the loop does the same. A test compares the two.
 
     Args:
       inputs: what each word adds to the gates before their activation; the gates stand side by
@@ -38,7 +38,7 @@ def last_state(
         dtype. The cell, which adds up what all words let in, is float32 whatever that is.
 
     Returns:
-      The state after the last step, of that dtype.
+      The state after the last step, of the dtype of the inputs.
     """
     return _forward(inputs, kernel)[0]
 
@@ -109,7 +109,7 @@ class LSTM(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       units: length of the state.
-      dtype: what is computed in; parameters and logits are float32.
+      dtype: what the model computes in; parameters and logits are float32.
     """
 
     one_core: ClassVar[bool] = True  # XLA runs the loop over time on one core of a CPU
@@ -123,15 +123,7 @@ class LSTM(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"], train: bool = False
     ) -> Float[Array, " batch"]:
-        """Gives the logit of 'positive' for each review.
-
-        Args:
-          ids: word ids, `[batch, length]`.
-          train: changes nothing here; all architectures are called alike.
-
-        Returns:
-          float32 `[batch]`.
-        """
+        """Return the logit of 'positive' for each review."""
         embed = Embed(self.num_words, self.embedding_dim)
         kernel = self.param("kernel", glorot_uniform(), (self.embedding_dim, 4 * self.units))
         recurrent_kernel = self.param(

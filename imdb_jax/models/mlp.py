@@ -8,23 +8,20 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
+from imdb_jax.models.inputs import Sets, sum_rows
 from imdb_jax.models.layers import Dense
-from imdb_jax.models.sets import Sets, sum_rows
 from imdb_jax.text.sequences import PAD_ID
 
 
-def multi_hot(
+def multi_hot_on_device(
     ids: Integer[Array, "batch length"], num_words: int
 ) -> Float[Array, "batch num_words"]:
-    """Marks with a one which words each review holds; on the device, for one batch at a time.
+    """Mark with a one which words each review of a batch holds, as part of the compiled step.
 
     Args:
-      ids: word ids below `num_words`, `[batch, length]`; order and repetition change nothing, and
-        0 (padding) marks nothing.
+      ids: word ids below `num_words`; order and repetition change nothing, 0 (padding) marks
+        nothing.
       num_words: size of the vocabulary.
-
-    Returns:
-      float32 `[batch, num_words]`.
     """
     rows = jnp.arange(ids.shape[0])[:, None]
     # JAX adds the size of the axis to negative indices, and it need not fit the dtype of the ids.
@@ -47,15 +44,15 @@ class SetDense(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"] | Sets
     ) -> Float[Array, "batch features"]:
-        """Gives the layer's sums, float32 `[batch, features]`."""
+        """Return the layer's sums, float32 `[batch, features]`."""
         initializer = nn.initializers.glorot_uniform()
         kernel = self.param("kernel", initializer, (self.num_words, self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))
         if isinstance(ids, Sets):
-            # A hundred rows of the kernel per review are summed in a third of the time that a
-            # product with ten thousand ones and zeros takes, and so are their gradients.
+            # Summing a hundred rows of the kernel per review takes a third of the time of a product
+            # with ten thousand ones and zeros, and so do the gradients.
             return sum_rows(kernel.at[PAD_ID].set(0), ids) + bias[None]
-        return multi_hot(ids, self.num_words) @ kernel + bias[None]
+        return multi_hot_on_device(ids, self.num_words) @ kernel + bias[None]
 
 
 class MLP(nn.Module):
@@ -65,10 +62,10 @@ class MLP(nn.Module):
       num_words: size of the vocabulary; ids are below it.
       hidden: width of each hidden layer.
       dropout: share of units dropped after each hidden layer but the last, in training.
-      dtype: what is computed in; parameters, sums over words and logits are float32.
+      dtype: what the model computes in; parameters, sums over words and logits are float32.
     """
 
-    bag_of_words: ClassVar[bool] = True  # which words a review holds is all that it reads
+    bag_of_words: ClassVar[bool] = True  # it reads which words a review holds, and nothing else
 
     num_words: int = 10_000
     hidden: Sequence[int] = (50, 50, 50)
@@ -79,14 +76,11 @@ class MLP(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"] | Sets, train: bool = False
     ) -> Float[Array, " batch"]:
-        """Gives the logit of 'positive' for each review.
+        """Return the logit of 'positive' for each review.
 
         Args:
-          ids: word ids, `[batch, length]`, 0 for padding; see `multi_hot`. Or their sets.
+          ids: word ids, 0 for padding; or `Sets`.
           train: whether to drop units, which needs `rngs={"dropout": key}`.
-
-        Returns:
-          float32 `[batch]`.
         """
         widths = (*self.hidden, 1)
         x = SetDense(self.num_words, widths[0], name="Dense_0")(ids)

@@ -11,13 +11,13 @@ from imdb_jax.models.layers import Dense, Embed
 class Pooled(nn.Module):
     """A dense layer over the mean of a review's word vectors.
 
-    Padding counts in the mean, as in the tutorial, which does not mask it.
+    Padding counts in the mean, as in the tutorial.
 
     Attributes:
       num_words: size of the vocabulary; ids are below it.
       embedding_dim: length of a word's vector.
       hidden: width of the hidden layer; 0 leaves it out.
-      dtype: what is computed in; parameters and logits are float32.
+      dtype: what the model computes in; parameters and logits are float32.
     """
 
     num_words: int = 10_000
@@ -29,15 +29,7 @@ class Pooled(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"], train: bool = False
     ) -> Float[Array, " batch"]:
-        """Gives the logit of 'positive' for each review.
-
-        Args:
-          ids: word ids, `[batch, length]`.
-          train: changes nothing here; all architectures are called alike.
-
-        Returns:
-          float32 `[batch]`.
-        """
+        """Return the logit of 'positive' for each review."""
         x = Embed(self.num_words, self.embedding_dim, dtype=self.dtype)(ids).mean(axis=1)
         if self.hidden:
             x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))

@@ -1,12 +1,12 @@
 """The training step: pure functions of a state and a batch, compiled by XLA.
 
-Axes: B is the batch. Everything a step needs is in its arguments, the dropout key included, which
-is a function of the seed and the number of the step and of nothing else.
+A step's arguments hold everything that it needs, the dropout key included: that key is a function
+of the seed and the number of the step, and of nothing else.
 """
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, Self
 
 import jax
 import jax.numpy as jnp
@@ -16,28 +16,14 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int, Integer, Key
 
-from imdb_jax.models.sets import Sets
+from imdb_jax.models.inputs import Batch, Sets
+from imdb_jax.optimizer import keras_adam
 
 Loss = Literal["binary_crossentropy", "mse"]
 
 
-class Batch(NamedTuple):
-    """Reviews that are processed together.
-
-    Attributes:
-      ids: word ids, any integer dtype, `[batch, length]`; or sets of them, for a model that reads
-        those.
-      labels: 1 for positive, 0 for negative, float32 `[batch]`.
-      weights: 1 for a review that counts, 0 for one that only fills the batch, float32 `[batch]`.
-    """
-
-    ids: Integer[Array | np.ndarray, "batch length"] | Sets
-    labels: Float[Array | np.ndarray, " batch"]
-    weights: Float[Array | np.ndarray, " batch"]
-
-
 class Sums(NamedTuple):
-    """Sums over the reviews of a batch, from which exact means over any number follow.
+    """Sums over the reviews of a batch, which give exact means over any number of batches.
 
     Attributes:
       loss: sum of the reviews' losses, float32.
@@ -56,7 +42,7 @@ class TrainState(struct.PyTreeNode):
     Attributes:
       step: number of steps taken, int32.
       params: the model's parameters.
-      opt_state: the optimiser's state.
+      opt_state: the optimizer's state.
       dropout_key: key from which each step's dropout key is derived.
       apply_fn: the model's `apply`.
       optimizer: gradient transformation.
@@ -71,37 +57,19 @@ class TrainState(struct.PyTreeNode):
     optimizer: optax.GradientTransformation = struct.field(pytree_node=False)
     loss: Loss = struct.field(pytree_node=False)
 
+    def arrays(self) -> dict[str, Any]:
+        """Return all arrays by the names of their places; of the dropout key, its numbers."""
+        state = self.replace(dropout_key=jax.random.key_data(self.dropout_key))
+        leaves = jax.tree_util.tree_leaves_with_path(state)
+        return {
+            jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves
+        }
 
-def keras_adam(learning_rate: optax.ScalarOrSchedule = 1e-3) -> optax.GradientTransformation:
-    """Adam as Keras computes it, with Keras' constants."""
-    return optax.chain(_scale_by_keras_adam(), optax.scale_by_learning_rate(learning_rate))
-
-
-def _scale_by_keras_adam() -> optax.GradientTransformation:
-    """Adam's rescaling with epsilon (1e-7) added before the bias of the moments is corrected.
-
-    That is the form of section 2 of Kingma and Ba (2014), Keras' own. `optax.adam` adds epsilon
-    afterwards: in its terms Keras' starts at 3.2e-6. Rare words, whose gradients are that small,
-    notice.
-    """
-    b1, b2, epsilon = 0.9, 0.999, 1e-7
-
-    def init(params: Any) -> optax.ScaleByAdamState:
-        zeros = partial(jax.tree.map, jnp.zeros_like)
-        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
-
-    def update(
-        gradients: Any, state: optax.OptState, params: Any = None
-    ) -> tuple[Any, optax.ScaleByAdamState]:
-        assert isinstance(state, optax.ScaleByAdamState)
-        step = optax.safe_increment(state.count)
-        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients)
-        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients)
-        scale = jnp.sqrt(1 - b2**step) / (1 - b1**step)
-        updates = jax.tree.map(lambda m, v: scale * m / (jnp.sqrt(v) + epsilon), mu, nu)
-        return updates, optax.ScaleByAdamState(step, mu, nu)
-
-    return optax.GradientTransformation(init, update)
+    def with_arrays(self, arrays: dict[str, Any]) -> Self:
+        """Return the state that has these arrays, named as `arrays` names them."""
+        leaves = [arrays[name] for name in self.arrays()]
+        state = jax.tree.unflatten(jax.tree.structure(self), leaves)
+        return state.replace(dropout_key=jax.random.wrap_key_data(state.dropout_key))
 
 
 def create_train_state(
@@ -111,7 +79,7 @@ def create_train_state(
     optimizer: optax.GradientTransformation | None = None,
     loss: Loss = "binary_crossentropy",
 ) -> TrainState:
-    """Initialises a model and its optimiser.
+    """Initialize a model and its optimizer.
 
     Args:
       model: a module from ids `[batch, length]` to logits `[batch]`.
@@ -122,7 +90,7 @@ def create_train_state(
     """
     params_key, dropout_key = jax.random.split(jax.random.key(seed))
     optimizer = keras_adam() if optimizer is None else optimizer
-    # Compiled as one program: initialising operation by operation takes seconds.
+    # Compiled as one program: initializing operation by operation takes seconds.
     params = jax.jit(model.init)(params_key, ids)["params"]
     return TrainState(
         step=jnp.zeros((), jnp.int32),
@@ -138,7 +106,7 @@ def create_train_state(
 def example_losses(
     logits: Float[Array, " batch"], labels: Float[Array | np.ndarray, " batch"], loss: Loss
 ) -> Float[Array, " batch"]:
-    """Loss of each review: cross-entropy, or squared error of the probability."""
+    """Return the loss of each review: cross-entropy, or squared error of the probability."""
     if loss == "mse":
         return optax.squared_error(nn.sigmoid(logits), labels)
     return optax.sigmoid_binary_cross_entropy(logits, labels)
@@ -155,7 +123,7 @@ def _sums(logits: jax.Array, batch: Batch, loss: Loss) -> Sums:
 
 @partial(jax.jit, donate_argnames="state")
 def train_step(state: TrainState, batch: Batch) -> tuple[TrainState, Sums]:
-    """Takes one optimiser step on the mean loss of a batch.
+    """Take one optimizer step on the mean loss of a batch.
 
     Args:
       state: where training stands; its buffers are reused for the result (donated).
@@ -187,17 +155,15 @@ def train_steps(
     rows: Int[Array, "steps batch"],
     weights: Float[Array, "steps batch"],
 ) -> tuple[TrainState, Sums]:
-    """Takes many steps in one program, with all reviews on the device.
+    """Take many steps in one program, with all reviews on the device.
 
-    For accelerators, which would wait for the host between the steps of `train_step`. On a CPU, XLA
-    would run the steps on a single core.
+    This is for accelerators, which would wait for the host between calls of `train_step`. On a CPU,
+    XLA would run the steps on a single core.
 
     Args:
       state: where training stands; its buffers are reused for the result (donated).
-      ids: word ids of all reviews.
-      labels: their labels.
-      rows: which reviews make the batch of each step.
-      weights: 1 for a review that counts, 0 for one that only fills its batch.
+      ids, labels: of all reviews.
+      rows, weights: which reviews make the batch of each step, and their weights there.
 
     Returns:
       The state after the last step, and the sums of each step, `[steps]`.
@@ -212,7 +178,7 @@ def train_steps(
 
 @jax.jit
 def eval_step(state: TrainState, batch: Batch) -> tuple[Sums, Float[Array, " batch"]]:
-    """Gives a batch's sums, and the logit of each review, without dropout."""
+    """Return a batch's sums, and the logit of each review, without dropout."""
     logits = state.apply_fn({"params": state.params}, batch.ids)
     return _sums(logits, batch, state.loss), logits
 
@@ -221,7 +187,7 @@ def eval_step(state: TrainState, batch: Batch) -> tuple[Sums, Float[Array, " bat
 def predict_step(
     apply_fn: Callable[..., Any], params: Any, ids: Integer[Array, "batch length"]
 ) -> Float[Array, " batch"]:
-    """Gives the probability of 'positive' for each review."""
+    """Return the probability of 'positive' for each review."""
     return nn.sigmoid(apply_fn({"params": params}, ids))
 
 
@@ -229,7 +195,7 @@ def predict_step(
 def logit_step(
     apply_fn: Callable[..., Any], params: Any, ids: Integer[Array, "batch length"]
 ) -> Float[Array, " batch"]:
-    """Gives the log-odds of 'positive' for each review."""
+    """Return the log-odds of 'positive' for each review."""
     return apply_fn({"params": params}, ids)
 
 
@@ -246,10 +212,24 @@ class Metrics(NamedTuple):
 
 
 def mean_metrics(sums: list[Sums]) -> Metrics:
-    """Means over all reviews of several batches, each review counting the same.
+    """Return the means over all reviews of several batches, each review counting the same.
 
     Waits for the device. The batches' sums are added on the host in float64.
     """
+    (metrics,) = metrics_of_each(sums)
+    return metrics
+
+
+def metrics_of_each(sums: list[Sums]) -> list[Metrics]:
+    """Return what `mean_metrics` does for each seed: the sums are `[num_seeds]`, or `[]` for one.
+
+    Raises:
+      ValueError: there are no batches.
+    """
     columns = zip(*jax.device_get(sums), strict=True)
-    loss, correct, examples = (sum(map(float, column)) for column in columns)
-    return Metrics(loss / examples, correct / examples)
+    # A cumulative sum adds one batch after the other, whatever the number of seeds.
+    loss, correct, examples = (np.cumsum(np.array(c, np.float64), axis=0)[-1] for c in columns)
+    return [
+        Metrics(*row)
+        for row in np.stack([loss / examples, correct / examples], axis=-1).reshape(-1, 2).tolist()
+    ]

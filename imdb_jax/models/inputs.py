@@ -1,11 +1,13 @@
-"""Sets of ids, one per review, for models that read which ids a review has and nothing else.
+"""What a model reads: a batch of reviews, each of them ids in order or a set of ids.
 
 Sets differ in size: the largest of a batch may have ten times as many ids as the average. Padded to
 the largest, a batch is mostly padding. Here a set is folded into lines of equal length instead, as
-many as it needs, of which only the last is filled up.
+many as it needs, and only the last one is filled up.
 """
 
 from __future__ import annotations
+
+from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
@@ -15,8 +17,7 @@ from jaxtyping import Array, Float, Int, Integer
 from imdb_jax.models.layers import look_up
 from imdb_jax.text.sequences import Sequences
 
-# Ids in a line.
-_WIDTH = 32
+_WIDTH = 32  # ids in a line
 
 
 class Sets(struct.PyTreeNode):
@@ -33,23 +34,31 @@ class Sets(struct.PyTreeNode):
     size: int = struct.field(pytree_node=False)
 
     def as_part(self, number: int, of: int) -> Sets:
-        """The same as the part of this number, from 0, of a batch of several parts of one size."""
+        """Return these sets as part `number`, from 0, of a batch of `of` parts of one size."""
         return self.replace(reviews=self.reviews + number * self.size, size=of * self.size)
 
 
+class Batch(NamedTuple):
+    """Reviews that are processed together.
+
+    Attributes:
+      ids: word ids, any integer dtype, `[batch, length]`; or `Sets`, for a model that reads sets.
+      labels: 1 for positive, 0 for negative, float32 `[batch]`.
+      weights: 1 for a review that counts, 0 for one that only fills the batch, float32 `[batch]`.
+    """
+
+    ids: Integer[Array | np.ndarray, "batch length"] | Sets
+    labels: Float[Array | np.ndarray, " batch"]
+    weights: Float[Array | np.ndarray, " batch"]
+
+
 def num_lines(sizes: Int[np.ndarray, " num_sets"]) -> Int[np.ndarray, " num_sets"]:
-    """How many lines sets of these sizes need."""
+    """Return the number of lines that sets of these sizes need."""
     return -(-sizes // _WIDTH)
 
 
 def fold(sequences: Sequences, multiple: int = 1, least: int = 0) -> Sets:
-    """Folds sets into lines.
-
-    Args:
-      sequences: the ids of each set, none of them 0.
-      multiple: the number of lines will be one of this.
-      least: lines to make room for, at least.
-    """
+    """Fold sets of ids, none of them 0, into at least `least` lines, a multiple of `multiple`."""
     lengths = sequences.lengths
     lines = num_lines(lengths)
     number = lines.sum()
@@ -68,13 +77,10 @@ def fold(sequences: Sequences, multiple: int = 1, least: int = 0) -> Sets:
 def sum_rows(
     table: Float[Array, "num_ids ..."], ids: Sets | Integer[Array, "batch length"]
 ) -> Float[Array, "batch ..."]:
-    """Sums the rows of a table over each set of ids.
+    """Sum the rows of a table over each set of ids.
 
-    That is the product of the sets, written as vectors of ones and zeros, with the table.
-
-    Args:
-      table: its row 0, which is that of padding, is all zeros.
-      ids: the sets, or the same padded with 0.
+    That is the product of the sets, written as vectors of ones and zeros, with the table. Row 0 of
+    the table, the row of padding, must be all zeros; ids may also be arrays padded with 0.
     """
     lines = jnp.asarray(ids.ids if isinstance(ids, Sets) else ids)
     sums = look_up(table, lines.reshape(-1)).reshape(*lines.shape, *table.shape[1:]).sum(axis=1)

@@ -1,0 +1,71 @@
+"""The optimizer, Adam as Keras has it, and its learning rate: pure functions of the step."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any, Literal
+
+import jax
+import jax.numpy as jnp
+import optax
+
+Schedule = Literal["constant", "linear", "cosine"]
+
+
+def keras_adam(learning_rate: optax.ScalarOrSchedule = 1e-3) -> optax.GradientTransformation:
+    """Make Adam as Keras computes it, with Keras' constants."""
+    return optax.chain(_scale_by_keras_adam(), optax.scale_by_learning_rate(learning_rate))
+
+
+def _scale_by_keras_adam() -> optax.GradientTransformation:
+    """Make Adam's rescaling, which adds epsilon (1e-7) before it corrects the moments' bias.
+
+    That is the form of section 2 of Kingma and Ba (2014), and Keras' own. `optax.adam` adds epsilon
+    afterwards: in its terms, Keras' epsilon starts at 3.2e-6. The gradients of rare words are small
+    enough for this to matter.
+    """
+    b1, b2, epsilon = 0.9, 0.999, 1e-7
+
+    def init(params: Any) -> optax.ScaleByAdamState:
+        zeros = partial(jax.tree.map, jnp.zeros_like)
+        return optax.ScaleByAdamState(jnp.zeros((), jnp.int32), zeros(params), zeros(params))
+
+    def update(
+        gradients: Any, state: optax.OptState, params: Any = None
+    ) -> tuple[Any, optax.ScaleByAdamState]:
+        assert isinstance(state, optax.ScaleByAdamState)
+        step = optax.safe_increment(state.count)
+        mu = jax.tree.map(lambda m, g: b1 * m + (1 - b1) * g, state.mu, gradients)
+        nu = jax.tree.map(lambda v, g: b2 * v + (1 - b2) * g * g, state.nu, gradients)
+        scale = jnp.sqrt(1 - b2**step) / (1 - b1**step)
+        updates = jax.tree.map(lambda m, v: scale * m / (jnp.sqrt(v) + epsilon), mu, nu)
+        return updates, optax.ScaleByAdamState(step, mu, nu)
+
+    return optax.GradientTransformation(init, update)
+
+
+def learning_rate_schedule(
+    schedule: Schedule, peak: float, steps: int, warmup: float = 0
+) -> optax.ScalarOrSchedule:
+    """Make a function from the step, counted from 0, to the learning rate, or a constant.
+
+    The rate rises from 0 along a line, then goes on as its name says.
+
+    Args:
+      schedule: 'constant'; 'linear' and 'cosine' reach 0 after the last step.
+      peak: the highest learning rate, that of the first step after the warm-up.
+      steps: number of steps in the whole run.
+      warmup: share of these steps, rounded to whole steps, to warm up in.
+    """
+    warmup_steps = round(warmup * steps)
+    if schedule == "constant" and not warmup_steps:
+        return peak
+    # If the warm-up takes all steps, nobody asks for the rest, but it must be well-formed.
+    rest = max(steps - warmup_steps, 1)
+    falling = {
+        "constant": lambda: optax.constant_schedule(peak),
+        "linear": lambda: optax.linear_schedule(peak, 0, rest),
+        "cosine": lambda: optax.cosine_decay_schedule(peak, rest),
+    }[schedule]()
+    rising = optax.linear_schedule(0, peak, warmup_steps)
+    return optax.join_schedules([rising, falling], [warmup_steps]) if warmup_steps else falling
