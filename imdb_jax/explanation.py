@@ -27,7 +27,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.models.ngram import contributions
 from imdb_jax.step import logit_step
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences
-from imdb_jax.text.tokens import Text, tokenize
+from imdb_jax.text.tokens import Text, tokenize, tokenize_with_punctuation
 
 # Size of a batch: the text itself, and variants of it without a word.
 _BATCH_SIZE = BATCH_SIZES[-2]

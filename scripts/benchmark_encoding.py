@@ -227,7 +227,7 @@ def compare(options: Options) -> Any:
                 ngram = time.perf_counter() - started
             for stage, seconds in (("text to cache, s", words), ("ngram, cold, s", ngram)):
                 rows.setdefault(stage, {}).setdefault(name, []).append(seconds)
-            note(f"{name}: text to cache {words:.2f} s, ngram {ngram:.1f} s")
+            progress.note(f"{name}: text to cache {words:.2f} s, ngram {ngram:.1f} s")
     result = Table("", *checkouts, "other / this", title="50,000 reviews", title_justify="left")
     for stage, figures in rows.items():
         medians = {name: statistics.median(values) for name, values in figures.items()}
