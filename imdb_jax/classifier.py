@@ -35,15 +35,12 @@ _CHUNK_CHARACTERS = 1 << 22
 class Prediction(NamedTuple):
     """What a model says about a text.
 
-    Attributes:
-      probability: that the text is positive, from 0 to 1.
-      label: 'positive' or 'negative'.
-      unknown_share: share of its words that the model cannot tell from one another, because they
-        did not occur in training, or too rarely; 0 for a text without words.
+    `unknown_share` is the share of its words that the model cannot tell from one another, because
+    they occurred too rarely in training; 0 for a text without words.
     """
 
-    probability: float
-    label: str
+    probability: float  # that the text is positive
+    label: str  # 'positive' or 'negative'
     unknown_share: float
 
 
@@ -81,14 +78,7 @@ class Predictor(ABC):
 
 @dataclass(frozen=True)
 class Classifier(Predictor):
-    """A trained model.
-
-    Attributes:
-      config: what it was trained as.
-      vocabulary: its words or n-grams, of the class that `input_format` names.
-      model: the Flax module.
-      params: its parameters.
-    """
+    """A trained model: a Flax module, its parameters, and the words or n-grams that it reads."""
 
     config: Config
     vocabulary: Any
@@ -143,14 +133,9 @@ class Classifier(Predictor):
 
 @dataclass(frozen=True)
 class Enqueued:
-    """Texts whose probabilities the device is computing.
+    """Texts whose probabilities the device is computing."""
 
-    Attributes:
-      probabilities: of the texts, and of what fills the batch.
-      unknown_shares: of the texts, float64.
-    """
-
-    probabilities: jax.Array
+    probabilities: jax.Array  # of the texts, and of what fills the batch
     unknown_shares: NDArray[np.float64]
 
     def predictions(self) -> Iterator[Prediction]:

@@ -31,19 +31,10 @@ from imdb_jax.trainer import Trainer
 
 
 def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[str, Any]:
-    """Train as a configuration says, report on the way, and write the run directory.
+    """Train as configured, write the run directory, and return what its `result.json` holds.
 
-    Args:
-      config: what to train, on what.
-      soft: what to learn from besides the labelled reviews.
-      of: stands before the result that is printed.
-
-    Returns:
-      What `result.json` holds.
-
-    Raises:
-      UserError: no data, a directory that is taken, a bad hyper-parameter, a diverging loss.
-      Terminated: SIGTERM came; the run can be resumed.
+    `soft` is learned from besides the labelled reviews; `of` stands before the printed result.
+    Raises `UserError`, or `Terminated` if SIGTERM came and the run can be resumed.
     """
     share_one_heap()
     workdir = config.workdir or Path("runs") / config.arch

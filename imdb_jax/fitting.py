@@ -27,8 +27,7 @@ def restore_latest(
 ) -> None:
     """Put a new trainer where the latest whole checkpoint was taken, if there is one.
 
-    Raises:
-      UserError: the run began with other reviews, or with a NumPy that shuffles differently.
+    Raises `UserError` if the run began with other reviews, or a NumPy that shuffles differently.
     """
     report = note if is_first() else say
     found = checkpoints.latest(trainer.arrays(), report)
@@ -79,19 +78,9 @@ def fit(
 ) -> int | None:
     """Train to the end, and write metrics and checkpoints on the way.
 
-    Args:
-      trainer: the model, as it was initialized or restored.
-      checkpoints: those of the run, which hold the fingerprint of the data set.
-      fingerprint: of the data set.
-      workdir: the run directory.
-      say: receives a line for each epoch.
-
-    Returns:
-      With patience, the number of the best epoch, whose parameters the trainer then has; else None.
-
-    Raises:
-      UserError: the loss diverges, or a checkpoint cannot be written or read.
-      Terminated: SIGTERM came, and a checkpoint was written.
+    With patience, returns the number of the best epoch, whose parameters the trainer then has.
+    Raises `UserError` if the loss diverges or a checkpoint cannot be written or read, `Terminated`
+    if SIGTERM came, after writing a checkpoint.
     """
     config = trainer.config
 

@@ -61,10 +61,7 @@ def processes(config: Config) -> Iterator[None]:
     """Join the other processes of a run, if there are any; at the end, wait for them and leave.
 
     Enter it before JAX is imported. If this process fails, it ends without waiting; the others
-    notice after `HEARTBEAT_SECONDS` at the latest.
-
-    Raises:
-      UserError: the other processes cannot be found.
+    notice after `HEARTBEAT_SECONDS` at the latest. Raises `UserError` if none can be found.
     """
     if not (config.coordinator or in_cluster(os.environ) or _on_cloud_tpu()):
         yield
@@ -94,13 +91,10 @@ def processes(config: Config) -> Iterator[None]:
 
 @contextmanager
 def sigterm_noted() -> Iterator[Callable[[], bool]]:
-    """Note SIGTERM instead of ending the process at once.
+    """Note SIGTERM instead of ending at once, and yield a function that says whether it has come.
 
-    It does nothing outside the main thread, which alone can handle signals.
-
-    Yields:
-      A function that says whether the signal has come. Every process must call it equally often; it
-      tells all of them in the same call, whichever of them received the signal.
+    Every process must call the function equally often; it tells all of them in the same call. Only
+    the main thread can handle signals; nothing is noted in others.
     """
     if num_processes() > 1:
         from jax.experimental import multihost_utils

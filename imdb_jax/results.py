@@ -24,13 +24,8 @@ def conclude(
 ) -> dict[str, Any]:
     """Test the model, write what the run ends with, and return what `result.json` holds.
 
-    If there are several seeds, each gets a run directory of its own inside that of the run.
-
-    Args:
-      trainer: the model, trained.
-      data: what it was trained on.
-      best: number of the epoch whose parameters it has, if validation chose the epoch.
-      more: further entries of the result.
+    Each of several seeds gets a run directory of its own inside that of the run. `best` is the
+    epoch whose parameters the model has, if validation chose it; `more` are further entries.
     """
     config, workdir = trainer.config, trainer.config.workdir
     assert workdir is not None
@@ -58,11 +53,7 @@ def conclude(
 
 
 def _conclude_one(
-    trained: Trained,
-    data: ExperimentData,
-    test: Metrics,
-    best: int | None,
-    more: Mapping[str, Any],
+    trained: Trained, data: ExperimentData, test: Metrics, best: int | None, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write what the run of one seed ends with, and return its result."""
     config, workdir = trained.config, trained.config.workdir
@@ -109,11 +100,7 @@ def count_params(params: Any) -> int:
 
 
 def summarize(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
-    """Collect what `result.json` holds about the results of several seeds.
-
-    The standard deviation is that of a sample: the squares are divided by the number of seeds less
-    one.
-    """
+    """Collect what `result.json` holds of several seeds; the standard deviation is a sample's."""
     accuracies = [result["test_accuracy"] for result in results]
     return {
         "num_params": results[0]["num_params"],

@@ -24,17 +24,10 @@ from imdb_jax.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class ExperimentData:
-    """What a run learns from.
-
-    Attributes:
-      dataset: name of the data set that was found.
-      fingerprint: changes whenever its reviews do.
-      vocabulary: its words, or its n-grams.
-      splits: its reviews, encoded.
-    """
+    """The data set that a run learns from, encoded and split."""
 
     dataset: str
-    fingerprint: str
+    fingerprint: str  # changes whenever the reviews do
     vocabulary: Vocabulary | NgramVocabulary
     splits: Splits
 
@@ -45,15 +38,8 @@ def load_data_for(
     """Find, encode and split the data set of a configuration.
 
     If there are several processes, process 0 prepares it, and each gets its parts of the splits.
-
-    Args:
-      config: which reviews, and how a model is to read them.
-      report: receives lines that say what is going on.
-      soft: what to learn from besides the labelled reviews. Words remain those of the labelled
-        reviews; n-grams, and their log-ratios, are those of both.
-
-    Raises:
-      UserError: there are no such reviews, or none left to train, validate or test on.
+    With soft labels, words remain those of the labelled reviews; n-grams are those of both. Raises
+    `UserError` if no reviews are left to train, validate or test on.
     """
     with one_first("reviews prepared"):
         dataset = find_dataset(config, report)

@@ -12,7 +12,6 @@ import dataclasses
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import jax
@@ -37,12 +36,7 @@ Rows = tuple[NDArray[np.int64], NDArray[np.float32]]
 
 @dataclass(frozen=True)
 class OneModel:
-    """One model, whose batches are spread over all devices.
-
-    Attributes:
-      config: how to train it.
-      mesh: the devices.
-    """
+    """One model, whose batches are spread over all devices."""
 
     config: Config
     mesh: Mesh
@@ -69,10 +63,7 @@ class OneModel:
         return batches(train, self.config.batch_size, self.mesh, orders, done)
 
     def batch_rows(self, train: Examples, epoch: int) -> Rows:
-        """Return the rows and weights of an epoch's batches, `[steps, batch]`; see `train_steps`.
-
-        With several seeds they are `[steps, S, batch]`.
-        """
+        """Return an epoch's rows and weights, `[steps, batch]`; of seeds, `[steps, S, batch]`."""
         orders = epoch_orders(train.shards, self.config.seed, epoch)
         return batch_rows(train.shards, self.config.batch_size, self.mesh, orders)
 
@@ -85,15 +76,8 @@ class OneModel:
         return [(self.config, state.params)]
 
 
-@dataclass(frozen=True)
 class ModelPerSeed:
-    """Models that are alike but for their seeds, in one compiled program: `OneModel` many times.
-
-    Attributes:
-      config: how to train them; there are as many as `seeds` says, from `seed` on.
-    """
-
-    config: Config
+    """Models that are alike but for their seeds, in one compiled program: `OneModel` many times."""
 
     train_step = staticmethod(jax.jit(jax.vmap(step.train_step), donate_argnums=0))
     # The seeds share the reviews.
@@ -102,21 +86,16 @@ class ModelPerSeed:
     )
     eval_step = staticmethod(jax.jit(jax.vmap(step.eval_step, (0, None))))
 
-    @cached_property
-    def mesh(self) -> Mesh:
-        """The devices that the seeds are spread over."""
-        return seeds_mesh(self.config.seeds)
-
-    @cached_property
-    def _models(self) -> list[OneModel]:
-        config, models = self.config, []
-        # Batches are cut on the host, as if for one device, before those of the seeds are stacked.
-        alone = seeds_mesh(1)
+    def __init__(self, config: Config) -> None:
+        """Make `config.seeds` models, of the seeds from `config.seed` on."""
+        self.mesh = seeds_mesh(config.seeds)
+        self._by_seed = NamedSharding(self.mesh, PartitionSpec("data"))
+        self._models = []
         for seed in range(config.seed, config.seed + config.seeds):
             workdir = config.workdir and config.workdir / f"seed-{seed}"
             of_seed = dataclasses.replace(config, seed=seed, seeds=1, workdir=workdir)
-            models.append(OneModel(of_seed, alone))
-        return models
+            # Batches are cut on the host, as if for one device, before those of seeds are stacked.
+            self._models.append(OneModel(of_seed, seeds_mesh(1)))
 
     def initial_state(
         self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
@@ -152,10 +131,6 @@ class ModelPerSeed:
             (model.config, jax.tree.map(lambda leaf, place=place: leaf[place], params))
             for place, model in enumerate(self._models)
         ]
-
-    @property
-    def _by_seed(self) -> NamedSharding:
-        return NamedSharding(self.mesh, PartitionSpec("data"))
 
 
 @jax.jit

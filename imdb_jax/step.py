@@ -23,13 +23,7 @@ Loss = Literal["binary_crossentropy", "mse"]
 
 
 class Sums(NamedTuple):
-    """Sums over the reviews of a batch, which give exact means over any number of batches.
-
-    Attributes:
-      loss: sum of the reviews' losses, float32.
-      correct: number of reviews classified correctly, float32.
-      examples: number of reviews, float32.
-    """
+    """Sums over a batch's reviews, float32: their losses, how many are judged right, how many."""
 
     loss: Float[Array, ""]
     correct: Float[Array, ""]
@@ -37,19 +31,9 @@ class Sums(NamedTuple):
 
 
 class TrainState(struct.PyTreeNode):
-    """Everything that training changes, and the functions that change it.
+    """Everything that training changes, and the functions that change it."""
 
-    Attributes:
-      step: number of steps taken, int32.
-      params: the model's parameters.
-      opt_state: the optimizer's state.
-      dropout_key: key from which each step's dropout key is derived.
-      apply_fn: the model's `apply`.
-      optimizer: gradient transformation.
-      loss: name of the loss.
-    """
-
-    step: Int[Array, ""]
+    step: Int[Array, ""]  # the number of steps taken
     params: Any
     opt_state: optax.OptState
     dropout_key: Key[Array, ""]
@@ -58,7 +42,7 @@ class TrainState(struct.PyTreeNode):
     loss: Loss = struct.field(pytree_node=False)
 
     def arrays(self) -> dict[str, Any]:
-        """Return all arrays by the names of their places; of the dropout key, its numbers."""
+        """Return all arrays by name; of the dropout key, its numbers."""
         state = self.replace(dropout_key=jax.random.key_data(self.dropout_key))
         leaves = jax.tree_util.tree_leaves_with_path(state)
         return {
@@ -106,7 +90,7 @@ def create_train_state(
 def example_losses(
     logits: Float[Array, " batch"], labels: Float[Array | np.ndarray, " batch"], loss: Loss
 ) -> Float[Array, " batch"]:
-    """Return the loss of each review: cross-entropy, or squared error of the probability."""
+    """Return the loss of each review; 'mse' is the squared error of the probability."""
     if loss == "mse":
         return optax.squared_error(nn.sigmoid(logits), labels)
     return optax.sigmoid_binary_cross_entropy(logits, labels)
@@ -158,15 +142,8 @@ def train_steps(
     """Take many steps in one program, with all reviews on the device.
 
     This is for accelerators, which would wait for the host between calls of `train_step`. On a CPU,
-    XLA would run the steps on a single core.
-
-    Args:
-      state: where training stands; its buffers are reused for the result (donated).
-      ids, labels: of all reviews.
-      rows, weights: which reviews make the batch of each step, and their weights there.
-
-    Returns:
-      The state after the last step, and the sums of each step, `[steps]`.
+    XLA would run the steps on a single core. `rows` and `weights` say which reviews make the batch
+    of each step. Returns the last state, and the sums of each step, `[steps]`.
     """
 
     def step(state: TrainState, of_step: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Sums]:
@@ -200,22 +177,14 @@ def logit_step(
 
 
 class Metrics(NamedTuple):
-    """Means over reviews.
-
-    Attributes:
-      loss: mean loss.
-      accuracy: share of reviews classified correctly.
-    """
+    """The mean loss of reviews, and the share classified correctly."""
 
     loss: float
     accuracy: float
 
 
 def mean_metrics(sums: list[Sums]) -> Metrics:
-    """Return the means over all reviews of several batches, each review counting the same.
-
-    Waits for the device. The batches' sums are added on the host in float64.
-    """
+    """Return the means over all reviews of several batches, each review counting the same."""
     (metrics,) = metrics_of_each(sums)
     return metrics
 
@@ -223,13 +192,10 @@ def mean_metrics(sums: list[Sums]) -> Metrics:
 def metrics_of_each(sums: list[Sums]) -> list[Metrics]:
     """Return what `mean_metrics` does for each seed: the sums are `[num_seeds]`, or `[]` for one.
 
-    Raises:
-      ValueError: there are no batches.
+    Waits for the device. The sums of the batches are added on the host in float64.
     """
     columns = zip(*jax.device_get(sums), strict=True)
     # A cumulative sum adds one batch after the other, whatever the number of seeds.
     loss, correct, examples = (np.cumsum(np.array(c, np.float64), axis=0)[-1] for c in columns)
-    return [
-        Metrics(*row)
-        for row in np.stack([loss / examples, correct / examples], axis=-1).reshape(-1, 2).tolist()
-    ]
+    means = np.stack([loss / examples, correct / examples], axis=-1).reshape(-1, 2)
+    return [Metrics(*row) for row in means.tolist()]

@@ -36,14 +36,7 @@ _RESIDENT_BYTES = 2 << 30
 
 
 class Trained(NamedTuple):
-    """A trained model.
-
-    Attributes:
-      config: how it was trained; if several seeds were, the configuration of this one alone.
-      params: its parameters.
-      history: its epochs; if several seeds were trained, their seconds are this one's share.
-      compile_seconds: how long compiling took.
-    """
+    """A trained model, with the configuration of its seed alone and its share of the seconds."""
 
     config: Config
     params: Any
@@ -54,15 +47,8 @@ class Trained(NamedTuple):
 class Trainer:
     """A model in training, or one for each seed, with steps compiled for the batches to come.
 
-    Attributes:
-      config: how to train.
-      state: the model and its optimizer; `seeds` describes the state of several.
-      progress: the figures so far.
-      steps: number of steps in an epoch.
-      has_validation: whether there are validation reviews; else the test reviews serve as such.
-      breaks: extra steps of the run at which a multi-step program must stop; it always stops
-        where a checkpoint may be due.
-      compile_seconds: how long compiling both steps took.
+    A program of many steps stops where a checkpoint may be due, and at the steps `breaks` of the
+    run. Without validation reviews the test reviews serve as such.
     """
 
     def __init__(
@@ -70,9 +56,7 @@ class Trainer:
     ) -> None:
         """Initialize the model on all devices and compile its steps.
 
-        If `resident`, the training reviews are kept on the device and an epoch's steps are taken in
-        one program. That is the default on accelerators, if the reviews are few enough and no step
-        is searched for NaNs.
+        If `resident`, the training reviews stay on the device and one program takes many steps.
         """
         self.config = config
         self.progress = Progress([[] for _ in range(config.seeds)])
@@ -124,17 +108,11 @@ class Trainer:
         return state.replace(params={**state.params, "log_ratio": ratios})
 
     def train_epoch(self, tick: Tick = lambda: None) -> Epoch:
-        """Take the steps that the epoch lacks, validate, and add its figures to the history.
+        """Finish an epoch, validate, add its figures to the history, and return their means.
 
-        Args:
-          tick: called after each step and before each batch of the validation. It may raise; the
-            epoch can then be finished from what `arrays` and `progress` say.
-
-        Returns:
-          The figures of the epoch, means over the seeds.
-
-        Raises:
-          UserError: the loss is no longer a finite number.
+        Calls `tick` after each step and before each batch of the validation. It may raise; the
+        epoch can then be finished from what `arrays` and `progress` say. Raises `UserError` if the
+        loss is no longer a finite number.
         """
         progress, started = self.progress, time.perf_counter() - self.progress.seconds
         epoch = progress.position.epochs + 1
@@ -155,10 +133,7 @@ class Trainer:
         return self.progress.history[-1]
 
     def _steps(self, epoch: int) -> Iterator[Any]:
-        """Yield what the steps that the epoch lacks compute: a compiled function and its arguments.
-
-        Resident reviews take the steps up to the next checkpoint or break in one program.
-        """
+        """Yield a function and its arguments for each step, or program of steps, still to take."""
         models, done = self._models, len(self.progress.sums)
         if self._on_device is None:
             for batch in models.train_batches(self._train, epoch, done):
@@ -239,10 +214,10 @@ class Trainer:
         return [Trained(*model, history, self.compile_seconds) for model, history in models]
 
     def arrays(self) -> dict[str, Any]:
-        """Return all that a step reads and changes, by its place in the state.
+        """Return copies, on the host, of all that a step reads and changes, by name.
 
-        The arrays are copies on the host. With several processes, each of which may hold a slice
-        only, they are those on the devices instead, which the next step overwrites.
+        With several processes, which may hold slices only, the arrays are those on the devices, and
+        the next step overwrites them.
         """
         arrays = self.state.arrays()
         if num_processes() > 1:
@@ -250,5 +225,5 @@ class Trainer:
         return {name: np.array(array) for name, array in arrays.items()}
 
     def restore(self, arrays: dict[str, np.ndarray]) -> None:
-        """Put the state back to where `arrays` copied it, whatever the devices were then."""
+        """Restore the state from `arrays`, whatever the devices were then."""
         self.state = self._models.place(self.state.with_arrays(arrays))
