@@ -16,7 +16,7 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imdb_jax.caches import keep_compiled_programs
+from imdb_jax.compilation_cache import keep_compiled_programs
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 

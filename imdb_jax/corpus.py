@@ -17,10 +17,10 @@ from jaxtyping import Int8
 from numpy.typing import NDArray
 
 from imdb_jax import text
-from imdb_jax.caches import cache_directory, entry_name, open_entry, source_digest, write_entry
+from imdb_jax.cache import entry_name, open_entry, source_digest, write_entry
 from imdb_jax.dataset import Dataset, Extent
 from imdb_jax.exchange import all_agree, gather
-from imdb_jax.files import save_blocks
+from imdb_jax.files import cache_directory, save_blocks
 from imdb_jax.progress import Report
 from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.sequences import Sequences

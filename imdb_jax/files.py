@@ -13,6 +13,13 @@ if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
 
+def cache_directory() -> Path:
+    """Return where caches lie: IMDB_JAX_CACHE, else `imdb_jax` in XDG_CACHE_HOME or ~/.cache."""
+    if chosen := os.environ.get("IMDB_JAX_CACHE"):
+        return Path(chosen).expanduser()
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "imdb_jax"
+
+
 def write_atomically(path: Path, data: bytes) -> None:
     """Write `data` to a temporary file beside `path`, then rename it to `path`.
 

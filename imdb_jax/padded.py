@@ -18,7 +18,7 @@ from jaxtyping import Int64, UInt
 from numpy.typing import NDArray
 
 from imdb_jax import input_format
-from imdb_jax.caches import entry_name, open_entry, source_digest, write_entry
+from imdb_jax.cache import entry_name, open_entry, source_digest, write_entry
 from imdb_jax.corpus import Corpus
 from imdb_jax.input_format import InputFormat
 from imdb_jax.text import sequences

@@ -13,12 +13,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from imdb_jax import caches, keras_imdb, load_data, text
 from imdb_jax import corpus as corpus_module
-from imdb_jax.caches import cache_directory
+from imdb_jax import keras_imdb, load_data, text
 from imdb_jax.corpus import Corpus, EncodedReviews, load_corpus
 from imdb_jax.dataset import Dataset, Reviews
 from imdb_jax.errors import UserError
+from imdb_jax.files import cache_directory
 from imdb_jax.keras_imdb import keras_shuffle
 from imdb_jax.prepared_reviews import imdb_reviews
 from imdb_jax.text import blocks
@@ -353,7 +353,7 @@ def test_other_data_gets_an_entry_of_its_own(small_synthetic, cache, change):
 @pytest.mark.parametrize("module", [corpus_module, text])
 def test_other_code_gets_an_entry_of_its_own(small_synthetic, cache, module, monkeypatch):
     load_corpus(small_synthetic, no_report)
-    digest = caches.source_digest
+    digest = corpus_module.source_digest
 
     def changed(*modules):
         return digest(*modules, __file__) if module.__file__ in modules else digest(*modules)

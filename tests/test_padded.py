@@ -5,7 +5,7 @@ import dataclasses
 import numpy as np
 import pytest
 
-from imdb_jax import caches, padded
+from imdb_jax import cache, padded
 from imdb_jax.corpus import load_corpus
 from imdb_jax.input_format import InputFormat
 from imdb_jax.padded import padded_reviews
@@ -87,7 +87,7 @@ def test_without_a_place_to_write_they_are_padded_in_memory(corpus, monkeypatch)
 
 
 def test_a_failed_attempt_leaves_nothing(corpus, monkeypatch):
-    monkeypatch.setattr(caches, "checksum", lambda path: 1 / 0)
+    monkeypatch.setattr(cache, "checksum", lambda path: 1 / 0)
     with pytest.raises(ZeroDivisionError):
         padded_reviews(corpus, FORMS["fixed length"], ROWS)
     assert not list(corpus.directory.glob(".*"))

@@ -1,6 +1,7 @@
-"""What takes time to make again, kept on disk: compiled programs, and entries of arrays.
+"""Entries of the cache: directories of arrays that take time to make again.
 
-All of it may be deleted at any time.
+An entry is named after all that determines it. Its manifest says so too, and holds a checksum of
+each file. All entries may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -13,75 +14,12 @@ import re
 import shutil
 import time
 import uuid
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, TypeVar
 
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory
-
-# Compiled programs
-
-_ZSTD = b"\x28\xb5\x2f\xfd"  # how Zstandard's format begins
-
-
-def cache_directory() -> Path:
-    """Return where caches lie: IMDB_JAX_CACHE, else `imdb_jax` in XDG_CACHE_HOME or ~/.cache."""
-    if chosen := os.environ.get("IMDB_JAX_CACHE"):
-        return Path(chosen).expanduser()
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser() / "imdb_jax"
-
-
-def keep_compiled_programs() -> None:
-    """Turn on JAX's cache of compiled programs, if its directory can be written.
-
-    Call this function before JAX is imported, which reads the environment variables set here;
-    those that are set already stay.
-    """
-    if "JAX_COMPILATION_CACHE_DIR" in os.environ:
-        return
-    directory = cache_directory() / "compiled"
-    with contextlib.suppress(OSError):
-        directory.mkdir(parents=True, exist_ok=True)
-    if os.access(directory, os.W_OK):
-        os.environ["JAX_COMPILATION_CACHE_DIR"] = str(directory)
-        # JAX would keep only programs that took a second to compile; ours are many and small.
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
-        os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
-        with contextlib.suppress(OSError):
-            _remove_damaged_programs(directory)
-
-
-def _remove_damaged_programs(directory: Path) -> None:
-    """Remove compiled programs that cannot be decompressed, of those changed since the last call.
-
-    JAX does not write them atomically: a killed process or a full disk leaves half a program, of
-    which JAX would warn in every run without ever replacing it.
-    """
-    checked = directory / ".checked"
-    since = checked.stat().st_mtime if checked.exists() else 0.0
-    checked.touch()
-    for path in directory.glob("*-cache"):
-        if path.stat().st_mtime >= since and not _can_be_decompressed(path.read_bytes()):
-            path.unlink()
-
-
-def _can_be_decompressed(program: bytes) -> bool:
-    try:
-        if program.startswith(_ZSTD):  # JAX writes it where zstandard is installed
-            import zstandard
-
-            zstandard.ZstdDecompressor().decompress(program)
-        else:
-            zlib.decompress(program)
-    except Exception:  # zstandard, where it is missing or refuses, raises errors of its own
-        return False
-    return True
-
-
-# Entries. An entry is a directory named after all that determines it. Its manifest says so too, and
-# holds a checksum of each file.
 
 T = TypeVar("T")
 
