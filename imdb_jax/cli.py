@@ -16,9 +16,9 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imdb_jax.compilation_cache import keep_compiled_programs
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
+from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 
 T = TypeVar("T")
 

@@ -14,7 +14,7 @@ import tyro
 from imdb_jax import cli
 from imdb_jax.config import DataOptions
 from imdb_jax.errors import UserError
-from imdb_jax.figures import check_plot
+from imdb_jax.views.figures import check_plot
 
 
 @dataclass(frozen=True)
@@ -67,8 +67,10 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
 def evaluate(arguments: Sequence[str]) -> None:
     """Parse the arguments, evaluate, and print the result."""
     options = parse_arguments(arguments)
-    from imdb_jax import figures, progress, scoring, views
-    from imdb_jax.ensemble import load_members, parse_weights
+    from imdb_jax import progress
+    from imdb_jax.inference import scoring
+    from imdb_jax.inference.ensemble import load_members, parse_weights
+    from imdb_jax.views import figures, predictions
 
     report = (lambda text: None) if options.quiet else progress.note
     paths = cli.run_paths(*options.runs)
@@ -90,13 +92,13 @@ def evaluate(arguments: Sequence[str]) -> None:
         result |= {"runs": list(map(str, paths)), "weights": weights}
     wrong = scoring.most_confidently_wrong(reviews, logits, options.wrong)
     for review in wrong:
-        review["text"] = views.printable(review["text"], width=300)
+        review["text"] = predictions.printable(review["text"], width=300)
     result |= {**measured, "wrong": wrong}
     if options.plot:
         names = " and ".join(path.resolve().name for path in paths)
         title = f"{names} on {dataset.name}, {split}"
         figures.plot_evaluation(options.plot, title, reviews.labels, logits)
-    print(json.dumps(result) if options.json else "\n".join(views.evaluation_lines(result)))
+    print(json.dumps(result) if options.json else "\n".join(predictions.evaluation_lines(result)))
 
 
 main = partial(cli.run_command, evaluate)

@@ -13,7 +13,7 @@ from typing import Literal
 from imdb_jax import cli
 from imdb_jax.config import DataOptions
 from imdb_jax.errors import UserError
-from imdb_jax.figures import check_plot
+from imdb_jax.views.figures import check_plot
 
 
 @dataclass(frozen=True)
@@ -58,9 +58,11 @@ class Options(DataOptions):
 def explore(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print and draw what they ask for."""
     options = cli.parse("imdb_jax.explore", Options(), __doc__ or "", arguments)
-    from imdb_jax import exploration, explorations, figures, progress
-    from imdb_jax.corpus import load_corpus
-    from imdb_jax.datasets import find_dataset
+    from imdb_jax import progress
+    from imdb_jax.datasets.find import find_dataset
+    from imdb_jax.pipeline import statistics
+    from imdb_jax.pipeline.corpus import load_corpus
+    from imdb_jax.views import explorations, figures
 
     report = (lambda text: None) if options.quiet else progress.note
     dataset = find_dataset(options, report)
@@ -68,18 +70,18 @@ def explore(arguments: Sequence[str]) -> None:
     invented = "synthetic corpus, whose figures are not IMDb's"
     title = invented if corpus.name == "synthetic" else corpus.name
     if options.plot:
-        lengths = exploration.review_lengths(corpus)
+        lengths = statistics.review_lengths(corpus)
         heading = f"{len(lengths):,} reviews, {title}"
         figures.plot_lengths(options.plot, heading, lengths, options.max_length)
     num_words = options.num_words or None
     if options.review is not None:
-        shown = exploration.show_review(dataset, corpus, options.split, options.review, num_words)
+        shown = statistics.show_review(dataset, corpus, options.split, options.review, num_words)
         if options.json:
             print(json.dumps(shown, indent=2))
         else:
             explorations.print_review(shown, title)
         return
-    found = exploration.explore(corpus, num_words, options.max_length, options.top)
+    found = statistics.explore(corpus, num_words, options.max_length, options.top)
     if options.json:
         print(json.dumps(dataclasses.asdict(found), indent=2))
     else:

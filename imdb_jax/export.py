@@ -18,7 +18,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_regular, write_atomically
 
 if TYPE_CHECKING:
-    from imdb_jax.classifier import Classifier
+    from imdb_jax.inference.classifier import Classifier
 
 Format = Literal["stablehlo", "safetensors", "npz", "keras", "word2vec"]
 
@@ -53,7 +53,7 @@ def export(arguments: Sequence[str]) -> None:
     run = options.run.absolute()
     out = options.out or run.with_name(f"{run.name}-{options.to}")
     check_directory(out, options.overwrite)
-    from imdb_jax.classifier import load
+    from imdb_jax.inference.classifier import load
 
     classifier = load(options.run)
     write_directory(out, lambda directory: write_export(classifier, options.to, directory))
@@ -63,11 +63,11 @@ def export(arguments: Sequence[str]) -> None:
 
 def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
     """Write the files of an export to an empty directory, or raise `UserError`."""
-    from imdb_jax.formats import FORMATS
+    from imdb_jax.exporting.formats import FORMATS
 
     if classifier.input_format.ngrams:
         raise UserError("an ngram model cannot be exported; its run directory can be copied")
-    from imdb_jax.readme import readme
+    from imdb_jax.exporting.readme import readme
 
     for name, content in FORMATS[to](classifier).items():
         write_atomically(directory / name, content)

@@ -37,8 +37,8 @@ def nearest(arguments: Sequence[str]) -> None:
     options = cli.parse("imdb_jax.nearest", default, __doc__ or "", arguments)
     if options.top < 1:
         raise UserError(f"top must be at least 1, not {options.top}")
-    from imdb_jax.classifier import load
-    from imdb_jax.word_vectors import nearest_words, word_vectors
+    from imdb_jax.inference.classifier import load
+    from imdb_jax.inference.word_vectors import nearest_words, word_vectors
 
     for word, cosine in nearest_words(word_vectors(load(options.run)), options.word, options.top):
         print(word if options.quiet else f"{cosine:6.3f}  {word}")

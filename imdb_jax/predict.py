@@ -24,7 +24,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
-    from imdb_jax.classifier import Predictor
+    from imdb_jax.inference.classifier import Predictor
 
 _FLUSH_EVERY = 512  # lines of output
 
@@ -83,7 +83,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
 def predict(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print a prediction for each text."""
     paths, options = parse_arguments(arguments)
-    from imdb_jax.ensemble import load_predictor
+    from imdb_jax.inference.ensemble import load_predictor
     from imdb_jax.progress import note
 
     report = (lambda text: None) if options.quiet else note
@@ -112,7 +112,7 @@ def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
 
 
 def _texts(options: Options) -> Iterable[Text]:
-    from imdb_jax import tables
+    from imdb_jax.datasets import tables
 
     if options.texts:
         # The bytes as they were given, even if they are not UTF-8.
@@ -137,7 +137,7 @@ def _read_file(path: Path) -> Iterator[bytes]:
 
 
 def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
-    from imdb_jax.views import prediction_line, printable
+    from imdb_jax.views.predictions import prediction_line, printable
 
     beside_figures = shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown  ")
     width = max(beside_figures - 1, 20)
@@ -156,8 +156,8 @@ def _explained(
 ) -> Iterator[str]:
     from rich.console import Console
 
-    from imdb_jax import views
-    from imdb_jax.explanation import explain
+    from imdb_jax.inference.explanation import explain
+    from imdb_jax.views import predictions
 
     console = Console()
     colored = console.is_terminal and not console.no_color
@@ -167,17 +167,17 @@ def _explained(
         if options.html:
             kept.append(explanation)
         if options.format == "jsonl":
-            yield json.dumps(views.explanation_dict(explanation))
+            yield json.dumps(predictions.explanation_dict(explanation))
             continue
-        lines = views.explanation_lines(explanation)
+        lines = predictions.explanation_lines(explanation)
         if colored and explanation.words:
             with console.capture() as words:
-                console.print(views.colored_words(explanation), end="")
+                console.print(predictions.colored_words(explanation), end="")
             lines.insert(1, words.get())
         yield "\n".join(lines)
     if options.html:
         title = f"Predictions of {', '.join(map(str, paths))}"
-        cli.write_output(options.html, views.explanations_html(title, kept).encode())
+        cli.write_output(options.html, predictions.explanations_html(title, kept).encode())
 
 
 main = partial(cli.run_command, predict)

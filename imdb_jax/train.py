@@ -63,11 +63,11 @@ def train(arguments: Sequence[str]) -> None:
     checkpoint is then written, and a line that says how to continue.
     """
     options = parse_arguments(arguments)
-    from imdb_jax.processes import processes
+    from imdb_jax.parallel.processes import processes
 
     try:
         with processes(options):
-            from imdb_jax.self_training import run
+            from imdb_jax.inference.self_training import run
 
             run(options)
     except Terminated as end:

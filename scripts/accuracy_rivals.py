@@ -25,8 +25,8 @@ from numpy.typing import NDArray
 
 from imdb_jax import cli
 from imdb_jax.config import DataOptions
-from imdb_jax.datasets import find_dataset
-from imdb_jax.host_memory import peak_rss_mb
+from imdb_jax.datasets.find import find_dataset
+from imdb_jax.parallel.host_memory import peak_rss_mb
 from imdb_jax.text.tokens import utf8
 
 Predicted = NDArray[np.bool_]

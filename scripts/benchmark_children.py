@@ -18,7 +18,7 @@ import numpy as np
 
 from imdb_jax.config import Config, dump_config
 from imdb_jax.errors import UserError
-from imdb_jax.run_data import load_data_for
+from imdb_jax.runs.data import load_data_for
 
 # What every process that measures something is told, lest it draws, or chats while it is timed.
 _QUIET = {"PYTHONUNBUFFERED": "1", "TF_CPP_MIN_LOG_LEVEL": "3", "TF_ENABLE_ONEDNN_OPTS": "1"}

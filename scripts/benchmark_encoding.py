@@ -35,7 +35,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 
 if TYPE_CHECKING:
-    from imdb_jax.dataset import Dataset
+    from imdb_jax.datasets.dataset import Dataset
 
 _STAGES = {"encode": "encoding", "pad": "padding", "epoch": "epoch of pooled"}
 
@@ -103,7 +103,7 @@ def repeated(dataset: Dataset, size: int) -> Dataset:
     """A data set whose training reviews are those of another over and over, read as a stream."""
     import numpy as np
 
-    from imdb_jax.dataset import Reviews, StreamedTexts
+    from imdb_jax.datasets.dataset import Reviews, StreamedTexts
 
     def read(split: str) -> Reviews:
         reviews = dataset.read(split)
@@ -123,12 +123,12 @@ def measure(options: Options) -> dict[str, Any]:
     from benchmark_growth import watched_memory
 
     from imdb_jax.config import DataOptions, load_recipe
-    from imdb_jax.corpus import load_corpus
-    from imdb_jax.datasets import find_dataset
-    from imdb_jax.host_memory import keep_freed_memory
-    from imdb_jax.input_format import configured_input_format, create_configured_model
-    from imdb_jax.splits import make_splits
-    from imdb_jax.trainer import Trainer
+    from imdb_jax.datasets.find import find_dataset
+    from imdb_jax.parallel.host_memory import keep_freed_memory
+    from imdb_jax.pipeline.corpus import load_corpus
+    from imdb_jax.pipeline.input_format import configured_input_format, create_configured_model
+    from imdb_jax.pipeline.splits import make_splits
+    from imdb_jax.training.trainer import Trainer
 
     config = dataclasses.replace(load_recipe("pooled"), epochs=1, quiet=True)
     source = DataOptions(dataset=options.dataset, data_dir=options.data_dir)
@@ -156,13 +156,13 @@ def rates(options: Options) -> dict[str, float]:
     """Microseconds of this thread: to have a review numbered by others, and to shuffle and cut."""
     import numpy as np
 
-    from imdb_jax import shuffling
     from imdb_jax.config import DataOptions
-    from imdb_jax.datasets import find_dataset
-    from imdb_jax.devices import data_mesh
+    from imdb_jax.datasets.find import find_dataset
     from imdb_jax.files import save_blocks
-    from imdb_jax.pipeline import batches
-    from imdb_jax.splits import Examples
+    from imdb_jax.parallel.devices import data_mesh
+    from imdb_jax.pipeline import shuffling
+    from imdb_jax.pipeline.batching import batches
+    from imdb_jax.pipeline.splits import Examples
     from imdb_jax.text.tokens import separate_words
     from imdb_jax.text.words import WordCounts, count_words
 

@@ -103,10 +103,10 @@ def train_on_file(
 ) -> dict[str, Any]:
     """Trains an epoch on the reviews that `write_repeated` wrote, mapped into memory."""
 
-    from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb
-    from imdb_jax.input_format import create_configured_model
-    from imdb_jax.splits import Examples, Splits
-    from imdb_jax.trainer import Trainer
+    from imdb_jax.parallel.host_memory import keep_freed_memory, peak_rss_mb
+    from imdb_jax.pipeline.input_format import create_configured_model
+    from imdb_jax.pipeline.splits import Examples, Splits
+    from imdb_jax.training.trainer import Trainer
 
     train = Examples(np.asarray(np.load(file, mmap_mode="r")), np.load(labels_of(file)))
     splits = Splits(train, None, Examples(test_ids, test_labels))

@@ -18,13 +18,13 @@ from jaxtyping import Array, Float
 from rich.table import Table
 
 from imdb_jax.config import Config
-from imdb_jax.host_memory import keep_freed_memory
-from imdb_jax.input_format import create_configured_model
 from imdb_jax.models.inputs import Batch, Sets, sum_rows
 from imdb_jax.models.layers import Embed, WordConv
-from imdb_jax.optimizer import keras_adam
-from imdb_jax.splits import Examples
-from imdb_jax.step import TrainState, create_train_state, example_losses, train_step
+from imdb_jax.parallel.host_memory import keep_freed_memory
+from imdb_jax.pipeline.input_format import create_configured_model
+from imdb_jax.pipeline.splits import Examples
+from imdb_jax.training.optimizer import keras_adam
+from imdb_jax.training.step import TrainState, create_train_state, example_losses, train_step
 
 _WARM_UP = 3
 

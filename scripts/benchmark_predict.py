@@ -24,8 +24,8 @@ import tyro
 
 import imdb_jax
 from imdb_jax import cli, tokenize
-from imdb_jax.dataset import Reviews
-from imdb_jax.datasets import find_dataset
+from imdb_jax.datasets.dataset import Reviews
+from imdb_jax.datasets.find import find_dataset
 
 
 @dataclass(frozen=True)

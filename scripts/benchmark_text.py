@@ -15,7 +15,7 @@ from benchmark_training import spread
 from rich.table import Table
 
 from imdb_jax.config import Config
-from imdb_jax.datasets import find_dataset
+from imdb_jax.datasets.find import find_dataset
 from imdb_jax.progress import Report
 from imdb_jax.text.vocabulary import Vocabulary
 

@@ -11,8 +11,8 @@ from typing import Any
 from benchmark_children import Bench, python
 from rich.table import Table
 
-from imdb_jax import keras_layers
-from imdb_jax.input_format import create_configured_model
+from imdb_jax.exporting import keras_layers
+from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.progress import Report
 
 OURS = "ours"

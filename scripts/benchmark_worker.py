@@ -16,13 +16,13 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imdb_jax.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
+from imdb_jax.parallel.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
 
 if TYPE_CHECKING:
     import numpy as np
 
     from imdb_jax.config import Config
-    from imdb_jax.splits import Examples
+    from imdb_jax.pipeline.splits import Examples
 
 Request = dict[str, Any]
 Result = dict[str, Any]
@@ -50,8 +50,8 @@ def configuration(request: Request) -> Config:
 
 def examples(request: Request, config: Config, split: str) -> Examples:
     """The same as our pipeline takes them."""
-    from imdb_jax.input_format import configured_input_format
-    from imdb_jax.splits import Examples
+    from imdb_jax.pipeline.input_format import configured_input_format
+    from imdb_jax.pipeline.splits import Examples
 
     return Examples(*load(request, split), sets=configured_input_format(config).distinct)
 
@@ -127,10 +127,10 @@ def steps_ours(request: Request) -> Result:
     import numpy as np
     from benchmark_parts import initial_state
 
-    from imdb_jax.devices import data_mesh, replicated, use_all_cores
-    from imdb_jax.input_format import create_configured_model
     from imdb_jax.models.inputs import Batch
-    from imdb_jax.step import train_step
+    from imdb_jax.parallel.devices import data_mesh, replicated, use_all_cores
+    from imdb_jax.pipeline.input_format import create_configured_model
+    from imdb_jax.training.step import train_step
 
     config = configuration(request)
     train = examples(request, config, "train")
@@ -161,10 +161,10 @@ def step_rows(num_reviews: int, batch_size: int, request: Request) -> Iterator[n
 
 def epochs_ours(request: Request) -> Result:
     """Trains on the first reviews only, which the command for training cannot."""
-    from imdb_jax.devices import use_all_cores
-    from imdb_jax.input_format import create_configured_model
-    from imdb_jax.splits import Splits
-    from imdb_jax.trainer import Trainer
+    from imdb_jax.parallel.devices import use_all_cores
+    from imdb_jax.pipeline.input_format import create_configured_model
+    from imdb_jax.pipeline.splits import Splits
+    from imdb_jax.training.trainer import Trainer
 
     config = configuration(request)
     train, test = (examples(request, config, split) for split in ("train", "test"))

@@ -132,7 +132,7 @@ def train_recipe(recipe: Config, paths: dict[int, Path]) -> None:
     import keras
     import keras_models
 
-    from imdb_jax.run_data import load_data_for
+    from imdb_jax.runs.data import load_data_for
 
     data = load_data_for(recipe)
     if not isinstance(data.splits.train.ids, np.ndarray):

@@ -26,10 +26,10 @@ import tyro
 from numpy.typing import NDArray
 
 from imdb_jax import cli
-from imdb_jax.archive import read_archive
+from imdb_jax.datasets.imdb.archive import read_archive
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
-from imdb_jax.keras_imdb import object_array
+from imdb_jax.pipeline.keras_imdb import object_array
 from imdb_jax.text.python2_dict import python2_dict_order
 from imdb_jax.text.vocabulary import Vocabulary
 

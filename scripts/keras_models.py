@@ -33,7 +33,7 @@ def build(config: Config, length: int) -> keras.Model:
     Raises:
       UserError: an unknown architecture, or a field that the architecture does not have.
     """
-    from imdb_jax import keras_layers
+    from imdb_jax.exporting import keras_layers
     from imdb_jax.models import create_model
 
     module = create_model(config.arch, config.num_words, config.model)
@@ -84,7 +84,7 @@ def to_flax_params(config: Config, weights: list[NDArray[np.float32]]) -> dict[s
     Returns:
       The tree that our model's `init` gives under 'params', with these weights.
     """
-    from imdb_jax import keras_layers
+    from imdb_jax.exporting import keras_layers
     from imdb_jax.models import create_model
 
     module = create_model(config.arch, config.num_words, config.model)

@@ -9,9 +9,9 @@ from pathlib import Path
 import hypothesis
 import pytest
 
-from imdb_jax.dataset import Dataset
-from imdb_jax.prepared_reviews import is_prepared
-from imdb_jax.synthetic import synthetic_dataset
+from imdb_jax.datasets.dataset import Dataset
+from imdb_jax.datasets.imdb.read import is_prepared
+from imdb_jax.datasets.synthetic import synthetic_dataset
 
 # Several devices throughout, so that a sharding bug cannot hide. JAX, which nothing above imports,
 # reads these variables when it starts; programs that tests start inherit them.

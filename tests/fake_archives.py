@@ -6,8 +6,8 @@ import tarfile
 
 import pytest
 
-from imdb_jax import archive
-from imdb_jax.preparation import prepare
+from imdb_jax.datasets.imdb import archive
+from imdb_jax.datasets.imdb.prepare import prepare
 
 COUNTS = {"train": 6, "test": 4, "unsupervised": 5}
 

@@ -6,9 +6,9 @@ import functools
 import jax
 import numpy as np
 
-from imdb_jax.classifier import Classifier
 from imdb_jax.config import load_recipe
-from imdb_jax.input_format import create_configured_model
+from imdb_jax.inference.classifier import Classifier
+from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.text.vocabulary import Vocabulary
 
 ARCHITECTURES = ["mlp", "embedding_mlp", "cnn", "cnn_global", "pooled", "lstm"]

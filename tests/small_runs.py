@@ -6,12 +6,13 @@ import json
 import jax
 import jax.numpy as jnp
 
-from imdb_jax import experiment, reporting, run_data, seeds, trainer
-from imdb_jax.checkpoint import load_params
 from imdb_jax.config import load_config, load_recipe
-from imdb_jax.optimizer import keras_adam, learning_rate_schedule
-from imdb_jax.step import create_train_state
-from imdb_jax.synthetic import synthetic_dataset
+from imdb_jax.datasets.synthetic import synthetic_dataset
+from imdb_jax.runs import data, experiment, reporting
+from imdb_jax.runs.checkpoints import load_params
+from imdb_jax.training import seeds, trainer
+from imdb_jax.training.optimizer import keras_adam, learning_rate_schedule
+from imdb_jax.training.step import create_train_state
 
 # Four steps an epoch, with a checkpoint after the second, too.
 SMALL = {"num_words": 100, "max_length": 8, "epochs": 3, "batch_size": 10, "validation": 1 / 3}
@@ -68,7 +69,7 @@ def share_compilation(patch):
 def hasten(patch, dataset):
     """Lets small runs do without what takes long and shows in no figure."""
     share_compilation(patch)
-    patch.setattr(run_data, "find_dataset", lambda *_: dataset)
+    patch.setattr(data, "find_dataset", lambda *_: dataset)
     patch.setattr(reporting, "layer_table", lambda *_: "")
     patch.setattr(reporting, "plot_history", lambda path, *_: path.write_bytes(b"a plot"))
 

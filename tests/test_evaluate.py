@@ -10,13 +10,17 @@ import jax
 import numpy as np
 import pytest
 
-from imdb_jax import classifier, datasets, evaluate, experiment, figures, run_data, scoring, views
-from imdb_jax.classifier import load
+from imdb_jax import evaluate
 from imdb_jax.config import load_recipe
-from imdb_jax.dataset import Reviews
-from imdb_jax.devices import data_mesh
-from imdb_jax.evaluation import evaluate_each as evaluate_examples
-from imdb_jax.splits import Examples
+from imdb_jax.datasets import find
+from imdb_jax.datasets.dataset import Reviews
+from imdb_jax.inference import classifier, scoring
+from imdb_jax.inference.classifier import load
+from imdb_jax.parallel.devices import data_mesh
+from imdb_jax.pipeline.splits import Examples
+from imdb_jax.runs import data, experiment
+from imdb_jax.training.evaluation import evaluate_each as evaluate_examples
+from imdb_jax.views import figures, predictions
 
 KEYS = ["loss", "accuracy", "precision", "recall", "f1", "roc_auc", "ece", "confusion_matrix"]
 
@@ -38,15 +42,15 @@ def as_text(text):
 @pytest.fixture(autouse=True, scope="module")
 def _few_reviews(small_synthetic):
     """Gives a few invented reviews for all of them; files are read as they are."""
-    find = datasets.find_dataset
+    find_others = find.find_dataset
 
     def find_few(options, report):
         few = options.dataset in ("auto", "synthetic")
-        return small_synthetic if few else find(options, report)
+        return small_synthetic if few else find_others(options, report)
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(scoring, "find_dataset", find_few)
-        patch.setattr(run_data, "find_dataset", find_few)
+        patch.setattr(data, "find_dataset", find_few)
         # A model that is loaded once is compiled once.
         patch.setattr(classifier, "load", functools.cache(load))
         yield
@@ -98,7 +102,7 @@ def test_figures_are_exactly_those_of_the_run(capsys, train, arch, changes):
 @pytest.mark.parametrize(("arch", "changes"), RUNS)
 def test_splits_are_those_of_training(train, arch, changes, small_synthetic):
     trained = load(train(arch, **changes)[0])
-    splits = run_data.load_data_for(trained.config).splits
+    splits = data.load_data_for(trained.config).splits
     for split in ("train", "test", "validation"):
         expected = getattr(splits, split)
         if expected is not None:
@@ -165,7 +169,7 @@ def test_one_label_alone_is_reported_and_drawn(tmp_path, train, small_synthetic)
     measured, logits = scoring.measure(load(run), reviews)
     assert measured["roc_auc"] is None
     figures.plot_evaluation(tmp_path / "one.png", "one", reviews.labels, logits)
-    lines = views.evaluation_lines(
+    lines = predictions.evaluation_lines(
         {"dataset": "d", "split": "test", "num_reviews": 2, **measured, "wrong": []}
     )
     assert "  roc_auc    undefined" in lines

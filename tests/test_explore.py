@@ -16,25 +16,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
-from imdb_jax import (
-    cli,
-    datasets,
-    exploration,
-    explorations,
-    explore,
-    figures,
-    keras_imdb,
-    load_data,
-)
-from imdb_jax.corpus import load_corpus
-from imdb_jax.dataset import Dataset, Reviews
+from imdb_jax import cli, explore, load_data
+from imdb_jax.datasets import find
+from imdb_jax.datasets.dataset import Dataset, Reviews
+from imdb_jax.pipeline import keras_imdb, statistics
+from imdb_jax.pipeline.corpus import load_corpus
 from imdb_jax.text.tokens import tokenize
+from imdb_jax.views import explorations, figures
 
 
 @pytest.fixture
 def small(small_synthetic, monkeypatch):
     """The small corpus, in place of whatever data set is asked for."""
-    monkeypatch.setattr(datasets, "find_dataset", lambda *_: small_synthetic)
+    monkeypatch.setattr(find, "find_dataset", lambda *_: small_synthetic)
     monkeypatch.setattr(keras_imdb, "find_dataset", lambda *_: small_synthetic)
     return small_synthetic
 
@@ -113,14 +107,14 @@ counted = arrays.arrays(np.int64, st.integers(2, 9), elements=st.integers(0, 100
 @given(counted, st.randoms())
 def test_log_odds_change_sign_with_the_groups(first, random):
     second = np.array([random.randrange(1000) for _ in first]) + (first == 0)
-    scores = exploration.log_odds(first, second)
+    scores = statistics.log_odds(first, second)
     assert np.isfinite(scores).all()
-    np.testing.assert_allclose(scores, -exploration.log_odds(second, first))
-    np.testing.assert_allclose(exploration.log_odds(first + 1, first + 1), 0, atol=1e-12)
+    np.testing.assert_allclose(scores, -statistics.log_odds(second, first))
+    np.testing.assert_allclose(statistics.log_odds(first + 1, first + 1), 0, atol=1e-12)
 
 
 def test_log_odds_trust_frequent_words_more():
-    common, rare = exploration.log_odds(np.array([300, 3, 1000]), np.array([100, 1, 1000]))[:2]
+    common, rare = statistics.log_odds(np.array([300, 3, 1000]), np.array([100, 1, 1000]))[:2]
     assert common > 5 * rare > 0
 
 
@@ -141,7 +135,7 @@ def tiny(train, test, labels=(1, 0)):
     ],
 )
 def test_corpora_of_few_words(train, test, distinct):
-    found = exploration.explore(tiny(train, test))
+    found = statistics.explore(tiny(train, test))
     assert found.distinct_words == distinct
     assert sum(found.class_counts.values()) == len(train) + len(test)
 

@@ -9,8 +9,9 @@ import sys
 import pytest
 from models_to_read import small
 
-from imdb_jax import classifier, predict
+from imdb_jax import predict
 from imdb_jax.errors import UserError
+from imdb_jax.inference import classifier
 
 TEXTS = ["the film is good", "", "bad \x1b[31m 😀 heard", "it's very bad"]
 

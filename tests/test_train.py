@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from imdb_jax import experiment, run_data, train
+from imdb_jax import train
 from imdb_jax.config import Config, dump_config, load_config, load_recipe, recipe_names
 from imdb_jax.errors import UserError
+from imdb_jax.runs import data, experiment
 from imdb_jax.train import Options, main, parse_arguments
 
 
@@ -186,7 +187,7 @@ def test_unknown_data_set(capsys, monkeypatch, tmp_path):
 def test_command_trains(capsys, monkeypatch, tmp_path, small_synthetic):
     asked = []
     monkeypatch.setattr(
-        run_data, "find_dataset", lambda *request: asked.append(request) or small_synthetic
+        data, "find_dataset", lambda *request: asked.append(request) or small_synthetic
     )
     train.train(
         f"--arch pooled --dataset synthetic --data-dir there --num-words 50 --max-length 8 "

@@ -1,6 +1,6 @@
 """Prepares tiny data sets as TFDS does, for the tests."""
 
-from imdb_jax.preparation import no_logs_or_bars
+from imdb_jax.datasets.imdb.prepare import no_logs_or_bars
 
 
 def prepare_tfds(data_dir, name, config, splits, text, features=None, version="2.0.0"):

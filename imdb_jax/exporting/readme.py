@@ -1,0 +1,64 @@
+"""The README of an export: what its files are, and an example that runs as it stands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from string import Template
+from typing import Any
+
+import jax
+
+from imdb_jax.exporting.formats import length_axis, named_params
+from imdb_jax.inference.classifier import Classifier
+
+_TEXT = "A wonderful film, full of joy."
+
+
+def readme(classifier: Classifier, to: str) -> str:
+    """Write the README of a model exported to a format, a key of `formats.FORMATS`.
+
+    The lines with an indent are a Python program, to be run in the directory of the export.
+    """
+    config = classifier.config
+    fields = config.model | ({} if config.dtype == "float32" else {"dtype": config.dtype})
+    ids = f'np.array([encode("{_TEXT}")], np.int32)'
+    if to == "keras" and config.arch == "mlp":  # it reads a one for each word that a text holds
+        ids = f'np.zeros((1, {config.num_words}), np.float32)\n    ids[0, encode("{_TEXT}")] = 1'
+    tensors = named_params(classifier.params)
+    width = max(map(len, tensors))
+    values = {
+        "arch": config.arch,
+        "jax": jax.__version__,
+        "module": type(classifier.model).__name__,
+        "fields": ", ".join(f"{name}={value!r}" for name, value in fields.items()),
+        "num_words": config.num_words,
+        "length": length_axis(classifier),
+        "tensors": "\n".join(
+            f"  {name:<{width}}  {x.dtype}{list(x.shape)}" for name, x in tensors.items()
+        ),
+        "steps": "\n".join(f"        ids = {step}" for step in _steps(classifier)),
+        "ids": ids,
+    }
+    for part in ("files", "parameters", "encode", "apply"):
+        values[part] = _fill(part, values)
+    return _fill(to, values) + "\n"
+
+
+def _fill(name: str, values: dict[str, Any]) -> str:
+    template = Path(__file__).with_name("readme_templates") / f"{name}.txt"
+    return Template(template.read_text()).substitute(values).removesuffix("\n")
+
+
+def _steps(classifier: Classifier) -> list[str]:
+    """Return what becomes of the ids of a text, step by step, in Python."""
+    read_as = classifier.input_format
+    steps = [f"[i if i < {read_as.num_words} else 2 for i in ids]"]
+    length = read_as.max_length
+    if length:
+        steps.append(f"ids[-{length}:]" if read_as.truncating == "pre" else f"ids[:{length}]")
+    if read_as.distinct:
+        steps.append("sorted(set(ids))  # the model reads which words there are, and no more")
+    elif length:
+        padding = f"[0] * ({length} - len(ids))"
+        steps.append(f"{padding} + ids" if read_as.padding == "pre" else f"ids + {padding}")
+    return steps

@@ -1,0 +1,115 @@
+"""Several trained models as one: the weighted sum of their log-odds.
+
+Weights are fitted on reviews that no model has seen, by logistic regression without an intercept
+and without negative weights: Wolpert 1992, "Stacked generalization"; Breiman 1996, "Stacked
+regressions".
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from flax import linen as nn
+from jaxtyping import Float, Float64, Num
+
+from imdb_jax.errors import UserError
+from imdb_jax.inference import classifier
+from imdb_jax.inference.classifier import Classifier, Enqueued, Predictor, fill_batch
+from imdb_jax.inference.metrics import sigmoid
+from imdb_jax.progress import Report
+from imdb_jax.text.tokens import Text
+from imdb_jax.training.step import logit_step
+
+# Options that runs must share. Else one may have learned the reviews that another is tested on.
+_SAME_REVIEWS = ("dataset", "test", "test_share", "text_column", "label_column", "positive")
+_MOST_STEPS = 10_000
+
+
+@dataclass(frozen=True)
+class Ensemble(Predictor):
+    """Several models whose log-odds are multiplied by weights and added up."""
+
+    members: tuple[Classifier, ...]
+    weights: tuple[float, ...]
+
+    def enqueue(self, texts: list[Text]) -> Enqueued:
+        """Make the device compute the probabilities; unknown shares are means over the models."""
+        read = [member.read(texts) for member in self.members]
+        terms = [
+            weight * logit_step(member.model.apply, member.params, fill_batch(member.pad(ranks)))
+            for member, weight, (ranks, _) in zip(self.members, self.weights, read, strict=True)
+        ]
+        unknown_shares = np.mean([shares for _, shares in read], axis=0)
+        return Enqueued(nn.sigmoid(sum(terms[1:], start=terms[0])), unknown_shares)
+
+    @property
+    def same_words(self) -> bool:
+        """Whether all members divide a text into the same words."""
+        return len({member.input_format.ngrams for member in self.members}) == 1
+
+
+def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
+    """Load runs. Raises `UserError` if they were not trained and tested on the same reviews."""
+    members = tuple(map(classifier.load, paths))
+    for path, member in zip(paths, members, strict=True):
+        for name in _SAME_REVIEWS:
+            one, other = getattr(members[0].config, name), getattr(member.config, name)
+            if one != other:
+                values = f"{name} is {one or 'not set'} and {other or 'not set'}"
+                raise UserError(
+                    f"{paths[0]} and {path} were not trained on the same reviews: {values}"
+                )
+    return members
+
+
+def parse_weights(text: str, number: int) -> tuple[float, ...]:
+    """Read weights joined by commas. Raises `UserError` unless there is one for each model."""
+    try:
+        weights = tuple(map(float, text.split(",")))
+    except ValueError:
+        raise UserError(f"weights must be numbers joined by commas, not {text!r}") from None
+    if len(weights) != number:
+        raise UserError(f"weights must be {number} numbers, one for each run, not {text!r}")
+    if not all(0 <= weight < math.inf for weight in weights) or not any(weights):
+        raise UserError(f"weights must not be negative, nor all 0, as in {text!r}")
+    return weights
+
+
+def equal_weights(number: int) -> tuple[float, ...]:
+    """Return the weights of a mean."""
+    return (1 / number,) * number
+
+
+def load_predictor(paths: Sequence[Path], weights: str, report: Report) -> Predictor:
+    """Load a run, or several as an ensemble, which `report` is told if it lacks weights."""
+    chosen = parse_weights(weights, len(paths)) if weights else equal_weights(len(paths))
+    members = load_members(paths)
+    if len(paths) == 1:
+        return members[0]
+    if not weights:
+        report("all runs have the same weight; imdb_jax.evaluate can fit --weights")
+    return Ensemble(members, chosen)
+
+
+def fit_weights(
+    logits: Float[np.ndarray, "num_reviews num_models"], labels: Num[np.ndarray, " num_reviews"]
+) -> Float64[np.ndarray, " num_models"]:
+    """Find the weights, none of them negative, of log-odds that give the least cross-entropy.
+
+    Give it reviews that no model was trained on. Weights are equal where no model is of any use.
+    """
+    logits = logits.astype(np.float64)
+    weights = np.array(equal_weights(logits.shape[1]))
+    # Projected gradient descent; an upper bound of the curvature gives the length of the steps.
+    curvature = np.linalg.eigvalsh(logits.T @ logits)[-1] / 4 or 1.0
+    for _ in range(_MOST_STEPS):
+        gradient = logits.T @ (sigmoid(logits @ weights) - labels)
+        following = np.maximum(weights - gradient / curvature, 0)
+        if np.abs(following - weights).max() < 1e-7:
+            break
+        weights = following
+    return weights if weights.any() else np.array(equal_weights(len(weights)))

@@ -1,0 +1,150 @@
+"""Score trained models on labelled reviews: which reviews, which figures, what weights."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Sequence
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jaxtyping import Float32
+
+from imdb_jax.config import Config, DataOptions
+from imdb_jax.datasets.custom import layout_options
+from imdb_jax.datasets.dataset import Dataset, Reviews
+from imdb_jax.datasets.find import absolute_paths, find_dataset
+from imdb_jax.errors import UserError
+from imdb_jax.inference import metrics
+from imdb_jax.inference.classifier import Classifier
+from imdb_jax.inference.ensemble import equal_weights, fit_weights
+from imdb_jax.parallel.devices import data_mesh, replicated
+from imdb_jax.pipeline.splits import Examples, split_rows
+from imdb_jax.progress import Report
+from imdb_jax.training.evaluation import evaluate_each
+from imdb_jax.training.optimizer import keras_adam
+from imdb_jax.training.step import TrainState
+
+Logits = Float32[np.ndarray, " num_reviews"]
+
+
+def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[Dataset, bool]:
+    """Find the data set that the options name, and say whether the run was trained on it."""
+    if not options.dataset and layout_options(options):
+        raise UserError("options that say how reviews are laid out go with --dataset only")
+    if options.dataset not in ("", config.dataset):
+        dataset = find_dataset(options, report)
+        if config.dataset not in (dataset.name, absolute_paths(options).dataset):
+            return dataset, False
+    own = dataclasses.replace(
+        config,
+        data_dir=options.data_dir or config.data_dir,
+        archive=options.archive,
+        allow_unverified=options.allow_unverified,
+    )
+    return find_dataset(own, report), True
+
+
+def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
+    """Read the reviews of a split (or 'all'), in the order in which training evaluates them.
+
+    `own` is the configuration of the run if it was trained on this data set, which is then split as
+    for training. Raises `UserError` if there is no such split.
+    """
+    if own is None and split == "validation":
+        raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
+    if own is None and split != "all":
+        reviews = dataset.read(split)
+        return Reviews([*reviews.texts], reviews.labels)
+    train, test = dataset.read("train"), dataset.read("test")
+    texts, labels = [*train.texts, *test.texts], np.concatenate([train.labels, test.labels])
+    if own is None or split == "all":
+        return Reviews(texts, labels)
+    test_share = 0.0 if dataset.fixed_split else own.test_share
+    sizes = len(train.labels), len(test.labels)
+    rows = split_rows(*sizes, test_share, own.validation)[split]
+    if split == "validation" and not len(rows):
+        raise UserError("the run held out no reviews for validation; there is no such split")
+    return Reviews([texts[row] for row in rows], labels[rows])
+
+
+def measure(classifier: Classifier, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
+    """Evaluate a model on at least one review, as training does.
+
+    Returns loss, accuracy and what `metrics.summary` returns; and the logits. Raises `UserError` if
+    a logit is not a finite number.
+    """
+    mesh = data_mesh()
+    state = TrainState(
+        step=jnp.zeros((), jnp.int32),
+        params=classifier.params,
+        opt_state=(),
+        dropout_key=jax.random.key(0),
+        apply_fn=classifier.model.apply,
+        optimizer=keras_adam(),
+        loss=classifier.config.loss,
+    )
+    examples = Examples(classifier.encode_each(reviews.texts), reviews.labels.astype(np.float32))
+    means, logits = evaluate_each(jax.device_put(state, replicated(mesh)), examples, mesh)
+    if not np.isfinite(logits).all():
+        raise UserError("the model's output for some reviews is not a finite number")
+    return {**means._asdict(), **metrics.summary(examples.labels, logits)}, logits
+
+
+def measure_ensemble(
+    members: Sequence[Classifier], weights: Sequence[float], reviews: Reviews
+) -> tuple[dict[str, Any], Logits]:
+    """Do for a weighted sum of log-odds what `measure` does for a model.
+
+    The loss is the cross-entropy, whatever loss the models were trained with.
+    """
+    logits = np.zeros(len(reviews.labels), np.float32)
+    for member, weight in zip(members, weights, strict=True):
+        logits += np.float32(weight) * measure(member, reviews)[1]
+    positive = reviews.labels > 0
+    figures = {
+        "loss": float(np.logaddexp(0, np.where(positive, -logits, logits)).mean()),
+        "accuracy": float(((logits > 0) == positive).mean()),
+    }
+    return figures | metrics.summary(positive.astype(np.float32), logits), logits
+
+
+def choose_weights(
+    members: Sequence[Classifier], dataset: Dataset | None, report: Report
+) -> tuple[float, ...]:
+    """Fit the weights of an ensemble on the validation reviews of all its models, if there are any.
+
+    The weights have four digits, so that `--weights` can repeat them. `dataset` is what the models
+    were trained on; None if it is not at hand.
+    """
+    (validation, *others) = {member.config.validation for member in members}
+    if dataset is None or others or not validation:
+        report(
+            "all runs have the same weight; to fit weights, evaluate runs that were trained with "
+            "the same --validation, on their own data set"
+        )
+        return equal_weights(len(members))
+    reviews = read_split(dataset, members[0].config, "validation")
+    logits = [measure(member, reviews)[1] for member in members]
+    fitted = fit_weights(np.stack(logits, axis=1), reviews.labels)
+    weights = tuple(round(weight, 4) for weight in fitted.tolist())
+    report(
+        f"weights fitted on {len(reviews.labels):,} reviews held out of train: "
+        f"--weights {','.join(map(str, weights))}"
+    )
+    return weights
+
+
+def most_confidently_wrong(reviews: Reviews, logits: Logits, number: int) -> list[dict[str, Any]]:
+    """Return label, probability and text of misjudged reviews with the most extreme logits."""
+    (wrong,) = np.nonzero((logits > 0) != (reviews.labels > 0))
+    worst = wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:number]]
+    return [
+        {
+            "label": "positive" if reviews.labels[row] else "negative",
+            "probability": float(metrics.sigmoid(logits[row])),
+            "text": reviews.texts[row],
+        }
+        for row in worst
+    ]

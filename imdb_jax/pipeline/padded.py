@@ -1,0 +1,106 @@
+"""Padded reviews: made once for each input format, memory-mapped from the cache ever after.
+
+They lie in the cache entry of the encoded reviews that they are made from. They are written as a
+stream, so that more reviews take no more memory, and training reads only the rows of a batch.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from jaxtyping import Int64, UInt
+from numpy.typing import NDArray
+
+from imdb_jax.pipeline import input_format
+from imdb_jax.pipeline.cache import entry_name, open_entry, source_digest, write_entry
+from imdb_jax.pipeline.corpus import Corpus
+from imdb_jax.pipeline.input_format import InputFormat
+from imdb_jax.text import sequences
+from imdb_jax.text.sequences import Sequences
+
+# Which reviews, in this order: train and test reviews are numbered as if joined.
+Rows = Int64[np.ndarray, " num_rows"]
+
+_BLOCK = 8192  # reviews padded at a time
+_FILE = "ids.npy"
+# The source that determines an entry: when it changes, so does the entry's name.
+_CODE = (__file__, sequences.__file__, input_format.__file__)
+
+
+def padded_reviews(
+    corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None = None
+) -> UInt[np.ndarray, "num_rows length"]:
+    """Return the padded ids of reviews, memory-mapped if the corpus is cached.
+
+    There are `length` ids per review; None makes room for the longest review.
+    """
+    pad = partial(_pad, corpus, form, rows, length)
+    if corpus.directory is None:
+        return pad(None)
+    identity = {
+        "code": source_digest(*_CODE),
+        "form": dataclasses.asdict(form),
+        "length": length,
+        "rows": hashlib.sha256(rows.data).hexdigest(),
+    }
+    entry = corpus.directory / entry_name("padded", identity)
+    if (cached := open_entry(entry, identity, _read)) is not None:
+        return cached
+    try:
+        write_entry(entry, identity, pad)
+        return _read(entry)
+    except OSError:  # there is no place for it, and training needs it all the same
+        return pad(None)
+
+
+def longest(corpus: Corpus[Any], form: InputFormat, rows: Rows) -> int:
+    """Return the number of ids that these reviews must have room for."""
+    if form.max_length and not form.distinct:
+        return form.max_length
+    lengths = (form.sequences(block).lengths.max() for block in _blocks(corpus, rows))
+    return int(max(lengths, default=0))
+
+
+def ragged_reviews(corpus: Corpus[Any], rows: Rows) -> Sequences:
+    """Return the ranks of these reviews."""
+    return Sequences.join(*_blocks(corpus, rows))
+
+
+def _read(entry: Path) -> NDArray[Any]:
+    return np.load(entry / _FILE, mmap_mode="r")
+
+
+def _pad(
+    corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None, entry: Path | None
+) -> NDArray[Any]:
+    """Pad reviews block by block, into a file of an entry if one is given, else in memory."""
+    shape = len(rows), longest(corpus, form, rows) if length is None else length
+    if entry is None:
+        padded = np.empty(shape, form.dtype)
+    else:
+        padded = np.lib.format.open_memmap(entry / _FILE, "w+", form.dtype, shape)
+    first = 0
+    for block in _blocks(corpus, rows):
+        padded[first : first + len(block)] = form.ids(block, shape[1])
+        first += len(block)
+    if isinstance(padded, np.memmap):
+        padded.flush()
+    return padded
+
+
+def _blocks(corpus: Corpus[Any], rows: Rows) -> Iterator[Sequences]:
+    num_train = len(corpus.train.labels)
+    for start in range(0, len(rows), _BLOCK):
+        block = rows[start : start + _BLOCK]
+        tested = block >= num_train
+        joined = Sequences.join(
+            corpus.train.ranks[block[~tested]], corpus.test.ranks[block[tested] - num_train]
+        )
+        # There, train reviews stand before test reviews; the second sort undoes the first.
+        yield joined[np.argsort(np.argsort(tested, kind="stable"))]

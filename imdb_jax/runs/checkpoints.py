@@ -1,0 +1,199 @@
+"""Checkpoints on disk, whole or not at all. The only module that knows Orbax."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import time
+from collections.abc import Callable
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+
+from imdb_jax.errors import UserError
+from imdb_jax.parallel.exchange import is_first, num_processes, wait_for_all
+from imdb_jax.files import file_digest, is_directory, write_atomically
+from imdb_jax.training.history import Position
+
+# Written last: a checkpoint without it is unfinished.
+_CHECKSUMS = "checksums.json"
+# What Orbax calls a checkpoint until it is written, before and after it dropped the time.
+_TEMPORARY = ".orbax-checkpoint-tmp"
+UNFINISHED = rf"{re.escape(_TEMPORARY)}(-[0-9]+)?"
+POSITION = r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
+
+
+class DamagedCheckpoint(UserError):
+    """A checkpoint is incomplete, or not what was written."""
+
+
+def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:
+    """Write a tree of arrays, the checksums of its files, and JSON values to a new directory.
+
+    Every process must call this function with a path that all of them see; each writes the slices
+    on its own devices. Raises `UserError` if `path` exists or cannot be written.
+    """
+    import orbax.checkpoint as ocp
+
+    path = path.absolute()
+    if os.path.lexists(path):
+        raise UserError(f"{path} already exists; move it elsewhere, then continue by --resume")
+    try:
+        path.parent.mkdir(exist_ok=True)
+        with ocp.StandardCheckpointer() as checkpointer:
+            # Arrays of the host, if it has them whole, can be read by plain Orbax on any devices.
+            tree = jax.device_get(params) if num_processes() == 1 else params
+            checkpointer.save(path, tree, custom_metadata=notes)
+        if is_first():
+            files = filter(Path.is_file, sorted(path.rglob("*")))
+            digests = {file.relative_to(path).as_posix(): file_digest(file) for file in files}
+            write_atomically(path / _CHECKSUMS, json.dumps(digests, indent=1).encode())
+        wait_for_all(path.name)
+    except Exception as error:  # Orbax and TensorStore raise many kinds
+        if is_first():
+            discard(path)
+        raise UserError(f"the checkpoint {path} cannot be written: {_reason(error)}") from error
+
+
+def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Read a tree of NumPy arrays, and the notes saved with it by `save_params`.
+
+    Raises `DamagedCheckpoint` if the directory is missing or damaged, `UserError` if its structure,
+    shapes and dtypes are not those of the arrays or `jax.ShapeDtypeStruct`s `like`.
+    """
+    import orbax.checkpoint as ocp
+
+    path = path.absolute()
+    if not path.is_dir():
+        raise DamagedCheckpoint(f"there is no checkpoint at {path}")
+    try:
+        # Orbax does not notice all damage.
+        for name, digest in json.loads((path / _CHECKSUMS).read_bytes()).items():
+            if file_digest(path / name) != digest:
+                raise DamagedCheckpoint(f"the checkpoint {path} is damaged: {name} has changed")
+        with ocp.StandardCheckpointer() as checkpointer:
+            metadata = checkpointer.metadata(path)
+            stored, wanted = _describe(metadata.item_metadata.tree), _describe(like)
+            for name in [*wanted, *stored]:
+                if stored.get(name) != wanted.get(name):
+                    raise UserError(
+                        f"the checkpoint {path} is of another model: its {name} is "
+                        f"{stored.get(name, 'absent')}, this model's {wanted.get(name, 'absent')}"
+                    )
+            # To the host, because the checkpoint may come from other devices.
+            on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
+            return checkpointer.restore(path, on_host), metadata.custom_metadata
+    except UserError:
+        raise
+    except Exception as error:  # Orbax and TensorStore raise many kinds
+        raise DamagedCheckpoint(
+            f"the checkpoint {path} is incomplete or damaged: {_reason(error)}"
+        ) from error
+
+
+def discard(path: Path) -> None:
+    """Remove a checkpoint, but no file or link, and unfinished attempts to write it."""
+    if is_directory(path):
+        # Renaming is atomic: a half-removed checkpoint never passes for a whole one.
+        path.rename(path.with_name(f"{path.name}{_TEMPORARY}-{time.time_ns()}"))
+    _remove_unfinished(path.parent, re.escape(path.name))
+
+
+def _remove_unfinished(directory: Path, name: str) -> None:
+    """Remove the unfinished checkpoints in a directory whose names match a pattern."""
+    for path in directory.glob(f"*{_TEMPORARY}*"):
+        if is_directory(path) and re.fullmatch(name + UNFINISHED, path.name):
+            shutil.rmtree(path)
+
+
+class Checkpoints:
+    """The checkpoints of a run, one directory each, written while training continues.
+
+    A context manager: leaving it waits for the checkpoint that is being written.
+    """
+
+    def __init__(self, directory: Path, keep: int) -> None:
+        """Keep the latest `keep` checkpoints in a directory."""
+        self.directory = directory
+        self.keep = keep
+        self._writer = ThreadPoolExecutor(1, "checkpoint")
+        self._writing: Future[None] | None = None
+
+    def __enter__(self) -> Checkpoints:
+        return self
+
+    def __exit__(self, kind: object, error: object, traceback: object) -> None:
+        self._writer.shutdown()
+        if error is None:
+            self.wait()
+
+    def save(
+        self, position: Position, arrays: Any, notes: dict[str, Any], best: Position | None
+    ) -> None:
+        """Start to write a checkpoint, later than all others, once the previous one is written.
+
+        Every process must call this method; of several, each returns once all is written. The
+        arrays must not change before. The checkpoint `best` is kept besides the latest ones. Raises
+        `UserError` if the previous checkpoint could not be written; earlier ones are intact.
+        """
+
+        def write() -> None:
+            save_params(self._path(position), arrays, notes)
+            if is_first():
+                for old in self.positions()[: -self.keep]:
+                    if old != best:
+                        discard(self._path(old))
+
+        self.wait()
+        self._writing = self._writer.submit(write)
+        if num_processes() > 1:
+            # The arrays are not copied, and writing them must not mix with training steps.
+            self.wait()
+
+    def wait(self) -> None:
+        """Wait for the checkpoint that is being written. Raises as `save` does."""
+        if self._writing:
+            self._writing.result()
+
+    def load(self, position: Position, like: Any) -> tuple[Any, dict[str, Any]]:
+        """Read the arrays and notes of a checkpoint; see `load_params`."""
+        return load_params(self._path(position), like)
+
+    def latest(self, like: Any, report: Callable[[str], None]) -> tuple[Any, dict[str, Any]] | None:
+        """Read the latest whole checkpoint, if any, and remove and report all later ones."""
+        if is_first():
+            _remove_unfinished(self.directory, POSITION)
+        for position in reversed(self.positions()):
+            try:
+                return self.load(position, like)
+            except DamagedCheckpoint as error:
+                report(f"{error}; it is discarded for the one before it")
+                if is_first():
+                    discard(self._path(position))
+        return None
+
+    def positions(self) -> list[Position]:
+        """Return the positions of all checkpoints, damaged ones included, in order."""
+        directories = filter(is_directory, self.directory.glob("*-*"))
+        matches = (re.fullmatch(POSITION, path.name) for path in directories)
+        return sorted(Position(int(match[1]), int(match[2])) for match in matches if match)
+
+    def _path(self, position: Position) -> Path:
+        return self.directory / f"{position.epochs}-{position.steps}"
+
+
+def _describe(tree: Any) -> dict[str, str]:
+    """Return the dtype and shape of each leaf, by name."""
+    return {
+        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
+        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
+    }
+
+
+def _reason(error: Exception) -> str:
+    return [*str(error).strip().splitlines(), type(error).__name__][0]

@@ -1,0 +1,132 @@
+"""One run, from a configuration to a run directory.
+
+A run directory holds `config.toml`, `vocabulary.txt`, `metrics.csv` (a row per epoch),
+`checkpoints` (from which the run can be resumed), `history.png`, `params` (an Orbax checkpoint),
+`tensorboard` if asked for, and, written last, `result.json`.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imdb_jax.runs import reporting
+from imdb_jax.runs import directory
+from imdb_jax.runs.checkpoints import Checkpoints
+from imdb_jax.config import Config
+from imdb_jax.datasets.find import absolute_paths
+from imdb_jax.parallel.devices import use_all_cores
+from imdb_jax.errors import UserError
+from imdb_jax.parallel.exchange import all_have, is_first, num_processes, wait_for_all
+from imdb_jax.runs.fit import fit, restore_latest
+from imdb_jax.parallel.host_memory import keep_freed_memory, share_one_heap
+from imdb_jax.pipeline.input_format import configured_input_format, create_configured_model
+from imdb_jax.progress import Report, note
+from imdb_jax.runs.results import announce, conclude
+from imdb_jax.runs.data import ExperimentData, load_data_for
+from imdb_jax.runs.soft_labels import SoftLabels
+from imdb_jax.training.trainer import Trainer
+
+
+def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[str, Any]:
+    """Train as configured, write the run directory, and return what its `result.json` holds.
+
+    `soft` is learned from besides the labelled reviews; `of` stands before the printed result.
+    Raises `UserError`, or `Terminated` if SIGTERM came and the run can be resumed.
+    """
+    share_one_heap()
+    workdir = config.workdir or Path("runs") / config.arch
+    config = absolute_paths(config)
+    say: Report = print if is_first() and not config.quiet else (lambda text: None)
+    if config.tensorboard:
+        reporting.summary_writer_class()  # fails now rather than when training has begun
+    earlier = directory.earlier_run(workdir, config)
+    if earlier:
+        earlier = dataclasses.replace(earlier, shards=earlier.shards or 1)
+    if earlier and config.dataset == "auto" and earlier.dataset in ("imdb_reviews", "synthetic"):
+        # The data set that the run began with, whatever is available now.
+        config = dataclasses.replace(config, dataset=earlier.dataset)
+    shards = num_processes() if earlier is None else earlier.shards
+    config = dataclasses.replace(config, shards=config.shards or shards)
+    _refuse_in_shards(config, soft)
+    use_all_cores(create_configured_model(config), config.seeds)
+    say(reporting.versions())
+    data = load_data_for(config, note if is_first() else say, soft)
+    if not all_have(" ".join([data.fingerprint, reporting.sizes(data), *data.vocabulary.words])):
+        raise UserError("the processes of this run have found different reviews")
+    config = _completed(config, data, workdir)
+    model = create_configured_model(config)
+    if earlier:
+        directory.refuse_other_run(workdir, config, earlier)
+        result = directory.read_result(workdir)
+        if result is not None and config.epochs == earlier.epochs:
+            say(f"the run in {workdir} has ended before; there is nothing to resume")
+            if is_first():
+                announce(result, of)
+            return result
+    say(reporting.sizes(data))
+    keep_freed_memory()  # only now: the memory for reading reviews goes back to the system
+    try:
+        trainer = Trainer(config, model, data.splits)
+    except ValueError as error:
+        raise UserError(f"{config.arch} cannot be made so: {error}") from error
+    say(reporting.layer_table(model, data.splits.train))
+    say(
+        f"compiled in {trainer.compile_seconds:.1f} s; "
+        f"validation figures: {reporting.validated_on(data)}"
+    )
+    checkpoints = Checkpoints(workdir / directory.CHECKPOINTS, config.keep)
+    if earlier:
+        restore_latest(trainer, checkpoints, data.fingerprint, say)
+    if is_first():
+        directory.begin(workdir, config, data.vocabulary, afresh=earlier is None)
+    wait_for_all("run begun")
+    if soft:
+        soft.save(workdir / directory.SOFT_LABELS)
+    with checkpoints:
+        best = fit(trainer, checkpoints, data.fingerprint, workdir, say)
+    taught = {"num_unlabelled": len(soft.texts), "teacher": soft.teacher} if soft else {}
+    result = conclude(trainer, data, best, taught)
+    say(f"written to {workdir}")
+    if is_first():
+        announce(result, of)
+    return result
+
+
+def _refuse_in_shards(config: Config, soft: SoftLabels | None) -> None:
+    """Raise `UserError` if the processes cannot share this run."""
+    processes = num_processes()
+    if config.shards % processes:
+        raise UserError(
+            f"the {config.shards} shards of this run cannot be shared evenly by {processes} "
+            f"processes; start a number of them that divides {config.shards}"
+        )
+    if soft and config.shards > 1:
+        raise UserError("unlabelled texts are learned from in one shard only; leave out shards")
+    if processes > 1 and configured_input_format(config).ngrams:
+        raise UserError(f"n-grams are counted by a single process; train {config.arch} in one")
+    if config.seeds > 1 and (processes > 1 or config.model_parallel > 1):
+        raise UserError("seeds are trained in one process, and with model_parallel 1")
+
+
+def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
+    """Return the configuration with what only the data could tell."""
+    config = dataclasses.replace(config, workdir=workdir)
+    if config.dataset == "auto":
+        config = dataclasses.replace(config, dataset=data.dataset)
+    form = configured_input_format(config)
+    if form.ngrams:
+        if config.num_words not in (0, found := len(data.vocabulary) + 1):  # with padding
+            raise UserError(
+                f"num_words does not choose n-grams, of which these reviews have {found}; choose "
+                "them by --model.min-df and --model.max-n"
+            )
+        return dataclasses.replace(config, num_words=found)
+    ids = data.splits.train.ids
+    if isinstance(ids, np.ndarray) and not form.distinct:
+        # Such a model reads as many words as it was trained on, whatever the data set.
+        config = dataclasses.replace(config, max_length=ids.shape[1])
+    return config

@@ -1,0 +1,158 @@
+"""Training a model to the end, however often it is interrupted."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from imdb_jax.runs import reporting
+from imdb_jax.runs.checkpoints import Checkpoints
+from imdb_jax.datasets.dataset import BY_CONTENT
+from imdb_jax.errors import Terminated, UserError
+from imdb_jax.parallel.exchange import is_first
+from imdb_jax.training.history import Position, Progress, best_epoch, out_of_patience
+from imdb_jax.parallel.processes import sigterm_noted
+from imdb_jax.training.profiling import profiler, traced_steps
+from imdb_jax.progress import epoch_bar, note
+from imdb_jax.runs.directory import METRICS, PROFILE, TENSORBOARD
+from imdb_jax.pipeline.shuffling import order_digest
+from imdb_jax.training.trainer import Trainer
+
+
+def restore_latest(
+    trainer: Trainer, checkpoints: Checkpoints, fingerprint: str, say: Callable[[str], None]
+) -> None:
+    """Put a new trainer where the latest whole checkpoint was taken, if there is one.
+
+    Raises `UserError` if the run began with other reviews, or a NumPy that shuffles differently.
+    """
+    report = note if is_first() else say
+    found = checkpoints.latest(trainer.arrays(), report)
+    if found is None:
+        say("there is no checkpoint to resume from; starting from the beginning")
+        return
+    arrays, notes = found
+    _refuse_other_reviews(notes["data"], fingerprint, checkpoints.directory, report)
+    _refuse_other_order(notes, trainer.config.seed, checkpoints.directory)
+    trainer.restore(arrays)
+    trainer.progress = Progress.from_notes(notes)
+    epochs, steps = trainer.progress.position
+    say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
+
+
+def _refuse_other_reviews(
+    kept: str, found: str, directory: Path, report: Callable[[str], None]
+) -> None:
+    """Raise `UserError` if a run began with reviews of another fingerprint."""
+    if found.startswith(BY_CONTENT) and not kept.startswith(BY_CONTENT):
+        report("an earlier version began this run and kept no digest of the reviews to compare")
+        # What follows the digest was the same: sizes, or the digest of unlabelled texts.
+        kept, found = kept.partition(" ")[2], found.partition(" ")[2]
+    if kept != found:
+        raise UserError(
+            f"the reviews are not those that the checkpoints in {directory} were "
+            f"trained on; choose another --workdir, or replace the run by --overwrite"
+        )
+
+
+def _refuse_other_order(notes: dict[str, Any], seed: int, directory: Path) -> None:
+    """Raise `UserError` if another NumPy wrote a checkpoint, and it shuffles differently."""
+    digest = order_digest(seed)
+    if notes.get("order", digest) != digest:  # earlier versions kept none
+        raise UserError(
+            f"the checkpoints in {directory} were written with NumPy {notes['numpy']}, which "
+            f"shuffles the reviews differently from the installed NumPy {np.__version__}; install "
+            f"NumPy {notes['numpy']} to resume, or replace the run by --overwrite"
+        )
+
+
+def fit(
+    trainer: Trainer,
+    checkpoints: Checkpoints,
+    fingerprint: str,
+    workdir: Path,
+    say: Callable[[str], None],
+) -> int | None:
+    """Train to the end, and write metrics and checkpoints on the way.
+
+    With patience, returns the number of the best epoch, whose parameters the trainer then has.
+    Raises `UserError` if the loss diverges or a checkpoint cannot be written or read, `Terminated`
+    if SIGTERM came, after writing a checkpoint.
+    """
+    config = trainer.config
+
+    def save() -> None:
+        if not config.keep:
+            return
+        progress = trainer.progress
+        best = None
+        if trainer.has_validation and progress.position.epochs:
+            best = Position(best_epoch(progress.history), 0)
+        notes = progress.to_notes() | {
+            "data": fingerprint,
+            "numpy": np.__version__,
+            "order": order_digest(config.seed),
+        }
+        checkpoints.save(progress.position, trainer.arrays(), notes, best)
+
+    def leave() -> None:
+        checkpoints.wait()
+        epochs, steps = trainer.progress.position
+        how = "continue by the same command with --resume" if config.keep else "nothing was kept"
+        raise Terminated(f"terminated after {epochs} epochs and {steps} steps; {how}")
+
+    def tick() -> None:
+        epochs, steps = trainer.progress.position
+        show(steps)
+        taken = epochs * trainer.steps + steps
+        trace(taken)
+        # An epoch's last step is followed by its validation, and then by a checkpoint in any case.
+        due = config.checkpoint_every and taken % config.checkpoint_every == 0
+        asked_to_leave = terminated()
+        if asked_to_leave or (due and steps < trainer.steps):
+            save()
+        if asked_to_leave:
+            leave()
+
+    def write_metrics() -> None:
+        if is_first():
+            reporting.write_metrics(workdir / METRICS, trainer.progress.history)
+
+    log_directory = workdir / TENSORBOARD if config.tensorboard and is_first() else None
+    epochs, steps = trainer.progress.position
+    taken = epochs * trainer.steps + steps
+    profile = config.profile and is_first()
+    traced = traced_steps(taken, (epochs + 1) * trainer.steps) if profile else range(0)
+    trainer.breaks = traced.start, traced.stop
+    with (
+        sigterm_noted() as terminated,
+        reporting.tensorboard_log(log_directory, epochs + 1) as log,
+        profiler(workdir / PROFILE, traced, lambda: trainer.state, say) as trace,
+    ):
+        trace(taken)
+        write_metrics()
+        while len(history := trainer.progress.history) < config.epochs:
+            if out_of_patience(history, config.patience):
+                say(f"no lower validation loss for {config.patience} epochs")
+                break
+            title = f"epoch {len(history) + 1}/{config.epochs}"
+            visible = is_first() and not config.quiet
+            with epoch_bar(title, trainer.steps, trainer.running, visible) as show:
+                row = trainer.train_epoch(tick)
+            write_metrics()
+            log(row)
+            say(reporting.format_epoch(row, config.epochs))
+            save()
+            if terminated():
+                leave()
+    checkpoints.wait()
+    if not config.patience:
+        return None
+    best = best_epoch(history)
+    if best < len(history):
+        trainer.restore(checkpoints.load(Position(best, 0), trainer.arrays())[0])
+        say(f"back to the parameters of epoch {best}, whose validation loss is the lowest")
+    return best

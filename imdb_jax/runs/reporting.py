@@ -1,0 +1,155 @@
+"""What people see of a run: what it says on the terminal, metrics files, figures.
+
+The only module that knows TensorBoard.
+"""
+
+from __future__ import annotations
+
+import csv
+import io
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import flax
+import jax
+import numpy as np
+import optax
+from flax import linen as nn
+from rich import box
+
+from imdb_jax.errors import require
+from imdb_jax.files import write_atomically
+from imdb_jax.training.history import Epoch
+from imdb_jax.runs.data import ExperimentData
+from imdb_jax.pipeline.splits import Examples
+
+
+def environment() -> dict[str, Any]:
+    """Return what computes, and on what: versions and devices."""
+    return {
+        "python": platform.python_version(),
+        "jax": jax.__version__,
+        "flax": flax.__version__,
+        "optax": optax.__version__,
+        "device_kind": jax.devices()[0].device_kind,
+        "device_count": jax.device_count(),
+    }
+
+
+def versions() -> str:
+    """Return a line that says the same."""
+    return (
+        "Python {python}, jax {jax}, flax {flax}, optax {optax}; {device_count} x {device_kind}"
+    ).format(**environment())
+
+
+def sizes(data: ExperimentData) -> str:
+    """Return a line that says how many reviews there are, and how long they are."""
+    splits = data.splits
+    corpus = "the built-in synthetic corpus" if data.dataset == "synthetic" else data.dataset
+    validation = f"{splits.validation.total} to validate, " if splits.validation is not None else ""
+    ids = splits.train.ids
+    if isinstance(ids, np.ndarray):
+        length = f"{ids.shape[1]} ids each"
+    else:
+        length = f"{ids.lengths.mean():.0f} n-grams each on average"
+    return (
+        f"data set: {corpus}; {splits.train.total} reviews to train, {validation}"
+        f"{splits.test.total} to test, of {length}"
+    )
+
+
+def validated_on(data: ExperimentData) -> str:
+    """Name the reviews that validation figures are about."""
+    return "validation (test reviews)" if data.splits.validation is None else "validation"
+
+
+def layer_table(model: nn.Module, examples: Examples) -> str:
+    """Return a table of a model's layers with their output shapes and parameters."""
+    table: str = model.tabulate(
+        jax.random.key(0),
+        examples.batch_ids(np.arange(1)),
+        console_kwargs={"width": 100, "force_terminal": False},
+        table_kwargs={"box": box.SIMPLE},
+    )
+    lines = (line.rstrip() for line in table.splitlines())
+    return "\n".join(line for line in lines if line)
+
+
+def format_epoch(row: Epoch, epochs: int) -> str:
+    """Return a line with the figures of an epoch."""
+    return (
+        f"epoch {row.epoch}/{epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
+        f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  {row.seconds:.2f} s"
+    )
+
+
+def write_metrics(path: Path, rows: Sequence[Epoch]) -> None:
+    """Write one CSV row per epoch, with a header, at full precision."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(Epoch._fields)
+    writer.writerows(rows)
+    write_atomically(path, text.getvalue().encode())
+
+
+def summary_writer_class() -> Any:
+    """Return TensorBoard's `SummaryWriter`. Raises `UserError` if tensorboardX is not installed."""
+    return require("tensorboardX", "tensorboard").SummaryWriter
+
+
+@contextmanager
+def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Epoch], None]]:
+    """Yield a function that logs the figures of an epoch where TensorBoard finds them.
+
+    Args:
+      directory: for the event files; None logs nothing.
+      first: number of the first epoch to come; what an interrupted run logged of it is void.
+
+    Raises:
+      UserError: tensorboardX is not installed.
+    """
+    if directory is None:
+        yield lambda row: None
+        return
+
+    def log(row: Epoch) -> None:
+        for metric in ("loss", "accuracy"):
+            writer.add_scalar(f"{metric}/training", getattr(row, metric), row.epoch)
+            writer.add_scalar(f"{metric}/validation", getattr(row, f"val_{metric}"), row.epoch)
+        writer.add_scalar("seconds", row.seconds, row.epoch)
+        writer.flush()
+
+    # By default a file is named after the second in which it is made.
+    writer = summary_writer_class()(str(directory), purge_step=first, filename_suffix=f".{first}")
+    try:
+        yield log
+    finally:
+        writer.close()
+
+
+def plot_history(path: Path, rows: Sequence[Epoch], title: str, validated_on: str) -> None:
+    """Draw loss and accuracy over the epochs, of training and validation, as a PNG."""
+    from matplotlib.backends.backend_agg import FigureCanvasAgg
+    from matplotlib.figure import Figure
+    from matplotlib.ticker import MaxNLocator
+
+    # A Figure rather than pyplot: no display is needed, and no global state is left.
+    figure = Figure(figsize=(9, 3.6), layout="constrained")
+    FigureCanvasAgg(figure)
+    figure.suptitle(title)
+    epochs = [row.epoch for row in rows]
+    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
+        axes.plot(epochs, [getattr(row, metric) for row in rows], "o-", label="training")
+        values = [getattr(row, f"val_{metric}") for row in rows]
+        axes.plot(epochs, values, "s--", label=validated_on)
+        axes.set(xlabel="epoch", ylabel=metric)
+        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
+        axes.grid(alpha=0.3)
+        axes.legend()
+    image = io.BytesIO()
+    figure.savefig(image, format="png", dpi=120)
+    write_atomically(path, image.getvalue())

@@ -1,0 +1,125 @@
+"""What a run ends with: its parameters, its figures, and the line that it prints."""
+
+from __future__ import annotations
+
+import statistics
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import jax
+from jax.experimental import multihost_utils
+
+from imdb_jax.runs import reporting
+from imdb_jax.runs import directory
+from imdb_jax.runs.checkpoints import save_params
+from imdb_jax.parallel.exchange import is_first
+from imdb_jax.parallel.host_memory import peak_rss_mb
+from imdb_jax.runs.data import ExperimentData
+from imdb_jax.training.seeds import mean_of_seeds
+from imdb_jax.training.step import Metrics
+from imdb_jax.training.trainer import Trained, Trainer
+
+
+def conclude(
+    trainer: Trainer, data: ExperimentData, best: int | None, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Test the model, write what the run ends with, and return what `result.json` holds.
+
+    Each of several seeds gets a run directory of its own inside that of the run. `best` is the
+    epoch whose parameters the model has, if validation chose it; `more` are further entries.
+    """
+    config, workdir = trainer.config, trainer.config.workdir
+    assert workdir is not None
+    if trainer.has_validation:
+        tests = trainer.evaluate(data.splits.test)
+    else:  # the last validation was on the test reviews
+        rows = [history[-1] for history in trainer.progress.histories]
+        tests = [Metrics(row.val_loss, row.val_accuracy) for row in rows]
+    if config.seeds == 1:
+        (trained,) = trainer.trained()
+        return _conclude_one(trained, data, tests[0], best, more)
+    results = []
+    for trained, test in zip(trainer.trained(), tests, strict=True):
+        own = trained.config.workdir
+        assert own is not None
+        directory.begin(own, trained.config, data.vocabulary, afresh=True)
+        reporting.write_metrics(own / directory.METRICS, trained.history)
+        results.append(_conclude_one(trained, data, test, best, more))
+    of_all = Trained(
+        config, trainer.state.params, trainer.progress.history, trainer.compile_seconds
+    )
+    result = make_result(of_all, data, mean_of_seeds(tests), best) | summarize(results)
+    directory.write_result(workdir, result)
+    return result
+
+
+def _conclude_one(
+    trained: Trained, data: ExperimentData, test: Metrics, best: int | None, more: Mapping[str, Any]
+) -> dict[str, Any]:
+    """Write what the run of one seed ends with, and return its result."""
+    config, workdir = trained.config, trained.config.workdir
+    assert workdir is not None
+    params = multihost_utils.process_allgather(trained.params, tiled=True)
+    save_params(workdir / directory.PARAMS, params)
+    result = make_result(trained, data, test, best) | dict(more)
+    if is_first():
+        title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
+        figure = workdir / directory.HISTORY
+        reporting.plot_history(figure, trained.history, title, reporting.validated_on(data))
+        directory.write_result(workdir, result)
+    return result
+
+
+def make_result(
+    trained: Trained, data: ExperimentData, test: Metrics, best: int | None
+) -> dict[str, Any]:
+    """Collect what `result.json` holds."""
+    config, history = trained.config, trained.history
+    epoch_seconds = [row.seconds for row in history]
+    return {
+        "arch": config.arch,
+        "dataset": data.dataset,
+        "num_params": count_params(trained.params),
+        "seed": config.seed,
+        "epochs": len(history),
+        "best_epoch": best,
+        "batch_size": config.batch_size,
+        "test_accuracy": test.accuracy,
+        "test_loss": test.loss,
+        "val_accuracy": [row.val_accuracy for row in history],
+        "train_seconds": sum(epoch_seconds),
+        "epoch_seconds": epoch_seconds,
+        "compile_seconds": trained.compile_seconds,
+        "peak_rss_mb": peak_rss_mb(),
+        **reporting.environment(),
+    }
+
+
+def count_params(params: Any) -> int:
+    """Return the number of parameters in a tree."""
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def summarize(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Collect what `result.json` holds of several seeds; the standard deviation is a sample's."""
+    accuracies = [result["test_accuracy"] for result in results]
+    return {
+        "num_params": results[0]["num_params"],
+        "seeds": [result["seed"] for result in results],
+        "test_accuracy": accuracies,
+        "test_accuracy_mean": statistics.fmean(accuracies),
+        "test_accuracy_std": statistics.stdev(accuracies),
+        "test_loss": [result["test_loss"] for result in results],
+    }
+
+
+def announce(result: dict[str, Any], of: str) -> None:
+    """Print the test accuracy, after `of`."""
+    # Whoever quotes this line must not be able to mistake it for a figure on IMDb.
+    remark = " (synthetic corpus)" if result["dataset"] == "synthetic" else ""
+    if "seeds" in result:
+        mean, deviation = result["test_accuracy_mean"], result["test_accuracy_std"]
+        accuracy = f"{mean:.4f} ± {deviation:.4f} ({len(result['seeds'])} seeds)"
+    else:
+        accuracy = f"{result['test_accuracy']:.4f}"
+    print(f"{of}test accuracy {accuracy}{remark}")

@@ -1,0 +1,1 @@
+"""Training: the compiled step, the optimizer, evaluation, and the loop over epochs."""

@@ -1,0 +1,128 @@
+"""Predictions, explanations and evaluations for people: lines of text, and a web page."""
+
+from __future__ import annotations
+
+import html
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+from string import Template
+from typing import TYPE_CHECKING, Any
+
+from imdb_jax.text.tokens import Text
+
+if TYPE_CHECKING:
+    from rich import text as rich_text
+
+    from imdb_jax.inference.classifier import Prediction
+    from imdb_jax.inference.explanation import Explanation, Word
+
+_STRONGEST = 8  # words listed for and against
+
+
+def printable(text: Text, width: int | None = None) -> str:
+    """Return a text in one line, at most `width` characters long, that commands no terminal.
+
+    What is not printable, line feeds and tabs included, becomes a space.
+    """
+    if width is not None:
+        text = text[: 4 * width + 4]  # enough even if each character takes four bytes
+    decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
+    shown = "".join(character if character.isprintable() else " " for character in decoded)
+    if width is None or len(shown) <= width:
+        return shown
+    return shown[: max(width - 1, 0)] + "…"
+
+
+def prediction_line(prediction: Prediction) -> str:
+    """Return probability, label and share of unknown words, in columns."""
+    probability, label, unknown_share = prediction
+    return f"{probability:.4f}  {label:8}  {unknown_share:4.0%} unknown"
+
+
+def explanation_lines(explanation: Explanation) -> list[str]:
+    """Return the prediction, the words with the greatest weights, and those that were not read."""
+    by_weight = sorted(explanation.words, key=lambda word: word.weight)
+    # Of a word that occurs several times, the greatest weight in either direction.
+    down = {word.word: word.weight for word in reversed(by_weight) if word.weight < 0}
+    up = {word.word: word.weight for word in by_weight if word.weight > 0}
+    unread = list(dict.fromkeys(word.word for word in explanation.words if not word.read))
+    lines = [prediction_line(explanation.prediction)]
+    for title, weights in (("up", up), ("down", down)):
+        strongest = sorted(weights.items(), key=lambda item: -abs(item[1]))[:_STRONGEST]
+        if strongest:
+            shown = (f"{printable(word)} {weight:+.3f}" for word, weight in strongest)
+            lines.append(f"  {title + ':':10}{'  '.join(shown)}")
+    if unread:
+        more = f"  and {len(unread) - _STRONGEST} more" if len(unread) > _STRONGEST else ""
+        lines.append(f"  not read: {'  '.join(map(printable, unread[:_STRONGEST]))}{more}")
+    return lines
+
+
+def explanation_dict(explanation: Explanation) -> dict[str, Any]:
+    """Return the prediction, the words with their weights, and the places of unread words."""
+    return {
+        **explanation.prediction._asdict(),
+        "words": [(word.word, word.weight) for word in explanation.words],
+        "unread": [place for place, word in enumerate(explanation.words) if not word.read],
+    }
+
+
+def colored_words(explanation: Explanation) -> rich_text.Text:
+    """Color words that push up green and those that push down red; strike out unread ones."""
+    from rich.text import Text as RichText
+
+    colored = RichText()
+    for word, share in _with_shares(explanation.words):
+        pale = round(255 - 165 * abs(share))
+        color = f"rgb({pale},255,{pale})" if share > 0 else f"rgb(255,{pale},{pale})"
+        style = f"black on {color}" if abs(share) > 0.05 else ""
+        colored.append(printable(word.word), style if word.read else "dim strike")
+        colored.append(" ")
+    return colored
+
+
+def explanations_html(title: str, explanations: Iterable[Explanation]) -> str:
+    """Return a page that needs no other file, with the words colored as in the terminal."""
+    parts = []
+    for explanation in explanations:
+        parts.append(f"<h2>{html.escape(prediction_line(explanation.prediction))}</h2>\n<p>")
+        for word, share in _with_shares(explanation.words):
+            escaped = html.escape(printable(word.word))
+            if word.read:
+                color = "0,150,0" if share > 0 else "220,0,0"
+                style = f"background:rgba({color},{abs(share):.2f})"
+                parts.append(f'<span style="{style}" title="{word.weight:+.4f}">{escaped}</span>')
+            else:
+                parts.append(f'<s title="not read">{escaped}</s>')
+        parts.append("</p>")
+    page = Template(Path(__file__).with_name("explanations.html").read_text(encoding="utf-8"))
+    shown = html.escape(printable(title))
+    return page.substitute(title=shown, explanations="\n".join(parts))
+
+
+def _with_shares(words: Sequence[Word]) -> Iterable[tuple[Word, float]]:
+    """Pair each word with its weight as a share of the greatest weight in the text, -1 to 1."""
+    greatest = max((abs(word.weight) for word in words), default=0) or 1
+    return ((word, word.weight / greatest) for word in words)
+
+
+def evaluation_lines(result: dict[str, Any]) -> list[str]:
+    """Return the result of an evaluation as a table."""
+    lines = [f"{result['dataset']}, {result['split']}: {result['num_reviews']} reviews"]
+    if "runs" in result:
+        weighted = zip(result["weights"], result["runs"], strict=True)
+        lines += [f"  {weight:.4f} of the log-odds of {run}" for weight, run in weighted]
+    for name in ("loss", "accuracy", "precision", "recall", "f1", "roc_auc", "ece"):
+        value = result[name]
+        lines.append(f"  {name:10} {'undefined' if value is None else format(value, '.4f')}")
+    (a, b), (c, d) = result["confusion_matrix"]
+    lines += [
+        f"  {'':10} {'predicted negative':>20} {'predicted positive':>20}",
+        f"  {'negative':10} {a:20} {b:20}",
+        f"  {'positive':10} {c:20} {d:20}",
+    ]
+    if result["wrong"]:
+        lines.append("most confidently wrong:")
+    for review in result["wrong"]:
+        lines.append(f"  {review['probability']:.4f} but {review['label']}: {review['text']}")
+    return lines

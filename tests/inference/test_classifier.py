@@ -1,0 +1,205 @@
+"""Reading text with a model: any text, any number of texts, in whatever groups they come."""
+
+import dataclasses
+import itertools
+import shutil
+import tracemalloc
+
+import jax
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models_to_read import ARCHITECTURES, WORDS, small
+
+from imdb_jax import load
+from imdb_jax.config import load_recipe
+from imdb_jax.errors import UserError
+from imdb_jax.inference import classifier as module
+from imdb_jax.inference.classifier import Prediction
+from imdb_jax.runs import data, experiment
+from imdb_jax.text.sequences import pad_sequences
+from imdb_jax.text.tokens import tokenize
+from imdb_jax.text.vocabulary import Vocabulary
+
+# What people type, what machines send, and what neither should.
+ODD_TEXTS = [
+    "",
+    " \t\n",
+    "...",
+    "\0",
+    "good\0film",
+    b"\xff\xfe\x00",
+    b"caf\xe9 good",
+    "\ud800",
+    "😀👍🏽 é 电影 \u202e \x1b[31m",
+    "\r\n",
+    "the " * 250_000,
+    "x" * 1_000_000,
+    b"good " * 3,
+]
+
+
+def some_texts(number):
+    """Texts of many lengths, a function of their number alone."""
+    generator = np.random.default_rng(7)
+    words = [*WORDS, "never", "heard"]
+    lengths = generator.integers(0, 12, number)
+    return [" ".join(generator.choice(words, length)) for length in lengths]
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_probabilities_are_those_of_the_model(arch):
+    """Through the public parts, one step at a time, as a person would."""
+    classifier = small(arch)
+    texts = some_texts(20)
+    sequences = classifier.vocabulary.encode(texts, num_words=12)
+    if arch == "mlp":
+        ids = pad_sequences([np.unique(ids) for ids in sequences])
+    else:
+        ids = pad_sequences(sequences, 8, padding=classifier.config.padding)
+    logits = jax.jit(classifier.model.apply)({"params": classifier.params}, ids)
+    np.testing.assert_allclose(classifier.predict(texts), jax.nn.sigmoid(logits), atol=1e-6)
+
+
+@pytest.mark.parametrize("arch", ["mlp", "cnn", "lstm"])
+def test_probability_does_not_depend_on_the_other_texts(arch):
+    classifier = small(arch)
+    texts = some_texts(600)
+    together = classifier.predict(texts)
+    assert together.shape == (600,)
+    assert together.dtype == np.float32
+    assert np.ptp(together) > 0.01
+    for number in (1, 7, 64):
+        starts = range(0, len(texts), number)[:12]
+        apart = np.concatenate([classifier.predict(texts[i : i + number]) for i in starts])
+        np.testing.assert_allclose(apart, together[: len(apart)], atol=1e-6)
+    np.testing.assert_allclose(classifier.predict(texts[::-1])[::-1], together, atol=1e-6)
+
+
+@pytest.mark.parametrize("arch", ["mlp", "cnn"])
+def test_any_text_is_read(arch):
+    classifier = small(arch)
+    together = list(classifier.stream(ODD_TEXTS))
+    for text, prediction in zip(ODD_TEXTS, together, strict=True):
+        assert 0 < prediction.probability < 1
+        assert 0 <= prediction.unknown_share <= 1
+        assert prediction.label == ("positive" if prediction.probability > 0.5 else "negative")
+        np.testing.assert_allclose(classifier.predict(text), prediction.probability, atol=1e-6)
+
+
+@settings(max_examples=25)
+@given(st.lists(st.text() | st.binary() | st.sampled_from(WORDS), max_size=5))
+def test_unknown_share_is_exact(texts):
+    classifier = small()
+    told_apart = set(WORDS[:8])
+    for text, prediction in zip(texts, classifier.stream(texts), strict=True):
+        words = tokenize(text)
+        unknown = [word for word in words if word not in told_apart]
+        assert prediction.unknown_share == (len(unknown) / len(words) if words else 0)
+
+
+def test_one_text_none_or_something_else():
+    classifier = small()
+    assert classifier.predict("good").shape == classifier.predict(b"good").shape == (1,)
+    assert classifier.predict([]).shape == (0,)
+    assert classifier.predict(iter(["good"])) == classifier.predict("good")
+    assert list(classifier.stream([])) == []
+    with pytest.raises(TypeError, match="must be str or bytes, not float"):
+        classifier.predict([1.5])
+
+
+def test_stream_reads_a_few_chunks_ahead_and_keeps_none():
+    classifier = small()
+    list(classifier.stream(["good"] * 1500))  # whatever is kept once is kept now
+    read, most = 0, 0
+
+    def endless():
+        nonlocal read
+        while True:
+            read += 1
+            yield f"the film number {read} is " + ("good " if read % 2 else "bad ") * 20
+
+    tracemalloc.start()
+    expected = classifier.predict(list(itertools.islice(endless(), 2)))
+    read = 0
+    for number, prediction in enumerate(itertools.islice(classifier.stream(endless()), 20_000), 1):
+        most = max(most, read - number)
+        assert abs(prediction.probability - expected[(number - 1) % 2]) < 1e-6
+    _, peak = tracemalloc.get_traced_memory()
+    tracemalloc.stop()
+    assert most < 3 * 512
+    assert peak < 15e6  # bytes; less than the texts alone would take
+
+
+def test_long_texts_are_read_in_smaller_chunks():
+    read = []
+
+    def texts():
+        for number in range(12):
+            read.append(number)
+            yield "good " * 300_000
+
+    next(small().stream(texts()))
+    assert len(read) < 9
+
+
+def test_models_are_compiled_for_a_few_shapes_only():
+    classifier = small(max_length=9)
+    before = module.predict_step._cache_size()
+    for number in range(1, 300, 17):
+        classifier.predict(["good"] * number)
+    assert module.predict_step._cache_size() - before <= len(module.BATCH_SIZES)
+
+
+# load
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory, small_synthetic):
+    """A run directory."""
+    workdir = tmp_path_factory.mktemp("runs") / "pooled"
+    config = dataclasses.replace(
+        load_recipe("pooled"), num_words=200, max_length=16, epochs=1, quiet=True, workdir=workdir
+    )
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "find_dataset", lambda *_: small_synthetic)
+        experiment.run(config)
+    return workdir
+
+
+def test_a_run_is_loaded_from_wherever_it_is(trained, tmp_path):
+    texts = some_texts(5)
+    moved = tmp_path / "élan run"
+    shutil.copytree(trained, moved)
+    classifier = load(str(moved))
+    np.testing.assert_array_equal(classifier.predict(texts), load(trained).predict(texts))
+    assert classifier.config.arch == "pooled"
+    assert classifier.vocabulary == Vocabulary.load(trained / "vocabulary.txt")
+    assert isinstance(next(classifier.stream(texts)), Prediction)
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda run: shutil.rmtree(run), "not a run directory"),
+        (lambda run: (run / "config.toml").unlink(), "not a run directory"),
+        (lambda run: (run / "config.toml").write_text('arch = "ccn"'), "did you mean 'cnn'"),
+        (lambda run: (run / "vocabulary.txt").unlink(), "vocabulary"),
+        (lambda run: (run / "vocabulary.txt").write_text("film\n"), "not a vocabulary"),
+        (lambda run: shutil.rmtree(run / "params"), "no checkpoint"),
+        (lambda run: (run / "result.json").unlink(), "has not ended"),
+        (
+            lambda run: (run / "config.toml").write_text(
+                (run / "config.toml").read_text().replace("num_words = 200", "num_words = 300")
+            ),
+            "of another model",
+        ),
+    ],
+)
+def test_damaged_run_is_named(trained, tmp_path, damage, message):
+    run = tmp_path / "run"
+    shutil.copytree(trained, run)
+    damage(run)
+    with pytest.raises(UserError, match=message):
+        load(run)

@@ -1,0 +1,170 @@
+"""Weights of words: what must hold of them, whatever the model."""
+
+import dataclasses
+import math
+import re
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from models_to_read import ARCHITECTURES, WORDS, small
+
+from imdb_jax.inference.classifier import Prediction
+from imdb_jax.inference.explanation import Explanation, Word, explain
+from imdb_jax.text.tokens import tokenize
+from imdb_jax.views import predictions
+
+TOLD_APART = WORDS[:8]
+TEXT = "The film is GOOD, very good! not heard bad and"
+
+
+def log_odds(probability):
+    return math.log(probability / (1 - probability))
+
+
+@pytest.mark.parametrize("arch", ARCHITECTURES)
+def test_weights_are_what_the_prediction_loses(arch):
+    """Each weight against two predictions: of the text, and of the text without the word."""
+    classifier = small(arch)
+    words = ["film", "good", "very", "good"]
+    explanation = explain(classifier, " ".join(words))
+    assert [word.word for word in explanation.words] == words
+    texts = [words]
+    for place, word in enumerate(words):
+        if arch == "mlp":
+            texts.append([other for other in words if other != word])
+        else:
+            texts.append([*words[:place], "rare", *words[place + 1 :]])  # read as unknown
+    whole, *rest = map(log_odds, classifier.predict(map(" ".join, texts)).tolist())
+    weights = [word.weight for word in explanation.words]
+    assert weights == pytest.approx([whole - other for other in rest], abs=1e-4)
+    assert max(map(abs, weights)) > 1e-3
+    assert all(word.read for word in explanation.words)
+
+
+@pytest.mark.parametrize("arch", ["mlp", "cnn"])
+def test_unread_words_have_no_weight(arch):
+    classifier = small(arch)
+    explanation = explain(classifier, TEXT)
+    words = explanation.words
+    assert [word.word for word in words] == tokenize(TEXT)
+    (prediction,) = classifier.stream([TEXT])
+    assert explanation.prediction == prediction
+    assert all(word.weight == 0 for word in words if not word.read)
+    known = [word.word in TOLD_APART for word in words]
+    if arch == "mlp":
+        assert [word.read for word in words] == known
+    else:
+        # Of nine words that were ever seen (all but 'heard') the last eight are read.
+        assert [word.read for word in words] == [False, *known[1:]]
+
+
+def test_start_of_a_text_that_is_cut_at_the_end():
+    config = dataclasses.replace(small().config, truncating="post")
+    classifier = dataclasses.replace(small(), config=config)
+    read = [word.read for word in explain(classifier, "good " * 10).words]
+    assert read == [True] * 7 + [False] * 3  # the mark of the start is the eighth
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from([*WORDS, "heard"]), max_size=7))
+def test_weights_of_a_linear_bag_of_words_are_the_models(words):
+    """Of a sum over words, leaving one out leaves out its term."""
+    classifier = small("mlp", linear=True)
+    kernel = np.asarray(classifier.params["Dense_0"]["kernel"])[:, 0]
+    for word in explain(classifier, " ".join(words)).words:
+        told_apart = word.word in TOLD_APART
+        expected = kernel[WORDS.index(word.word) + 4] if told_apart else 0
+        assert word.weight == pytest.approx(expected, abs=1e-5)
+
+
+@settings(max_examples=20)
+@given(st.lists(st.sampled_from(WORDS), max_size=7))
+def test_weights_of_a_linear_mean_add_up(words):
+    """To the log-odds of the text less those of as many unknown words."""
+    classifier = small("pooled", linear=True)
+    explanation = explain(classifier, " ".join(words))
+    (nothing,) = classifier.predict([" ".join(["rare"] * len(words))])
+    total = log_odds(explanation.prediction.probability) - log_odds(nothing)
+    assert sum(word.weight for word in explanation.words) == pytest.approx(total, abs=1e-4)
+    # The same word has the same weight wherever it stands.
+    assert len({word.word: None for word in explanation.words}) == len(
+        {(word.word, round(word.weight, 5)) for word in explanation.words}
+    )
+
+
+@pytest.mark.parametrize("arch", ["mlp", "pooled"])
+@pytest.mark.parametrize("text", ["", "\0", b"\xff", "heard", "😀 " * 70, "\ud800", "x" * 100_000])
+def test_text_without_a_word_to_weigh(arch, text):
+    explanation = explain(small(arch), text)
+    assert [word.word for word in explanation.words] == tokenize(text)
+    assert not any(word.read or word.weight for word in explanation.words)
+
+
+def test_long_text_takes_several_batches():
+    classifier = small(max_length=200)
+    words = explain(classifier, "good bad film " * 50).words
+    weights = np.array([word.weight for word in words]).reshape(50, 3)
+    np.testing.assert_allclose(weights, np.tile(weights[0], (50, 1)), atol=1e-5)
+    assert all(word.read for word in words)
+
+
+# Views
+
+SCRIPT = "<script>alert('x')</script>&\"\x1b[31m\x9b\u202e"
+EXPLANATION = Explanation(
+    Prediction(0.9, "positive", 0.25),
+    [Word("good", 0.5, True), Word(SCRIPT, -1.0, True), Word("<b>", 0.0, False)],
+)
+
+
+def test_lines_name_the_strongest_words_and_those_not_read():
+    line, up, down, unread = predictions.explanation_lines(EXPLANATION)
+    assert line == "0.9000  positive   25% unknown"
+    assert up == "  up:       good +0.500"
+    assert down.startswith("  down:     <script>")
+    assert down.endswith("-1.000")
+    assert unread == "  not read: <b>"
+    nothing = Explanation(EXPLANATION.prediction, [])
+    assert predictions.explanation_lines(nothing) == [line]
+    many = [Word(f"w{i}", i - 20.0, i % 2 > 0) for i in range(41)]
+    lines = predictions.explanation_lines(Explanation(EXPLANATION.prediction, many))
+    assert lines[1].split()[:3] == ["up:", "w40", "+20.000"]
+    assert lines[2].split()[:3] == ["down:", "w0", "-20.000"]
+    assert lines[3].endswith("and 13 more")
+
+
+def test_colors_by_sign_and_strength():
+    colored = predictions.colored_words(EXPLANATION)
+    assert "\x1b" not in colored.plain
+    good, script, unread = (str(span.style) for span in colored.spans)
+    assert re.fullmatch(r"black on rgb\((\d+),255,\1\)", good)
+    assert script == "black on rgb(255,90,90)"
+    assert unread == "dim strike"
+
+
+def test_html_escapes_everything():
+    page = predictions.explanations_html(f"A {SCRIPT}", [EXPLANATION, Explanation(*EXPLANATION)])
+    assert "<script" not in page
+    assert "<b>" not in page
+    assert not set("\x1b\x9b\u202e") & set(page)
+    assert page.count("&lt;script&gt;") >= 3
+    assert page.count('title="+0.5000"') == 2
+    assert page.count('<s title="not read">&lt;b&gt;</s>') == 2
+    assert "http" not in page
+    page.encode()
+
+
+@given(st.text() | st.binary(), st.integers(0, 30))
+def test_printable_is_one_line_that_fits(text, width):
+    shown = predictions.printable(text, width)
+    assert shown.isprintable()
+    assert len(shown) <= max(width, 1)
+    assert predictions.printable(shown, max(width, 1)) == shown
+
+
+def test_printable_shortens():
+    assert predictions.printable("abcdef", 4) == "abc…"
+    assert predictions.printable("a\nb\x1bé") == "a b é"
+    assert predictions.printable(b"caf\xe9") == "caf\ufffd"

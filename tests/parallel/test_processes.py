@@ -1,0 +1,253 @@
+"""Several processes, which train as one does, and none of which outlives another by much."""
+
+import contextlib
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import jax
+import numpy as np
+import pytest
+from small_runs import hasten, params_of, small
+
+from imdb_jax.errors import UserError
+from imdb_jax.parallel import processes
+from imdb_jax.parallel.processes import in_cluster
+from imdb_jax.runs import experiment
+from imdb_jax.runs.checkpoints import Checkpoints
+
+# Starts the processes of a run, having imported what they need once, and says how they ended.
+PROGRAM = """if True:
+    import json, os, sys
+    from pathlib import Path
+    import orbax.checkpoint
+    from imdb_jax import train
+    from imdb_jax.parallel import processes
+    from imdb_jax.runs import data, experiment, reporting
+    sys.path.insert(0, sys.argv[1])
+    from small_runs import small, small_dataset
+    dataset = small_dataset()
+    data.find_dataset = lambda *_: dataset
+    reporting.layer_table = lambda *_: ""
+    processes.HEARTBEAT_SECONDS = int(os.environ["HEARTBEAT_SECONDS"])
+    workdir, number, port, changes = Path(sys.argv[2]), *map(json.loads, sys.argv[3:])
+    children = []
+    for process in range(number):
+        child = os.fork()
+        if not child:
+            for stream, name in ((1, "out"), (2, "err")):
+                path = f"{workdir}-{process}.{name}"
+                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+            place = {"coordinator": f"127.0.0.1:{port}", "num_processes": number}
+            config = small(workdir, **changes, **place, process_id=process)
+            train.parse_arguments = lambda _: config
+            train.main()
+            sys.exit()
+        children.append(child)
+    print(json.dumps(children), flush=True)
+    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]))
+"""
+SHARED = {"shards": 4}
+# So slow that processes can be ended at a certain point.
+SLOW = SHARED | {"batch_size": 4, "checkpoint_every": 1}
+
+
+class Run:
+    """The processes of a run."""
+
+    def __init__(self, workdir, number, devices=1, heartbeat=60, **changes):
+        with socket.socket() as free:
+            free.bind(("127.0.0.1", 0))
+            port = free.getsockname()[1]
+        self.workdir, self.number = workdir, number
+        flag = f"--xla_force_host_platform_device_count={devices}"
+        program = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(Path(__file__).parents[1])]
+        self.starter = subprocess.Popen(
+            [*program, str(workdir), str(number), str(port), json.dumps(changes)],
+            stdout=subprocess.PIPE,
+            text=True,
+            env=os.environ
+            | {"XLA_FLAGS": flag, "TF_CPP_MIN_LOG_LEVEL": "3", "HEARTBEAT_SECONDS": str(heartbeat)}
+            | {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent.parent / "compiled")}
+            | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
+        )
+
+        self.children = json.loads(self.starter.stdout.readline())
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        with self.starter:
+            if self.starter.poll() is None:
+                for child in self.children:
+                    with contextlib.suppress(ProcessLookupError):
+                        os.kill(child, signal.SIGKILL)
+
+    def position(self):
+        """The latest checkpoint."""
+        return (Checkpoints(self.workdir / "checkpoints", 1).positions() or [(0, 0)])[-1]
+
+    def wait_for(self, position):
+        deadline = time.monotonic() + 90
+        while self.position() < position and time.monotonic() < deadline:
+            time.sleep(0.01)
+
+    def end(self):
+        """The processes' exit statuses."""
+        return json.loads(self.starter.communicate(timeout=90)[0])
+
+    def output(self, process):
+        return Path(f"{self.workdir}-{process}.out").read_text()
+
+    def errors(self, process):
+        return Path(f"{self.workdir}-{process}.err").read_text()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _hastened(small_synthetic):
+    with pytest.MonkeyPatch.context() as patch:
+        hasten(patch, small_synthetic)
+        yield
+
+
+def metrics(workdir):
+    lines = (workdir / "metrics.csv").read_text().splitlines()[1:]
+    return np.array([line.split(",")[:-1] for line in lines], float)
+
+
+def assert_same(workdir, other):
+    """The same loss curve, and the same parameters at the end."""
+    np.testing.assert_allclose(metrics(workdir), metrics(other), rtol=1e-5)
+    for array, same in zip(*map(jax.tree.leaves, map(params_of, (workdir, other))), strict=True):
+        np.testing.assert_allclose(array, same, rtol=1e-4, atol=1e-6)
+    assert (workdir / "vocabulary.txt").read_text() == (other / "vocabulary.txt").read_text()
+    assert (workdir / "config.toml").read_text() == (other / "config.toml").read_text()
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory):
+    """What one process makes of the reviews in four shards."""
+    workdir = tmp_path_factory.mktemp("alone")
+    experiment.run(small(workdir, **SHARED))
+    return workdir
+
+
+def test_processes_train_as_one_does(tmp_path, alone):
+    """Also where the embedding table is divided among the devices of each."""
+    four = Run(tmp_path / "four", 4, **SHARED)
+    two = Run(tmp_path / "two", 2, devices=2, **SHARED, model_parallel=2)
+    with four, two:
+        for run in (four, two):
+            assert run.end() == [0] * run.number, run.errors(0)
+            assert_same(run.workdir, alone)
+            # Only process 0 has anything to say.
+            result = json.loads((run.workdir / "result.json").read_text())
+            line = f"test accuracy {result['test_accuracy']:.4f} (synthetic corpus)\n"
+            assert [run.output(n) for n in range(run.number)] == [line] + [""] * (run.number - 1)
+            for n in range(run.number):  # native libraries may have
+                assert not re.search("error:|Traceback|Warning", run.errors(n)), run.errors(n)
+            assert result["device_count"] == 4
+
+
+def test_what_ends_one_process_ends_the_others_and_the_rest_goes_on(tmp_path):
+    """Whether it is the first one or not; in time, in one line, and to be resumed by fewer."""
+    with contextlib.ExitStack() as stack:
+        runs = [
+            stack.enter_context(Run(tmp_path / name, 2, heartbeat=4, **SLOW))
+            for name in ("first", "second", "asked")
+        ]
+        first, second, asked = runs
+        ends = (first, 0, signal.SIGKILL), (second, 1, signal.SIGKILL), (asked, 1, signal.SIGTERM)
+        for run, child, end in ends:
+            run.wait_for((0, 3))  # so that the one before is whole
+            os.kill(run.children[child], end)
+        started = time.monotonic()
+        assert first.end() == [-signal.SIGKILL, 2]
+        assert second.end() == [2, -signal.SIGKILL]
+        assert asked.end() == [128 + signal.SIGTERM] * 2
+        assert time.monotonic() - started < 60
+    for errors in (first.errors(1), second.errors(0)):
+        # Libraries may have complained before; Python has not.
+        assert errors.splitlines()[-1] == f"error: {processes.ENDED}"
+        assert "Traceback" not in errors
+    line = "continue by the same command with --resume\n"
+    assert all(asked.errors(n).endswith(line) for n in range(2))
+
+    whole = tmp_path / "whole"
+    experiment.run(small(whole, **SLOW | {"checkpoint_every": 0}))
+    for run in runs:
+        assert (0, 2) <= run.position() < (3, 0)
+        # With the shards with which it began, though it is one process now.
+        experiment.run(small(run.workdir, batch_size=4, checkpoint_every=0, resume=True))
+        assert_same(run.workdir, whole)
+
+
+def test_processes_that_cannot_share_the_shards_evenly_are_refused(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "num_processes", lambda: 3)
+    with pytest.raises(UserError, match="4 shards of this run cannot be shared evenly by 3 proc"):
+        experiment.run(small(tmp_path / "run", **SHARED))
+
+
+def test_the_way_to_join_them_leads_past_jax():
+    """Which is told on its import to be silent about what is said in one line here."""
+    program = "import sys, imdb_jax.parallel.processes; sys.exit('jax' in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True)
+
+
+def test_an_abort_in_native_code_ends_in_one_line():
+    program = (
+        "import ctypes; from imdb_jax.parallel import processes; "
+        "processes._end_aborts_with('it is gone'); ctypes.CDLL(None).abort()"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stderr) == (2, "error: it is gone\n")
+
+
+def test_what_native_code_prints_is_no_result():
+    program = (
+        "import os; from imdb_jax.parallel import processes; "
+        "processes._send_native_output_to_stderr(); "
+        "os.write(1, b'native\\n'); print('result')"
+    )
+    ended = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True)
+    assert (ended.returncode, ended.stdout, ended.stderr) == (0, "result\n", "native\n")
+
+
+SLURM = {"SLURM_NTASKS": "2", "SLURM_STEP_NODELIST": "node[1-2]", "SLURM_PROCID": "0"}
+
+
+@pytest.mark.parametrize(
+    ("environment", "found"),
+    [
+        ({}, False),
+        (SLURM, True),
+        (SLURM | {"SLURM_NTASKS": "1"}, False),
+        ({"SLURM_NTASKS": "2"}, False),  # a batch script, which starts tasks or does not
+        ({"OMPI_COMM_WORLD_SIZE": "2"}, True),
+        ({"OMPI_COMM_WORLD_SIZE": "1"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "localhost"}, False),
+        ({"TPU_WORKER_HOSTNAMES": "t1,t2"}, True),
+        ({"KUBERNETES_SERVICE_HOST": "10.0.0.1"}, False),  # any container there has that
+    ],
+)
+def test_clusters_are_told_from_single_machines(environment, found):
+    assert in_cluster(environment) == found
+
+
+def test_the_loss_of_others_is_recognized_however_it_is_wrapped():
+    try:
+        try:
+            raise ValueError("UNKNOWN: Gloo AllGather failed: Connection reset by peer")
+        except ValueError as error:
+            raise UserError("the checkpoint cannot be written") from error
+    except UserError as error:
+        found = [processes._is_about_others(cause) for cause in processes._causes(error)]
+    assert found == [False, True]
+    assert not processes._is_about_others(ValueError("a connection that is not JAX's"))

@@ -1,0 +1,338 @@
+"""What the benchmark computes from its measurements, and what it refuses; no time is asserted."""
+
+import json
+import sys
+from pathlib import Path
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from imdb_jax.errors import UserError
+
+sys.path.append(str(Path(__file__).parents[2] / "scripts"))
+import benchmark
+import benchmark_accuracy
+import benchmark_growth
+import benchmark_parts
+import benchmark_training
+from benchmark_children import child_environment, python
+from benchmark_parts import flops, roofline
+
+B, I, O = 6, 5, 3  # noqa: E741  (rows, inputs and outputs of a dense layer)
+X, KERNEL = jnp.ones((B, I)), jnp.ones((I, O))
+
+
+def count(function, *arguments):
+    return flops(jax.make_jaxpr(function)(*arguments).jaxpr)
+
+
+# Operations
+
+
+def test_a_product_counts_its_multiplications_and_additions():
+    assert count(lambda x, kernel: x @ kernel, X, KERNEL) == 2 * B * I * O
+
+
+def test_a_dense_layer_costs_as_much_again_for_each_gradient():
+    def loss(x, kernel):
+        return jnp.sum(jnp.tanh(x @ kernel))
+
+    assert count(jax.grad(loss, argnums=1), X, KERNEL) == 2 * (2 * B * I * O)
+    assert count(jax.grad(loss, argnums=(0, 1)), X, KERNEL) == 3 * (2 * B * I * O)
+
+
+def test_products_over_several_axes():
+    def product(x, y):
+        return jnp.einsum("bij,bjk->bik", x, y)
+
+    assert count(product, jnp.ones((7, 2, 3)), jnp.ones((7, 3, 4))) == 2 * 7 * 2 * 3 * 4
+
+
+@given(length=st.integers(1, 9))
+def test_a_scan_repeats_its_body(length):
+    def program(kernel):
+        return jax.lax.scan(lambda x, _: (x @ kernel, None), X[:, :O], length=length)[0]
+
+    assert count(program, jnp.ones((O, O))) == length * 2 * B * O * O
+
+
+@pytest.mark.parametrize(
+    "wrap",
+    [
+        jax.jit,
+        jax.checkpoint,
+        lambda function: jax.jit(jax.jit(function)),
+        lambda function: lambda *args: jax.lax.cond(args[0][0, 0] > 0, function, function, *args),
+    ],
+    ids=["jit", "remat", "nested", "cond"],
+)
+def test_programs_within_programs_count(wrap):
+    assert count(wrap(jnp.matmul), X, KERNEL) == 2 * B * I * O
+
+
+def test_derivatives_of_ones_own_count():
+    @jax.custom_vjp
+    def product(x, kernel):
+        return x @ kernel
+
+    product.defvjp(
+        lambda x, kernel: (x @ kernel, (x, kernel)),
+        lambda kept, g: (g @ kept[1].T, kept[0].T @ g),
+    )
+    assert count(product, X, KERNEL) == 2 * B * I * O
+
+    def loss(x, kernel):
+        return product(x, kernel).sum()
+
+    assert count(jax.grad(loss, argnums=(0, 1)), X, KERNEL) == 3 * (2 * B * I * O)
+
+
+def test_a_convolution_counts_the_products_of_its_windows():
+    def convolve(x, kernel):
+        return jax.lax.conv_general_dilated(
+            x, kernel, (1,), "SAME", dimension_numbers=("NWC", "WIO", "NWC")
+        )
+
+    assert count(convolve, jnp.ones((2, 10, 4)), jnp.ones((3, 4, 5))) == 2 * (2 * 10 * 5) * (3 * 4)
+
+
+def test_an_unbounded_loop_is_not_guessed_at():
+    def until(kernel):
+        return jax.lax.while_loop(lambda x: x[0, 0] < 9, lambda x: x @ kernel, jnp.ones((O, O)))
+
+    with pytest.raises(NotImplementedError):
+        count(until, jnp.ones((O, O)))
+
+
+def test_the_roofline_takes_the_longer_time_and_the_sum():
+    limits = roofline(100, 60, 10.0, flops_per_second=50.0, bytes_per_second=20.0)
+    assert (limits["time_flops"], limits["time_bytes"]) == (2.0, 3.0)
+    assert limits["distance_max"] == pytest.approx(10 / 3)
+    assert limits["distance_sum"] == pytest.approx(10 / 5)
+
+
+@pytest.mark.parametrize("arch", ["mlp", "embedding_mlp", "cnn", "pooled", "lstm"])
+def test_every_architecture_comes_apart(arch):
+    from imdb_jax.models import create_model
+    from imdb_jax.pipeline.splits import Examples
+    from imdb_jax.training.step import create_train_state
+
+    fields = {"mlp": {"hidden": [4]}, "lstm": {"units": 4}}.get(arch, {"hidden": 4})
+    examples = Examples(np.ones((2, 6), np.int32), np.zeros(2, np.float32), sets=arch == "mlp")
+    ids = jax.device_put(examples.batch_ids(np.arange(2)))
+    state = create_train_state(create_model(arch, 20, fields), ids)
+    functions = benchmark_parts.layer_functions(state.params, ids)
+    # Only of what is not the review itself is there a gradient of the input.
+    assert ("Dense_0, gradient of the input" in functions) == (arch != "mlp")
+    assert len([name for name in functions if name.startswith("Dense_0")]) >= 2
+    for function in functions.values():
+        jax.block_until_ready(function())
+
+
+# Comparing
+
+
+def run(epochs, step, total, memory, accuracy):
+    return {
+        "epoch_seconds": epochs,
+        "step_seconds": step,
+        "total_seconds": total,
+        "peak_rss_mb": memory,
+        "test_accuracy": accuracy,
+    }
+
+
+def summaries(**runs):
+    names = {"ours": "ours"}
+    return {
+        names.get(name, f"keras/{name}"): benchmark_training.summarize(found)
+        for name, found in runs.items()
+    }
+
+
+def test_each_figure_is_compared_with_the_backend_that_does_it_best():
+    compared = benchmark_training.ratios(
+        summaries(
+            ours=[run([9, 1, 2], 0.1, 10, 400, 0.8), run([9, 3, 2], 0.1, 10, 500, 0.9)],
+            jax=[run([9, 4], 0.5, 40, 900, 0.7), run([9, 6], 0.5, 40, 900, 0.8)],
+            torch=[run([9, 7], 0.3, 20, 600, 0.6)],
+        )
+    )
+    assert compared == {
+        "ratio_step": pytest.approx(3),
+        "ratio_epoch": pytest.approx(5 / 2),
+        "ratio_total": pytest.approx(2),
+        "ratio_memory": pytest.approx(450 / 600),
+        "fastest_keras": "jax",
+        "fastest_keras_step": "torch",
+        "fastest_keras_total": "torch",
+        "leanest_keras": "torch",
+        "test_accuracy": pytest.approx(0.85),
+        "keras_test_accuracy": pytest.approx(0.75),
+    }
+
+
+def test_the_first_epoch_is_apart():
+    (summary,) = summaries(ours=[run([9, 1, 3], 1, 1, 1, 1), run([8, 2, 2], 1, 1, 1, 1)]).values()
+    assert summary["first_epoch_seconds"] == {"values": [9, 8], "median": 8.5, "min": 8, "max": 9}
+    assert summary["epoch_seconds"] == {"values": [1, 3, 2, 2], "median": 2, "min": 1, "max": 3}
+
+
+def test_what_was_not_measured_has_no_ratio():
+    """A part of an epoch leads neither to a total nor to an accuracy."""
+    part = {"epoch_seconds": [2, 1], "step_seconds": 1, "peak_rss_mb": None}
+    compared = benchmark_training.ratios(summaries(ours=[part], jax=[part]))
+    assert compared["ratio_epoch"] == 1
+    for name in ("ratio_total", "ratio_memory", "test_accuracy", "keras_test_accuracy"):
+        assert compared[name] is None
+    assert any("ratio_total" in note for note in benchmark_training.notes("imdb_reviews", 9))
+
+
+def test_synthetic_figures_say_so():
+    assert any("not IMDb" in note for note in benchmark_training.notes("synthetic", 0))
+    assert not any("not IMDb" in note for note in benchmark_training.notes("imdb_reviews", 0))
+
+
+@given(st.integers(1, 4), st.integers(1, 9))
+def test_contestants_take_turns(num_contestants, repeats):
+    contestants = list("abcd"[:num_contestants])
+    orders = benchmark_training.turns(contestants, repeats)
+    assert len(orders) == repeats
+    assert all(sorted(order) == contestants for order in orders)
+    firsts = [order[0] for order in orders[:num_contestants]]
+    assert len(set(firsts)) == len(firsts)
+
+
+def test_the_figures_of_every_contestant_are_shown(capsys):
+    found = summaries(ours=[run([9, 1], 0.1, 10, 400, 0.8)], jax=[run([9, 4], 0.5, 40, 900, 0.7)])
+    compared = {"contestants": found, **benchmark_training.ratios(found), "notes": ["a note"]}
+    json.dumps(compared)
+    benchmark.show(benchmark_training.table("a title", compared))
+    shown = capsys.readouterr().out
+    for part in ("a title", "keras/jax", "100.0", "0.8000"):
+        assert part in shown
+    assert "ratio_epoch: 4.00 (against jax)" in benchmark_training.verdict(compared)
+
+
+# Growth
+
+
+@pytest.mark.parametrize("size", [1, 7, 20, 33])
+def test_the_file_holds_every_review_equally_often(size, tmp_path, monkeypatch):
+    monkeypatch.setattr(benchmark_growth, "_CHUNK", 4)
+    ids = np.arange(14, dtype=np.uint16).reshape(7, 2)
+    labels = np.arange(7, dtype=np.float32)
+    file = tmp_path / "reviews.npy"
+    benchmark_growth.write_repeated(file, ids, labels, size)
+    written = np.load(file, mmap_mode="r")
+    written_labels = np.load(benchmark_growth.labels_of(file))
+    assert (written.shape, written.dtype) == ((size, 2), np.uint16)
+    # A review is still beside its label.
+    np.testing.assert_array_equal(written[:, 0], 2 * written_labels)
+    times = np.bincount(written_labels.astype(int), minlength=7)
+    assert set(times) <= {size // 7, -(-size // 7)}
+    assert times.sum() == size
+
+
+def test_each_repetition_has_an_order_of_its_own(tmp_path):
+    ids = np.arange(50, dtype=np.uint16)[:, None]
+    benchmark_growth.write_repeated(tmp_path / "a.npy", ids, np.zeros(50, np.float32), 100)
+    first, second = np.split(np.load(tmp_path / "a.npy")[:, 0], 2)
+    assert (first != second).any()
+
+
+# Refusals, all before anything is measured
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--arch", "cn"], "unknown architecture 'cn' (did you mean 'cnn'?)"),
+        (["--against", "tensorflw"], "did you mean 'tensorflow'?"),
+        (["--against", "jax,theano"], "unknown Keras backend 'theano'"),
+        (["--against", ","], "names no Keras backend"),
+        (["--repeats", "0"], "repeats must be at least 1"),
+        (["--epochs", "1"], "epochs must be at least 2"),
+        (["--steps", "-1"], "steps must be at least 0"),
+        (["--growth", "25000,many"], "'many'"),
+        (["--device", "gpu"], "--against jax,torch"),
+        (["--device", "gpu", "--text"], "text is measured on a CPU"),
+        (["--parts", "--json", "no/such/directory/out.json"], "there is no directory"),
+    ],
+)
+def test_mistakes_are_named(arguments, message):
+    with pytest.raises(UserError) as caught:
+        benchmark.benchmark(arguments)
+    assert message in str(caught.value)
+
+
+@pytest.mark.parametrize("missing", ["keras", "torch"])
+def test_what_is_not_installed_is_named(missing, monkeypatch):
+    def find_spec(name):
+        return None if name == missing else object()
+
+    monkeypatch.setattr(benchmark.importlib.util, "find_spec", find_spec)
+    with pytest.raises(UserError, match=rf"^{missing} is not installed.*imdb_jax\[bench\]"):
+        benchmark.benchmark(["--against", "jax,torch"])
+
+
+def test_a_missing_gpu_is_one_clear_error(monkeypatch):
+    monkeypatch.setitem(benchmark._GPU_PROBES, "jax", "raise SystemExit(1)")
+    with pytest.raises(UserError, match="jax finds no GPU here; leave out --device gpu"):
+        benchmark.gpu_name(child_environment("gpu"), ["jax"])
+
+
+def test_measurements_see_the_device_that_was_asked_for(monkeypatch):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "3,4")
+    cpu, gpu = child_environment("cpu"), child_environment("gpu")
+    assert (cpu["JAX_PLATFORMS"], cpu["CUDA_VISIBLE_DEVICES"]) == ("cpu", "")
+    assert (gpu["JAX_PLATFORMS"], gpu["CUDA_VISIBLE_DEVICES"]) == ("cuda", "3")
+
+
+# Processes
+
+
+def test_the_clock_stops_at_the_awaited_line():
+    environment = child_environment("cpu")
+    program = "print('test accuracy 0.5'); import time; time.sleep(0.3); print('end')"
+    finished = python(["-c", program], environment, "test accuracy")
+    assert finished.output.splitlines() == ["test accuracy 0.5", "end"]
+    with pytest.raises(UserError, match="printed no line"):
+        python(["-c", "print('else')"], environment, "test accuracy")
+
+
+def test_a_measurement_that_fails_says_why():
+    with pytest.raises(UserError, match="failed: ValueError: no good"):
+        python(["-c", "raise ValueError('no good')"], child_environment("cpu"))
+
+
+# Accuracy
+
+
+def test_the_accuracy_is_the_students():
+    printed = (
+        "teacher's test accuracy 0.9\ntest accuracy 0.9268 (synthetic corpus)\npeak memory 7 MB\n"
+    )
+    assert benchmark_accuracy.figures(printed, 1.5) == {"accuracy": 0.9268, "seconds": 1.5}
+    with pytest.raises(UserError, match="no test accuracy"):
+        benchmark_accuracy.figures("teacher's test accuracy 0.9\n", 1.5)
+
+
+def test_accuracies_are_shown_with_their_spread():
+    runs = [{"accuracy": 0.91, "seconds": 2.0, "peak_mb": 900.0}]
+    runs += [{"accuracy": 0.93, "seconds": 4.0, "peak_mb": 1200.0}]
+    shown = benchmark_accuracy.table("", {"ngram": runs, "tfidf": runs[:1]})
+    cells = [list(column.cells) for column in shown.columns]
+    assert cells[1] == ["0.9200 ± 0.0141", "0.9100"]
+    assert cells[2] == ["3.0 (2.0..4.0)", "2.0 (2.0..2.0)"]
+    assert cells[3] == ["1,200", "900"]
+
+
+def test_scikit_learn_is_needed(monkeypatch):
+    monkeypatch.setattr(benchmark_accuracy.importlib.util, "find_spec", lambda name: None)
+    with pytest.raises(UserError, match="scikit-learn is not installed"):
+        benchmark_accuracy.benchmark([])

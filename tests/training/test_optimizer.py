@@ -1,0 +1,62 @@
+"""Learning rates: optax' formulas, put together to last as long as the run."""
+
+import numpy as np
+import optax
+import pytest
+
+from imdb_jax.training.optimizer import keras_adam, learning_rate_schedule
+
+PEAK = 0.5
+
+
+def rates(*arguments, steps=40):
+    rate = learning_rate_schedule(*arguments)
+    return np.array([rate(step) if callable(rate) else rate for step in range(steps)])
+
+
+def test_constant_is_a_number():
+    assert learning_rate_schedule("constant", PEAK, 40) == PEAK
+
+
+@pytest.mark.parametrize(
+    ("schedule", "formula"),
+    [
+        ("linear", lambda share: PEAK * (1 - share)),
+        ("cosine", lambda share: PEAK * (1 + np.cos(np.pi * share)) / 2),
+    ],
+)
+def test_falls_to_nothing_by_the_end(schedule, formula):
+    np.testing.assert_allclose(
+        rates(schedule, PEAK, 40, steps=41), formula(np.arange(41) / 40), atol=1e-7
+    )
+
+
+def test_warmup_and_cosine_are_those_of_optax():
+    optax_rate = optax.warmup_cosine_decay_schedule(0, PEAK, 10, 40)
+    expected = [optax_rate(step) for step in range(40)]
+    np.testing.assert_allclose(rates("cosine", PEAK, 40, 0.25), expected, rtol=1e-6)
+
+
+@pytest.mark.parametrize("schedule", ["constant", "linear", "cosine"])
+@pytest.mark.parametrize("warmup", [0, 0.01, 0.1, 0.5, 0.999])
+def test_rises_along_a_line_to_the_peak_and_never_again(schedule, warmup):
+    found = rates(schedule, PEAK, 40, warmup)
+    rising = round(40 * warmup)
+    np.testing.assert_allclose(found[:rising], PEAK * np.arange(rising) / max(rising, 1), rtol=1e-6)
+    assert np.all(np.diff(found[rising:]) <= 0)
+    if rising < 40:
+        assert found[rising] == PEAK
+    if schedule == "constant":
+        assert np.all(found[rising:] == PEAK)
+
+
+def test_adam_follows_it():
+    """The first step of Adam is as long as the learning rate."""
+    optimizer = keras_adam(learning_rate_schedule("linear", PEAK, 4))
+    params = np.float32([1.0])
+    state = optimizer.init(params)
+    lengths = []
+    for _ in range(4):
+        updates, state = optimizer.update(np.float32([1.0]), state, params)
+        lengths.append(-float(updates[0]))
+    np.testing.assert_allclose(lengths, [0.5, 0.375, 0.25, 0.125], rtol=1e-4)
