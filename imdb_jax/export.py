@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -13,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from imdb_jax import cli
-from imdb_jax.config import dump_config, has_config
+from imdb_jax.config import dump_config, has_config, replace
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_regular, write_atomically
 
@@ -73,7 +72,7 @@ def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
         write_atomically(directory / name, content)
     classifier.vocabulary.save(directory / "vocabulary.txt")
     # Paths of this machine mean nothing elsewhere.
-    config = dataclasses.replace(classifier.config, data_dir=None, test=None)
+    config = replace(classifier.config, data_dir=None, test=None)
     write_atomically(directory / "config.toml", dump_config(config).encode())
     # Written last: it tells an export from any other directory.
     write_atomically(directory / "README.txt", readme(classifier, to).encode())

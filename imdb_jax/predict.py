@@ -5,7 +5,6 @@ Without texts and --file, read texts from standard input, one a line.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import os
 import shutil
@@ -20,6 +19,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from imdb_jax import cli
+from imdb_jax.config import replace
 from imdb_jax.errors import UserError
 from imdb_jax.text.tokens import Text
 
@@ -70,7 +70,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
     """Read the run directories and the options, whose `texts` then are texts alone."""
     options = cli.parse("imdb_jax.predict", Options(run=tyro.MISSING), __doc__ or "", arguments)
     more = [*takewhile(cli.is_run, options.texts)]
-    options = dataclasses.replace(options, texts=options.texts[len(more) :])
+    options = replace(options, texts=options.texts[len(more) :])
     if options.texts and options.file:
         raise UserError("texts and --file exclude each other")
     if options.column and not options.file:

@@ -69,15 +69,6 @@ def bar(
         yield partial(drawn.update, drawn.add_task(title, total=total, completed=done, **fields))
 
 
-@contextmanager
-def _percentage_bar(total: int) -> Iterator[Callable[[int], None]]:
-    from rich.progress import BarColumn, TaskProgressColumn, TimeRemainingColumn
-
-    columns = (BarColumn(), TaskProgressColumn(), TimeRemainingColumn())
-    with bar(*columns, total=total) as update:
-        yield lambda done: update(completed=done)
-
-
 def note(text: str) -> None:
     """Print a remark for the person at the terminal, apart from the results."""
     print(text, file=sys.stderr, flush=True)

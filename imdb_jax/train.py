@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import dataclasses
 import itertools
 import signal
 import sys
@@ -13,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from imdb_jax import cli
-from imdb_jax.config import UNSUPERVISED, Config, load_config, load_recipe
+from imdb_jax.config import UNSUPERVISED, Config, load_config, load_recipe, replace
 from imdb_jax.errors import Terminated, UserError
 
 
@@ -43,7 +42,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         )
     options = cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
     # The recipe's name need not be that of its architecture.
-    return dataclasses.replace(options, arch=recipe.arch)
+    return replace(options, arch=recipe.arch)
 
 
 def _complete(arguments: Sequence[str]) -> list[str]:

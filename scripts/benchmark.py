@@ -14,7 +14,6 @@ predicting.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib.metadata
 import importlib.util
 import json
@@ -166,7 +165,8 @@ def read_texts(bench: Bench, repeats: int) -> dict[str, Any]:
 
 def heading(bench: Bench) -> str:
     """What stands above a table about a recipe."""
-    return f"{bench.config.arch} on {dataset_title(bench)}, batches of {bench.config.batch_size}"
+    batch_size = bench.config.training.batch_size
+    return f"{bench.config.arch} on {dataset_title(bench)}, batches of {batch_size}"
 
 
 def dataset_title(bench: Bench) -> str:
@@ -188,12 +188,10 @@ def configure(options: Options) -> Config:
     if options.steps < 0:
         raise UserError(f"steps must be at least 0, not {options.steps}")
     recipe = load_recipe(options.arch)
-    epochs = options.epochs or max(2, recipe.epochs)
+    epochs = options.epochs or max(2, recipe.training.epochs)
     if epochs < 2:
         raise UserError("epochs must be at least 2, as the first one includes compiling")
-    return dataclasses.replace(
-        recipe, epochs=epochs, dataset=options.dataset, data_dir=options.data_dir
-    )
+    return replace(recipe, epochs=epochs, dataset=options.dataset, data_dir=options.data_dir)
 
 
 def parse_sizes(growth: str) -> list[int]:
@@ -275,7 +273,7 @@ def describe(config: Config, dataset: str, device: str) -> dict[str, Any]:
     return {
         "arch": config.arch,
         "dataset": dataset,
-        "batch_size": config.batch_size,
+        "batch_size": config.training.batch_size,
         "device": device,
         "cores": len(available),
         "command": shlex.join(["python", *sys.argv]),

@@ -31,6 +31,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from benchmark import parse_sizes, show
 
 from imdb_jax import cli, progress
+from imdb_jax.config import replace
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 
@@ -130,7 +131,7 @@ def measure(options: Options) -> dict[str, Any]:
     from imdb_jax.pipeline.splits import make_splits
     from imdb_jax.training.trainer import Trainer
 
-    config = dataclasses.replace(load_recipe("pooled"), epochs=1, quiet=True)
+    config = replace(load_recipe("pooled"), epochs=1, quiet=True)
     source = DataOptions(dataset=options.dataset, data_dir=options.data_dir)
     dataset = repeated(find_dataset(source), options.only)
     found: dict[str, Any] = {"train_reviews": options.only}

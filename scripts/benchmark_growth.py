@@ -7,7 +7,6 @@ import tempfile
 import threading
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +15,7 @@ from benchmark_children import Bench
 from jaxtyping import Float, UInt
 from rich.table import Table
 
-from imdb_jax.config import Config
+from imdb_jax.config import Config, replace
 from imdb_jax.errors import UserError
 from imdb_jax.progress import Report
 

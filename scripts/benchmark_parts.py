@@ -37,14 +37,14 @@ def measure_parts(config: Config, examples: Examples, repetitions: int) -> dict[
     """
     keep_freed_memory()  # as training does
     state = initial_state(config, examples)
-    host = _host_batch(examples, config.batch_size, epoch=0)
+    host = _host_batch(examples, config.training.batch_size, epoch=0)
     batch = jax.device_put(host)
     step_floats = flops(jax.make_jaxpr(train_step)(state, batch).jaxpr)
     step_bytes = bytes_moved(state, batch)
     layers = _time_all(layer_functions(state.params, batch.ids), repetitions)
     parts = _time_all(
         {
-            "batch on the host": lambda: _host_batch(examples, config.batch_size, epoch=1),
+            "batch on the host": lambda: _host_batch(examples, config.training.batch_size, epoch=1),
             "transfer": lambda: jax.device_put(host),
             **step_functions(state, batch),
         },
@@ -58,10 +58,10 @@ def initial_state(config: Config, examples: Examples) -> TrainState:
     """The state from which training with a configuration starts."""
     return create_train_state(
         create_configured_model(config),
-        examples.batch_ids(np.arange(config.batch_size)),
-        config.seed,
-        keras_adam(config.learning_rate),
-        config.loss,
+        examples.batch_ids(np.arange(config.training.batch_size)),
+        config.training.seed,
+        keras_adam(config.training.learning_rate),
+        config.training.loss,
     )
 
 

@@ -65,7 +65,7 @@ def benchmark(arguments: list[str]) -> None:
     """Prints a JSON object with both rates and their ratio."""
     options = cli.parse("benchmark_predict", Options(tyro.MISSING), __doc__ or "", arguments)
     classifier = imdb_jax.load(options.run)
-    dataset = find_dataset(classifier.config)
+    dataset = find_dataset(classifier.config.data)
     test = dataset.read("test")
     texts = [
         text if isinstance(text, str) else text.decode("utf-8", "replace")

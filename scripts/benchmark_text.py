@@ -83,8 +83,8 @@ def measure_predicting(bench: Bench, repeats: int, report: Report) -> dict[str, 
     if importlib.util.find_spec("fasttext") is None:
         return None
     config, workdir = bench.config, bench.directory / "predicts"
-    command = ["-m", "imdb_jax.train", "--arch", "pooled", "--dataset", config.dataset]
-    command += ["--data-dir", str(config.data_dir)] if config.data_dir else []
+    command = ["-m", "imdb_jax.train", "--arch", "pooled", "--dataset", config.data.dataset]
+    command += ["--data-dir", str(config.data.data_dir)] if config.data.data_dir else []
     command += ["--epochs", str(_EPOCHS), "--quiet", "--workdir", str(workdir)]
     report("training a model to predict with")
     python(command, bench.environment)
@@ -105,7 +105,7 @@ def _stay_on_one_core() -> None:
 def encode_ours(config: Config) -> dict[str, float]:
     """Reviews a second: making the vocabulary, ranking the test reviews' words, and both."""
     _stay_on_one_core()
-    dataset = find_dataset(config)
+    dataset = find_dataset(config.data)
     train, test = (dataset.read(split).texts for split in ("train", "test"))
     started = time.perf_counter()
     vocabulary, _ = Vocabulary.build_and_rank(train, dataset.ties)
@@ -128,7 +128,7 @@ def encode_keras(config: Config) -> dict[str, float]:
 
     tf.config.threading.set_intra_op_parallelism_threads(1)
     tf.config.threading.set_inter_op_parallelism_threads(1)
-    dataset = find_dataset(config)
+    dataset = find_dataset(config.data)
     train, test = (tf.constant(list(dataset.read(split).texts)) for split in ("train", "test"))
 
     def vectorization() -> keras.layers.TextVectorization:

@@ -74,7 +74,7 @@ def compare(
         versions |= runs[0].get("versions", {})
     return {
         "repeats": repeats,
-        "epochs": bench.config.epochs,
+        "epochs": bench.config.training.epochs,
         "steps_per_epoch": steps or None,
         "contestants": summaries,
         **ratios(summaries),
@@ -104,7 +104,7 @@ def _train(bench: Bench, name: str, repeat: int, steps: int) -> dict[str, Any]:
     request: dict[str, Any] = {"seed": repeat}
     if steps:
         request |= {
-            "train_reviews": steps * bench.config.batch_size,
+            "train_reviews": steps * bench.config.training.batch_size,
             "test_reviews": _FEW_REVIEWS,
         }
     if name == OURS:
@@ -120,9 +120,9 @@ def _train(bench: Bench, name: str, repeat: int, steps: int) -> dict[str, Any]:
 def _train_ours(bench: Bench, repeat: int) -> dict[str, Any]:
     """Trains as anybody would, by the command."""
     config, workdir = bench.config, bench.directory / f"run_{repeat}"
-    command = ["-m", "imdb_jax.train", "--arch", config.arch, "--dataset", config.dataset]
-    command += ["--data-dir", str(config.data_dir)] if config.data_dir else []
-    command += ["--epochs", str(config.epochs), "--seed", str(repeat), "--quiet"]
+    command = ["-m", "imdb_jax.train", "--arch", config.arch, "--dataset", config.data.dataset]
+    command += ["--data-dir", str(config.data.data_dir)] if config.data.data_dir else []
+    command += ["--epochs", str(config.training.epochs), "--seed", str(repeat), "--quiet"]
     finished = python([*command, "--workdir", str(workdir)], bench.environment, _ANNOUNCEMENT)
     result: dict[str, Any] = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
     shutil.rmtree(workdir)

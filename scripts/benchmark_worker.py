@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imdb_jax.config import replace
 from imdb_jax.parallel.host_memory import keep_freed_memory, peak_rss_mb, share_one_heap
 
 if TYPE_CHECKING:
@@ -40,12 +41,11 @@ def load(request: Request, split: str) -> tuple[np.ndarray, np.ndarray]:
 
 def configuration(request: Request) -> Config:
     """The configuration of the benchmark, with the seed of this measurement."""
-    import dataclasses
 
     from imdb_jax.config import load_config
 
     config = load_config(Path(request["directory"]) / "config.toml")
-    return dataclasses.replace(config, seed=request.get("seed", 0), quiet=True)
+    return replace(config, seed=request.get("seed", 0), quiet=True)
 
 
 def examples(request: Request, config: Config, split: str) -> Examples:
@@ -88,7 +88,7 @@ def _keras_model(request: Request) -> tuple[Any, Config, float]:
 
     config = configuration(request)
     harness_seconds = time.perf_counter() - started
-    keras.utils.set_random_seed(config.seed)
+    keras.utils.set_random_seed(config.training.seed)
     model = keras_models.assemble(config, request["length"], request["layers"])
     return model, config, harness_seconds
 
@@ -107,13 +107,13 @@ def steps_keras(request: Request) -> Result:
     import keras_models
 
     model.compile(
-        optimizer=keras.optimizers.Adam(config.learning_rate),
-        loss=config.loss,
+        optimizer=keras.optimizers.Adam(config.training.learning_rate),
+        loss=config.training.loss,
         metrics=["accuracy"],
     )
     ids, labels = load(request, "train")
     seconds = []
-    for rows in step_rows(len(labels), config.batch_size, request):
+    for rows in step_rows(len(labels), config.training.batch_size, request):
         x, y = keras_models.inputs(config, ids[rows]), labels[rows]
         started = time.perf_counter()
         model.train_on_batch(x, y)
@@ -141,7 +141,7 @@ def steps_ours(request: Request) -> Result:
     state = jax.device_put(initial_state(config, train), replicated(mesh))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     seconds = []
-    for rows in step_rows(len(train), config.batch_size, request):
+    for rows in step_rows(len(train), config.training.batch_size, request):
         ids = train.batch_ids(rows, mesh.size)
         host = Batch(ids, train.labels[rows], np.ones(len(rows), np.float32))
         started = time.perf_counter()
@@ -173,7 +173,7 @@ def epochs_ours(request: Request) -> Result:
     model = create_configured_model(config)
     use_all_cores(model)
     trainer = Trainer(config, model, Splits(train, None, test))
-    seconds = [trainer.train_epoch().seconds for _ in range(config.epochs)]
+    seconds = [trainer.train_epoch().seconds for _ in range(config.training.epochs)]
     return {"epoch_seconds": seconds, "peak_rss_mb": peak_rss_mb()}
 
 

@@ -12,7 +12,6 @@ square of their sum.
 
 from __future__ import annotations
 
-import dataclasses
 import importlib
 import json
 import platform
@@ -26,7 +25,7 @@ import numpy as np
 from jaxtyping import Float32, Num
 
 from imdb_jax import cli
-from imdb_jax.config import Config, load_recipe, recipe_names
+from imdb_jax.config import Config, load_recipe, recipe_names, replace
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
 
@@ -81,7 +80,7 @@ def run_baseline(arguments: Sequence[str]) -> None:
     if options.seeds < 1:
         raise UserError(f"seeds must be at least 1, not {options.seeds}")
     recipes = [
-        dataclasses.replace(load_recipe(arch), dataset=options.dataset, data_dir=options.data_dir)
+        replace(load_recipe(arch), dataset=options.dataset, data_dir=options.data_dir)
         for arch in options.arch or (name for name in recipe_names() if name not in WITHOUT_TWIN)
     ]
     backend = _import_keras().backend.backend()
@@ -157,7 +156,7 @@ def train_recipe(recipe: Config, paths: dict[int, Path]) -> None:
         write_atomically(path, (json.dumps(result, indent=2) + "\n").encode())
         print(
             f"{recipe.arch}, seed {seed}: test accuracy {result['test_accuracy']:.4f} "
-            f"after {recipe.epochs} epochs in {result['train_seconds']:.1f} s",
+            f"after {recipe.training.epochs} epochs in {result['train_seconds']:.1f} s",
             flush=True,
         )
 
@@ -172,16 +171,16 @@ def train_once(model: keras.Model, recipe: Config, train: Arrays, test: Arrays) 
     import keras
 
     model.compile(
-        optimizer=keras.optimizers.Adam(recipe.learning_rate),
-        loss=recipe.loss,
+        optimizer=keras.optimizers.Adam(recipe.training.learning_rate),
+        loss=recipe.training.loss,
         metrics=["accuracy"],
     )
     epoch_seconds: list[float] = []
     model.fit(
         train.x,
         train.y,
-        batch_size=recipe.batch_size,
-        epochs=recipe.epochs,
+        batch_size=recipe.training.batch_size,
+        epochs=recipe.training.epochs,
         shuffle=True,
         verbose=0,
         callbacks=[_stopwatch(epoch_seconds)],
@@ -189,8 +188,8 @@ def train_once(model: keras.Model, recipe: Config, train: Arrays, test: Arrays) 
     loss, accuracy = model.evaluate(test.x, test.y, batch_size=_EVAL_BATCH_SIZE, verbose=0)
     return {
         "num_params": model.count_params(),
-        "epochs": recipe.epochs,
-        "batch_size": recipe.batch_size,
+        "epochs": recipe.training.epochs,
+        "batch_size": recipe.training.batch_size,
         "test_accuracy": float(accuracy),
         "test_loss": float(loss),
         "train_seconds": sum(epoch_seconds),

@@ -36,7 +36,7 @@ def build(config: Config, length: int) -> keras.Model:
     from imdb_jax.exporting import keras_layers
     from imdb_jax.models import create_model
 
-    module = create_model(config.arch, config.num_words, config.model)
+    module = create_model(config.arch, config.input.num_words, config.model)
     layers = keras_layers.keras_layers(module, length)
     return assemble(config, length, ((layer.kind, layer.options) for layer in layers))
 
@@ -51,7 +51,7 @@ def assemble(
       length: as in `build`.
       layers: class in `keras.layers` and its arguments, of each layer in order.
     """
-    width = config.num_words if config.arch == "mlp" else length
+    width = config.input.num_words if config.arch == "mlp" else length
     made = [getattr(keras.layers, kind)(**options) for kind, options in layers]
     return keras.Sequential([keras.Input((width,)), *made])
 
@@ -67,7 +67,7 @@ def inputs(
     """
     if config.arch != "mlp":
         return ids.astype(np.int32)
-    hot = np.zeros((len(ids), config.num_words), np.float32)
+    hot = np.zeros((len(ids), config.input.num_words), np.float32)
     for row, review in zip(hot, ids, strict=True):
         row[review] = 1
     hot[:, 0] = 0
@@ -87,5 +87,5 @@ def to_flax_params(config: Config, weights: list[NDArray[np.float32]]) -> dict[s
     from imdb_jax.exporting import keras_layers
     from imdb_jax.models import create_model
 
-    module = create_model(config.arch, config.num_words, config.model)
+    module = create_model(config.arch, config.input.num_words, config.model)
     return keras_layers.to_flax_params(module, weights)

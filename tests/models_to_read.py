@@ -1,12 +1,11 @@
 """Models for the tests that read text: with random parameters, as training would change no rule."""
 
-import dataclasses
 import functools
 
 import jax
 import numpy as np
 
-from imdb_jax.config import load_recipe
+from imdb_jax.config import load_recipe, replace
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.text.vocabulary import Vocabulary
@@ -36,7 +35,7 @@ def small(arch: str = "pooled", *, linear: bool = False, max_length: int = 8) ->
             **({"dropout": []} if arch == "mlp" else {}),
         }
     length = 0 if arch == "mlp" else max_length
-    config = dataclasses.replace(recipe, num_words=12, max_length=length, model=fields)
+    config = replace(recipe, num_words=12, max_length=length, model=fields)
     model = create_configured_model(config)
     ids = jax.ShapeDtypeStruct((1, length or 256), np.uint8)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]

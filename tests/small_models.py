@@ -1,12 +1,11 @@
 """Small models with random parameters, for tests of what is made out of models."""
 
-import dataclasses
 import math
 
 import jax
 import numpy as np
 
-from imdb_jax.config import load_recipe
+from imdb_jax.config import load_recipe, replace
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.text.vocabulary import Vocabulary
@@ -32,15 +31,15 @@ SMALL = {
 def small_classifier(arch: str, **changes) -> Classifier:
     """A model of an architecture; `changes` are to its configuration."""
     recipe = load_recipe(arch)
-    config = dataclasses.replace(
+    config = replace(
         recipe,
         num_words=NUM_WORDS,
-        max_length=9 if recipe.max_length else 0,
+        max_length=9 if recipe.input.max_length else 0,
         model={**recipe.model, **SMALL[arch]},
     )
-    config = dataclasses.replace(config, **changes)
+    config = replace(config, **changes)
     model = create_configured_model(config)
-    ids = jax.ShapeDtypeStruct((1, config.max_length or 9), np.int32)
+    ids = jax.ShapeDtypeStruct((1, config.input.max_length or 9), np.int32)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
     rng = np.random.default_rng(4)
 

@@ -6,7 +6,7 @@ import json
 import jax
 import jax.numpy as jnp
 
-from imdb_jax.config import load_config, load_recipe
+from imdb_jax.config import load_config, load_recipe, replace
 from imdb_jax.datasets.synthetic import synthetic_dataset
 from imdb_jax.runs import data, experiment, reporting
 from imdb_jax.runs.checkpoints import load_params
@@ -29,7 +29,7 @@ def small_dataset():
 
 def small(workdir, **changes):
     """The configuration of a small run."""
-    return dataclasses.replace(load_recipe("pooled"), **SMALL | {"workdir": workdir} | changes)
+    return replace(load_recipe("pooled"), **SMALL | {"workdir": workdir} | changes)
 
 
 def share_compilation(patch):
@@ -45,7 +45,9 @@ def share_compilation(patch):
 
     def model(config):
         return once(
-            make_model, (config.arch, config.num_words, config.dtype, repr(config.model)), config
+            make_model,
+            (config.arch, config.input.num_words, config.training.dtype, repr(config.model)),
+            config,
         )
 
     def initial_state(*arguments):

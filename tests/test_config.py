@@ -17,6 +17,7 @@ from imdb_jax.config import (
     load_recipe,
     recipe_directory,
     recipe_names,
+    replace,
 )
 from imdb_jax.errors import UserError
 from imdb_jax.models import ARCHITECTURES
@@ -68,7 +69,7 @@ def test_a_recipe_sets_every_field_of_its_model(arch):
         assert {name for name in values if values[name] != defaults[name]} == {"pool_size"}
     else:
         assert values == defaults
-    assert recipe.num_words == fields[size].default
+    assert recipe.input.num_words == fields[size].default
 
 
 @pytest.mark.parametrize(
@@ -106,7 +107,7 @@ def test_an_unknown_recipe_is_refused_naming_the_nearest():
 def test_a_file_changes_what_it_names_and_nothing_else(load):
     recipe = load_recipe("mlp")
     mine = load('arch = "mlp"\nepochs = 7\ndata_dir = "here"\n[model]\ndropout = [0.1]\n')
-    expected = dataclasses.replace(
+    expected = replace(
         recipe, epochs=7, data_dir=Path("here"), model={**recipe.model, "dropout": [0.1]}
     )
     assert mine == expected
@@ -115,7 +116,7 @@ def test_a_file_changes_what_it_names_and_nothing_else(load):
 
 def test_a_whole_number_will_do_for_a_share_or_a_rate(load):
     mine = load('arch = "mlp"\nlearning_rate = 1\nvalidation = 0\nmodel.dropout = [0, 0]')
-    assert mine.learning_rate == 1
+    assert mine.training.learning_rate == 1
 
 
 words = st.text(st.characters(codec="utf-8"), min_size=1)
@@ -144,7 +145,7 @@ shares = st.floats(0, 1, exclude_max=True)
 )
 @example(arch="cnn", changes={"data_dir": Path('a "b"\\\x00\t\n\x7f\U0001f3ac')})
 def test_dump_and_load(tmp_path_factory, arch, changes):
-    config = dataclasses.replace(load_recipe(arch), **changes)
+    config = replace(load_recipe(arch), **changes)
     path = tmp_path_factory.getbasetemp() / "dumped.toml"
     assert load_text(path, dump_config(config)) == config
 
@@ -153,7 +154,7 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
     passing = {"overwrite": True, "quiet": True, "allow_unverified": True, "tensorboard": True}
     passing |= {"checkpoint_every": 7, "keep": 1, "profile": True, "debug_nans": True}
     paths = {"workdir": Path("runs/x"), "archive": Path("a.tar.gz")}
-    config = dataclasses.replace(load_recipe("cnn"), **passing, **paths)
+    config = replace(load_recipe("cnn"), **passing, **paths)
     assert load(dump_config(config)) == load_recipe("cnn")
 
 
@@ -260,8 +261,10 @@ def test_earlier_formats_are_read(load):
 
 
 def test_differences_are_named_and_valued():
-    mine = Config(epochs=3, quiet=True, model={"hidden": (8, 4), "dropout": [0.5]})
-    other = Config(epochs=4, seed=1, model={"hidden": [8, 4], "dropout": [0.5, 0.1], "more": 1})
+    mine = replace(Config(), epochs=3, quiet=True, model={"hidden": (8, 4), "dropout": [0.5]})
+    other = replace(
+        Config(), epochs=4, seed=1, model={"hidden": [8, 4], "dropout": [0.5, 0.1], "more": 1}
+    )
     assert differences(mine, other) == {
         "epochs": (3, 4),
         "seed": (0, 1),
@@ -274,7 +277,7 @@ def test_differences_are_named_and_valued():
 def test_a_model_is_made_of_numbers():
     for bad in ("wide", ["wide"], [[1]], None):
         with pytest.raises(UserError, match=r"model\.hidden must be made of numbers"):
-            Config(model={"hidden": bad})
+            replace(Config(), model={"hidden": bad})
 
 
 # Imports

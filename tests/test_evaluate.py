@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 from imdb_jax import evaluate
-from imdb_jax.config import load_recipe
+from imdb_jax.config import load_recipe, replace
 from imdb_jax.datasets import find
 from imdb_jax.datasets.dataset import Reviews
 from imdb_jax.inference import classifier, scoring
@@ -66,7 +66,7 @@ def train(tmp_path_factory):
         if key not in finished:
             workdir = tmp_path_factory.mktemp("runs") / arch
             small = {"num_words": 200, "epochs": 1, "batch_size": 10, "quiet": True}
-            config = dataclasses.replace(load_recipe(arch), **small, workdir=workdir, **changes)
+            config = replace(load_recipe(arch), **small, workdir=workdir, **changes)
             finished[key] = workdir, experiment.run(config)
         return finished[key]
 

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from imdb_jax import train
-from imdb_jax.config import Config, dump_config, load_config, load_recipe, recipe_names
+from imdb_jax.config import Config, dump_config, load_config, load_recipe, recipe_names, replace
 from imdb_jax.errors import UserError
 from imdb_jax.runs import data, experiment
 from imdb_jax.train import Options, main, parse_arguments
@@ -44,8 +44,8 @@ def test_architecture_alone_means_its_recipe(arch):
 
 def test_recipe_to_debug_with_is_a_tiny_cnn_beside_the_others(tmp_path):
     options = parse_arguments(["--arch", "debug", "--epochs", "1"])
-    assert (options.arch, options.epochs, options.dataset) == ("cnn", 1, "synthetic")
-    assert options.workdir == Path("runs/debug")
+    assert (options.arch, options.training.epochs, options.data.dataset) == ("cnn", 1, "synthetic")
+    assert options.run.workdir == Path("runs/debug")
     assert options.model.keys() == load_recipe("cnn").model.keys()
     saved = tmp_path / "saved.toml"
     saved.write_text(dump_config(options))
@@ -56,8 +56,8 @@ def test_recipe_to_debug_with_is_a_tiny_cnn_beside_the_others(tmp_path):
 def test_unlabelled_without_a_value_means_the_reviews_without_labels(rest):
     for value in ("", "unsupervised"):
         options = parse_arguments(f"--arch ngram --unlabelled {value} {rest}".split())
-        assert options.unlabelled == "unsupervised"
-    assert parse_arguments(["--unlabelled=texts.txt"]).unlabelled == "texts.txt"
+        assert options.self_training.unlabelled == "unsupervised"
+    assert parse_arguments(["--unlabelled=texts.txt"]).self_training.unlabelled == "texts.txt"
 
 
 def test_no_arguments_mean_the_cnn():
@@ -68,7 +68,7 @@ def test_options_override_the_recipe_and_leave_the_rest():
     arguments = "--arch pooled --epochs 3 --learning-rate 0.01 --loss mse --padding pre "
     arguments += "--overwrite --workdir here --data-dir there --model.hidden 8"
     options = parse_arguments(arguments.split())
-    assert as_config(options) == dataclasses.replace(
+    assert as_config(options) == replace(
         load_recipe("pooled"),
         epochs=3,
         learning_rate=0.01,
@@ -91,10 +91,10 @@ def test_recipe_of_ones_own_is_overridden_by_options(tmp_path):
     recipe = tmp_path / "mine.toml"
     recipe.write_text('arch = "pooled"\nepochs = 7\nseed = 5\n[model]\nhidden = 3\n')
     options = parse_arguments(["--config", str(recipe), "--seed", "6"])
-    assert (options.arch, options.epochs, options.seed) == ("pooled", 7, 6)
+    assert (options.arch, options.training.epochs, options.training.seed) == ("pooled", 7, 6)
     assert options.model == {"embedding_dim": 16, "hidden": 3}
-    assert options.batch_size == load_recipe("pooled").batch_size
-    assert parse_arguments(["--config", str(recipe), "--arch", "pooled"]).epochs == 7
+    assert options.training.batch_size == load_recipe("pooled").training.batch_size
+    assert parse_arguments(["--config", str(recipe), "--arch", "pooled"]).training.epochs == 7
 
 
 def test_help_shows_every_option_and_its_default(capsys, monkeypatch):
@@ -194,7 +194,7 @@ def test_command_trains(capsys, monkeypatch, tmp_path, small_synthetic):
         f"--epochs 1 --quiet --workdir {tmp_path}/run".split()
     )
     options = asked[0][0]
-    assert (options.dataset, options.data_dir) == ("synthetic", Path("there").absolute())
+    assert (options.data.dataset, options.data.data_dir) == ("synthetic", Path("there").absolute())
     out, errors = capsys.readouterr()
     assert re.fullmatch(r"test accuracy 0\.\d{4} \(synthetic corpus\)\n", out)
     assert errors == ""

@@ -13,7 +13,7 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Bool
 
-from imdb_jax.config import DataOptions
+from imdb_jax.config import DataOptions, replace
 from imdb_jax.datasets import labelled, tables, tfds
 from imdb_jax.datasets.dataset import Dataset, Reviews, StreamedTexts
 from imdb_jax.datasets.labelled import Source, Summary
@@ -48,7 +48,7 @@ def file_dataset(options: DataOptions, report: Report) -> Dataset:
     columns = _choose_columns(tables.column_names(path), options, str(path))
     files = [path]
     if test is not None:
-        same = dataclasses.replace(options, text_column=columns[0], label_column=columns[1])
+        same = replace(options, text_column=columns[0], label_column=columns[1])
         _choose_columns(tables.column_names(test), same, str(test))
         if test.samefile(path):
             raise UserError(f"--test must be another file than {path}")

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any, TypeVar
 
-from imdb_jax.config import DataOptions
+from imdb_jax.config import Config, DataOptions, flatten, replace
 from imdb_jax.datasets import custom, tables, tfds
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.imdb import prepare, read
@@ -17,19 +16,18 @@ from imdb_jax.progress import Report
 
 BUILT_IN = ("auto", "imdb_reviews", "synthetic")
 
-Options = TypeVar("Options", bound=DataOptions)
+Options = TypeVar("Options", DataOptions, Config)
 
 
 def absolute_paths(options: Options) -> Options:
     """Return the same options with absolute paths, which are valid in every working directory."""
+    flat = flatten(options)
     changes: dict[str, Any] = {
-        name: path.absolute()
-        for name in ("data_dir", "archive", "test")
-        if (path := getattr(options, name)) is not None
+        name: flat[name].absolute() for name in ("data_dir", "archive", "test") if flat[name]
     }
-    if tables.is_table(Path(options.dataset)):
-        changes["dataset"] = str(Path(options.dataset).absolute())
-    return dataclasses.replace(options, **changes)
+    if tables.is_table(Path(flat["dataset"])):
+        changes["dataset"] = str(Path(flat["dataset"]).absolute())
+    return replace(options, **changes)
 
 
 def find_dataset(options: DataOptions, report: Report = print) -> Dataset:
@@ -51,9 +49,10 @@ def find_dataset(options: DataOptions, report: Report = print) -> Dataset:
     if name == "synthetic":
         return synthetic_dataset()
     try:
-        if options.archive is not None or not read.is_prepared(data_dir):
-            verify = not options.allow_unverified
-            prepare.prepare(data_dir, options.archive, verify=verify, report=report)
+        archive = options.preparation.archive
+        if archive is not None or not read.is_prepared(data_dir):
+            verify = not options.preparation.allow_unverified
+            prepare.prepare(data_dir, archive, verify=verify, report=report)
     except DownloadUnreachable as error:
         if name == "imdb_reviews":
             raise

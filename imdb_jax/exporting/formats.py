@@ -31,7 +31,7 @@ def named_params(params: Any) -> dict[str, NDArray[Any]]:
 def length_axis(classifier: Classifier) -> str:
     """Return how many ids a model reads per review: a number, or 'length' where any will do."""
     bag_of_words = getattr(classifier.model, "bag_of_words", False)
-    return "length" if bag_of_words else str(classifier.config.max_length or "length")
+    return "length" if bag_of_words else str(classifier.config.input.max_length or "length")
 
 
 def stablehlo(classifier: Classifier) -> bytes:

@@ -7,7 +7,6 @@ it is or refused, and nothing that it describes is ever made or executed.
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 import os
@@ -22,7 +21,7 @@ import flax
 import jax
 import numpy as np
 
-from imdb_jax.config import Config
+from imdb_jax.config import Config, replace
 from imdb_jax.errors import UserError, require
 from imdb_jax.exporting import keras_layers
 from imdb_jax.models import ARCHITECTURES, CNN, create_model
@@ -38,8 +37,8 @@ def to_keras(config: Config, params: Any) -> dict[str, bytes]:
     The Keras model maps padded ids `[batch, length]` (`mlp`: multi-hot vectors
     `[batch, num_words]`) to probabilities `[batch, 1]`. It is not compiled.
     """
-    module = create_model(config.arch, config.num_words, config.model)
-    layers = keras_layers.keras_layers(module, config.max_length)
+    module = create_model(config.arch, config.input.num_words, config.model)
+    layers = keras_layers.keras_layers(module, config.input.max_length)
     model = keras_layers.build_keras(config, layers)
     named = flax.traverse_util.flatten_dict(jax.device_get(params), sep=".")
     model.set_weights([named[name] for layer in layers for name in layer.weights])
@@ -56,7 +55,7 @@ def load_keras_weights(
     """Read a model of one of our architectures that Keras 3 saved. Needs Keras.
 
         config, params = imdb_jax.load_keras_weights("cnn.keras")
-        model = imdb_jax.CNN(config.num_words, **config.model)
+        model = imdb_jax.CNN(config.input.num_words, **config.model)
         logits = model.apply({"params": params}, ids)
 
     Args:
@@ -75,15 +74,16 @@ def load_keras_weights(
     path = Path(path)
     try:
         layers, config, num_params = _examine(path, recipe)
-        module = create_model(config.arch, config.num_words, config.model)
-        ids = jax.ShapeDtypeStruct((1, config.max_length or 256), np.int32)
+        module = create_model(config.arch, config.input.num_words, config.model)
+        ids = jax.ShapeDtypeStruct((1, config.input.max_length or 256), np.int32)
         params = jax.eval_shape(module.init, jax.random.key(0), ids)["params"]
         if num_params != sum(leaf.size for leaf in jax.tree.leaves(params)):
             raise UserError(
-                f"its weights are not those of {config.arch} with {config.max_length} ids a review"
+                f"its weights are not those of {config.arch} with {config.input.max_length} ids a "
+                "review"
             )
         # Layers of dropout would want the states of their generators.
-        ours = keras_layers.keras_layers(module, config.max_length)
+        ours = keras_layers.keras_layers(module, config.input.max_length)
         twin = keras_layers.build_keras(config, [x for x in ours if x.kind != "Dropout"])
         if layers:
             _check_layers(layers, json.loads(twin.to_json())["config"]["layers"][1:], config.arch)
@@ -168,7 +168,7 @@ def _with_sizes(base: Config, shapes: _Shapes) -> Config:
             fields["kernel_size"], _, fields["filters"] = shapes["layers/conv1d/vars/0"]
     except (LookupError, ValueError) as error:
         raise UserError(f"its weights are not those of {base.arch}") from error
-    return dataclasses.replace(base, num_words=num_words, model={**base.model, **fields})
+    return replace(base, num_words=num_words, model={**base.model, **fields})
 
 
 # Options of layers that do not change what a trained model computes.

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import os
 import re
 from collections.abc import Sequence
@@ -13,7 +12,7 @@ import numpy as np
 from flax import linen as nn
 from numpy.typing import NDArray
 
-from imdb_jax.config import Config, load_recipe
+from imdb_jax.config import Config, load_recipe, replace
 from imdb_jax.errors import UserError, require
 from imdb_jax.models import ARCHITECTURES, CNN, LSTM, MLP, EmbeddingMLP, Pooled
 
@@ -78,7 +77,7 @@ def build_keras(config: Config, layers: Sequence[KerasLayer]) -> Any:
     """
     os.environ.setdefault("KERAS_BACKEND", "jax")
     keras = require("keras", "keras")
-    width = config.num_words if config.arch == "mlp" else config.max_length
+    width = config.input.num_words if config.arch == "mlp" else config.input.max_length
     made = [
         # Names that are given leave Keras' own numbering of names alone.
         getattr(keras.layers, layer.kind)(**layer.options, name=f"{layer.kind.lower()}_{number}")
@@ -139,10 +138,10 @@ def described_config(
         model["dropout"] = [layer.get("dropout", 0.0) for layer in layers[:-1]]
         while model["dropout"] and not model["dropout"][-1]:
             model["dropout"].pop()
-        return layers, dataclasses.replace(base, model=model)
+        return layers, replace(base, model=model)
     if ARCHITECTURES[arch] is CNN:
         model["pool_size"] = size
-    return layers, dataclasses.replace(base, max_length=length or base.max_length, model=model)
+    return layers, replace(base, max_length=length or base.input.max_length, model=model)
 
 
 def as_config(recipe: str | Config) -> Config:

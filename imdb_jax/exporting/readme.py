@@ -20,10 +20,11 @@ def readme(classifier: Classifier, to: str) -> str:
     The lines with an indent are a Python program, to be run in the directory of the export.
     """
     config = classifier.config
-    fields = config.model | ({} if config.dtype == "float32" else {"dtype": config.dtype})
+    dtype = config.training.dtype
+    fields = config.model | ({} if dtype == "float32" else {"dtype": dtype})
     ids = f'np.array([encode("{_TEXT}")], np.int32)'
     if to == "keras" and config.arch == "mlp":  # it reads a one for each word that a text holds
-        ids = f'np.zeros((1, {config.num_words}), np.float32)\n    ids[0, encode("{_TEXT}")] = 1'
+        ids = f'np.zeros((1, {num_words}), np.float32)\n    ids[0, encode("{_TEXT}")] = 1'
     tensors = named_params(classifier.params)
     width = max(map(len, tensors))
     values = {
@@ -31,7 +32,7 @@ def readme(classifier: Classifier, to: str) -> str:
         "jax": jax.__version__,
         "module": type(classifier.model).__name__,
         "fields": ", ".join(f"{name}={value!r}" for name, value in fields.items()),
-        "num_words": config.num_words,
+        "num_words": config.input.num_words,
         "length": length_axis(classifier),
         "tensors": "\n".join(
             f"  {name:<{width}}  {x.dtype}{list(x.shape)}" for name, x in tensors.items()

@@ -117,7 +117,7 @@ class Classifier(Predictor):
 
     def told_apart(self, ranks: NDArray[np.int32]) -> NDArray[np.bool_]:
         """Say which words, given by their ranks, the model does not take for just 'unknown'."""
-        return (ranks > 0) & (ranks < self.config.num_words - INDEX_FROM)
+        return (ranks > 0) & (ranks < self.config.input.num_words - INDEX_FROM)
 
     def read(self, texts: Iterable[Text]) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
         """Return what `pad` takes, and the share of each text's words that are unknown."""
@@ -183,13 +183,13 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     if not (directory / "config.toml").exists():
         raise UserError(f"{directory} is not a run directory; python -m imdb_jax.train makes one")
     config = load_config(directory / "config.toml")
-    if config.seeds > 1:
-        first = f"{directory}/seed-{config.seed}"
+    if config.training.seeds > 1:
+        first = f"{directory}/seed-{config.training.seed}"
         raise UserError(
-            f"{directory} holds a run of each of {config.seeds} seeds; name one: {first}"
+            f"{directory} holds a run of each of {config.training.seeds} seeds; name one: {first}"
         )
     model = create_configured_model(config)
-    ids = jax.ShapeDtypeStruct((1, config.max_length or 256), jnp.uint16)
+    ids = jax.ShapeDtypeStruct((1, config.input.max_length or 256), jnp.uint16)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
     if not (directory / "result.json").exists():
         raise UserError(f"the run in {directory} has not ended; its training was interrupted")

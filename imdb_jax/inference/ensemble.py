@@ -57,7 +57,7 @@ def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
     members = tuple(map(classifier.load, paths))
     for path, member in zip(paths, members, strict=True):
         for name in _SAME_REVIEWS:
-            one, other = getattr(members[0].config, name), getattr(member.config, name)
+            one, other = getattr(members[0].config.data, name), getattr(member.config.data, name)
             if one != other:
                 values = f"{name} is {one or 'not set'} and {other or 'not set'}"
                 raise UserError(

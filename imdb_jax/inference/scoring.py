@@ -33,16 +33,12 @@ def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[
     """Find the data set that the options name, and say whether the run was trained on it."""
     if not options.dataset and layout_options(options):
         raise UserError("options that say how reviews are laid out go with --dataset only")
-    if options.dataset not in ("", config.dataset):
+    if options.dataset not in ("", config.data.dataset):
         dataset = find_dataset(options, report)
-        if config.dataset not in (dataset.name, absolute_paths(options).dataset):
+        if config.data.dataset not in (dataset.name, absolute_paths(options).dataset):
             return dataset, False
-    own = dataclasses.replace(
-        config,
-        data_dir=options.data_dir or config.data_dir,
-        archive=options.archive,
-        allow_unverified=options.allow_unverified,
-    )
+    data_dir = options.data_dir or config.data.data_dir
+    own = dataclasses.replace(config.data, data_dir=data_dir, preparation=options.preparation)
     return find_dataset(own, report), True
 
 
@@ -61,9 +57,9 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     texts, labels = [*train.texts, *test.texts], np.concatenate([train.labels, test.labels])
     if own is None or split == "all":
         return Reviews(texts, labels)
-    test_share = 0.0 if dataset.fixed_split else own.test_share
+    test_share = 0.0 if dataset.fixed_split else own.data.test_share
     sizes = len(train.labels), len(test.labels)
-    rows = split_rows(*sizes, test_share, own.validation)[split]
+    rows = split_rows(*sizes, test_share, own.stopping.validation)[split]
     if split == "validation" and not len(rows):
         raise UserError("the run held out no reviews for validation; there is no such split")
     return Reviews([texts[row] for row in rows], labels[rows])
@@ -83,7 +79,7 @@ def measure(classifier: Classifier, reviews: Reviews) -> tuple[dict[str, Any], L
         dropout_key=jax.random.key(0),
         apply_fn=classifier.model.apply,
         optimizer=keras_adam(),
-        loss=classifier.config.loss,
+        loss=classifier.config.training.loss,
     )
     examples = Examples(classifier.encode_each(reviews.texts), reviews.labels.astype(np.float32))
     means, logits = evaluate_each(jax.device_put(state, replicated(mesh)), examples, mesh)
@@ -118,7 +114,7 @@ def choose_weights(
     The weights have four digits, so that `--weights` can repeat them. `dataset` is what the models
     were trained on; None if it is not at hand.
     """
-    (validation, *others) = {member.config.validation for member in members}
+    (validation, *others) = {member.config.stopping.validation for member in members}
     if dataset is None or others or not validation:
         report(
             "all runs have the same weight; to fit weights, evaluate runs that were trained with "

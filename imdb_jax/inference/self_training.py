@@ -8,7 +8,6 @@ another architecture.
 
 from __future__ import annotations
 
-import dataclasses
 import hashlib
 from pathlib import Path
 from typing import Any
@@ -16,7 +15,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from imdb_jax.config import UNSUPERVISED, Config, dump_config
+from imdb_jax.config import UNSUPERVISED, Config, dump_config, flatten, replace
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.find import absolute_paths, find_dataset
 from imdb_jax.errors import UserError
@@ -37,35 +36,33 @@ def run(config: Config) -> dict[str, Any]:
     Returns and raises what `experiment.run` does; raises `UserError` also if there are no
     unlabelled texts, or the teacher may have seen what the student is tested on.
     """
-    if not config.unlabelled:
+    if not config.self_training.unlabelled:
         return experiment.run(config)
     if num_processes() > 1:
         raise UserError("only a single process can learn from unlabelled texts")
-    workdir = config.workdir or Path("runs") / config.arch
-    source, teacher = config.unlabelled, config.teacher
+    workdir = config.run.workdir or Path("runs") / config.arch
+    source, teacher = config.self_training.unlabelled, config.self_training.teacher
     if source != UNSUPERVISED:
         source = str(Path(source).absolute())
     if teacher:
         teacher = teacher.absolute()
-    config = dataclasses.replace(
-        absolute_paths(config), workdir=workdir, unlabelled=source, teacher=teacher
-    )
+    config = replace(absolute_paths(config), workdir=workdir, unlabelled=source, teacher=teacher)
     earlier = directory.earlier_run(workdir, config)
     # Before JAX starts, which loading a teacher makes it do.
     use_all_cores(create_configured_model(config))
-    data = config
-    if earlier and config.dataset == "auto":
-        data = dataclasses.replace(config, dataset=earlier.dataset)
+    data = config.data
+    if earlier and data.dataset == "auto":
+        data = replace(data, dataset=earlier.data.dataset)
     dataset = find_dataset(data, note)
-    say = (lambda text: None) if config.quiet else print
-    texts = unlabelled_texts(source, config.unlabelled_column, dataset, say)
+    say = (lambda text: None) if config.run.quiet else print
+    texts = unlabelled_texts(source, config.self_training.unlabelled_column, dataset, say)
     kept = workdir / directory.SOFT_LABELS
     if earlier and kept.exists():
         return experiment.run(config, SoftLabels.load(kept, texts))
     if teacher is None:
         teacher = workdir / directory.TEACHER
         say(f"training the teacher first, on the labelled reviews alone, in {teacher}")
-        alone = dataclasses.replace(config, unlabelled="", unlabelled_column="", workdir=teacher)
+        alone = replace(config, unlabelled="", unlabelled_column="", workdir=teacher)
         experiment.run(alone, of="teacher's ")
         say("training the student")
     model = load(teacher)
@@ -77,10 +74,11 @@ def run(config: Config) -> dict[str, Any]:
 def refuse_teacher_of_other_splits(teacher: Config, config: Config, dataset: Dataset) -> None:
     """Raise `UserError` if the student is tested or validated on what the teacher has learnt."""
     names = ["test", "test_share", "validation", "text_column", "label_column", "positive"]
-    if teacher.dataset != dataset.name:
+    if teacher.data.dataset != dataset.name:
         names.insert(0, "dataset")
+    all_theirs, all_ours = flatten(teacher), flatten(config)
     for name in names:
-        theirs, ours = getattr(teacher, name), getattr(config, name)
+        theirs, ours = all_theirs[name], all_ours[name]
         if theirs != ours:
             raise UserError(
                 f"the teacher was trained with {name} {theirs}, not {ours}, so it may have seen "

@@ -63,7 +63,7 @@ def processes(config: Config) -> Iterator[None]:
     Enter it before JAX is imported. If this process fails, it ends without waiting; the others
     notice after `HEARTBEAT_SECONDS` at the latest. Raises `UserError` if none can be found.
     """
-    if not (config.coordinator or in_cluster(os.environ) or _on_cloud_tpu()):
+    if not (config.distribution.coordinator or in_cluster(os.environ) or _on_cloud_tpu()):
         yield
         return
     # JAX's runtime, which reads this when it is imported, then logs fatal errors only.
@@ -84,7 +84,7 @@ def processes(config: Config) -> Iterator[None]:
         if any(map(_is_about_others, _causes(error))):
             error = UserError(ENDED)
         # Leaving in good order would mean waiting for processes that may be waiting for this one.
-        atexit.register(_leave, _exit_status(error), patient=config.process_id == 0)
+        atexit.register(_leave, _exit_status(error), patient=config.distribution.process_id == 0)
         raise error
     jax.distributed.shutdown()
 
@@ -126,15 +126,15 @@ def _join(config: Config) -> None:
 
     given: dict[str, Any] = {}
     if_aborted = ENDED
-    if config.coordinator:
+    if config.distribution.coordinator:
         given = {
-            "coordinator_address": config.coordinator,
-            "num_processes": config.num_processes,
-            "process_id": config.process_id,
+            "coordinator_address": config.distribution.coordinator,
+            "num_processes": config.distribution.num_processes,
+            "process_id": config.distribution.process_id,
         }
         if_aborted = (
-            f"the {config.num_processes} processes of this run have not all come to "
-            f"{config.coordinator} within {START_SECONDS} seconds"
+            f"the {config.distribution.num_processes} processes of this run have not all come to "
+            f"{config.distribution.coordinator} within {START_SECONDS} seconds"
         )
     _end_aborts_with(if_aborted)
     try:
@@ -145,7 +145,7 @@ def _join(config: Config) -> None:
             shutdown_timeout_seconds=START_SECONDS,  # while process 0 writes the results
         )
     except (ValueError, RuntimeError, OSError) as error:
-        if not config.coordinator and not in_cluster(os.environ):
+        if not config.distribution.coordinator and not in_cluster(os.environ):
             return  # a TPU that is one machine
         raise UserError(
             f"the processes of this run cannot be joined: {str(error).splitlines()[0]}; give "

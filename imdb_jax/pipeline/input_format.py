@@ -67,17 +67,17 @@ class InputFormat:
 
 def create_configured_model(config: Config) -> nn.Module:
     """Make the model of a configuration."""
-    return create_model(config.arch, config.num_words, config.model, config.dtype)
+    return create_model(config.arch, config.input.num_words, config.model, config.training.dtype)
 
 
 def configured_input_format(config: Config) -> InputFormat:
     """Return how the model of a configuration reads a review."""
     model = create_configured_model(config)
     return InputFormat(
-        config.num_words,
-        config.max_length,
-        config.padding,
-        config.truncating,
+        config.input.num_words,
+        config.input.max_length,
+        config.input.padding,
+        config.input.truncating,
         distinct=getattr(model, "bag_of_words", False),
         ngrams=getattr(model, "bag_of_ngrams", False),
     )

@@ -42,7 +42,7 @@ def load_data_for(
     `UserError` if no reviews are left to train, validate or test on.
     """
     with one_first("reviews prepared"):
-        dataset = find_dataset(config, report)
+        dataset = find_dataset(config.data, report)
     form = configured_input_format(config)
     load = _load_ngrams if form.ngrams else _load_words
     vocabulary, splits = load(config, form, dataset, report, soft)
@@ -51,8 +51,8 @@ def load_data_for(
             raise UserError(
                 f"{dataset.name} has no reviews left to {part} on; change test_share or validation"
             )
-    if config.validation and splits.validation is None:
-        raise UserError(f"validation {config.validation:g} holds out no review; raise it")
+    if config.stopping.validation and splits.validation is None:
+        raise UserError(f"validation {config.stopping.validation:g} holds out no review; raise it")
     fingerprint = f"{dataset.fingerprint} {soft.fingerprint}" if soft else dataset.fingerprint
     return ExperimentData(dataset.name, fingerprint, vocabulary, splits)
 
@@ -90,8 +90,8 @@ def _load_ngrams(
 
 
 def _split(config: Config, corpus: Corpus[Any], form: InputFormat, dataset: Dataset) -> Splits:
-    shards = config.shards or 1
+    shards = config.training.shards or 1
     local_parts = range(*shard_bounds(shards, num_processes())[process_number() :][:2])
-    test_share = 0.0 if dataset.fixed_split else config.test_share
+    test_share = 0.0 if dataset.fixed_split else config.data.test_share
     form_of_words = None if form.ngrams else form
-    return make_splits(corpus, form_of_words, test_share, config.validation, shards, local_parts)
+    return make_splits(corpus, form_of_words, test_share, config.stopping.validation, shards, local_parts)

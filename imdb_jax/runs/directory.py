@@ -52,9 +52,9 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
                     "--workdir"
                 )
         return None
-    if config.resume:
+    if config.run.resume:
         return load_config(workdir / CONFIG)
-    if not config.overwrite:
+    if not config.run.overwrite:
         raise UserError(
             f"{workdir} already holds a run; choose another --workdir, continue the run by "
             "--resume, or replace it by --overwrite"
@@ -72,7 +72,7 @@ def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
     different = differences(config, earlier)
     # The reviews may have moved; the checkpoints tell whether they are the same.
     different.pop("data_dir", None)
-    if config.schedule == "constant" and not config.warmup and config.epochs > earlier.epochs:
+    if config.training.schedule == "constant" and not config.training.warmup and config.training.epochs > earlier.training.epochs:
         different.pop("epochs", None)
     for name, (value, before) in different.items():
         raise UserError(
@@ -106,7 +106,7 @@ def begin(
     be replaced that no run wrote.
     """
     # What a run writes at its end.
-    last = rf"{RESULT}|{PARAMS}({UNFINISHED})?" + (f"|{_SEED}" if config.seeds > 1 else "")
+    last = rf"{RESULT}|{PARAMS}({UNFINISHED})?" + (f"|{_SEED}" if config.training.seeds > 1 else "")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
         replaced = [
@@ -132,7 +132,7 @@ def begin(
 
 def _is_own_teacher(path: Path, config: Config) -> bool:
     """Return whether a run trains a teacher of its own in this directory."""
-    own = bool(config.unlabelled) and config.teacher is None
+    own = bool(config.self_training.unlabelled) and config.self_training.teacher is None
     return own and path.name == TEACHER and is_directory(path)
 
 

@@ -16,7 +16,7 @@ import numpy as np
 from imdb_jax.runs import reporting
 from imdb_jax.runs import directory
 from imdb_jax.runs.checkpoints import Checkpoints
-from imdb_jax.config import Config
+from imdb_jax.config import Config, replace
 from imdb_jax.datasets.find import absolute_paths
 from imdb_jax.parallel.devices import use_all_cores
 from imdb_jax.errors import UserError
@@ -38,21 +38,21 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     Raises `UserError`, or `Terminated` if SIGTERM came and the run can be resumed.
     """
     share_one_heap()
-    workdir = config.workdir or Path("runs") / config.arch
+    workdir = config.run.workdir or Path("runs") / config.arch
     config = absolute_paths(config)
-    say: Report = print if is_first() and not config.quiet else (lambda text: None)
-    if config.tensorboard:
+    say: Report = print if is_first() and not config.run.quiet else (lambda text: None)
+    if config.run.tensorboard:
         reporting.summary_writer_class()  # fails now rather than when training has begun
     earlier = directory.earlier_run(workdir, config)
     if earlier:
-        earlier = dataclasses.replace(earlier, shards=earlier.shards or 1)
-    if earlier and config.dataset == "auto" and earlier.dataset in ("imdb_reviews", "synthetic"):
+        earlier = replace(earlier, shards=earlier.training.shards or 1)
+    if earlier and config.data.dataset == "auto" and earlier.data.dataset in ("imdb_reviews", "synthetic"):
         # The data set that the run began with, whatever is available now.
-        config = dataclasses.replace(config, dataset=earlier.dataset)
-    shards = num_processes() if earlier is None else earlier.shards
-    config = dataclasses.replace(config, shards=config.shards or shards)
+        config = replace(config, dataset=earlier.data.dataset)
+    shards = num_processes() if earlier is None else earlier.training.shards
+    config = replace(config, shards=config.training.shards or shards)
     _refuse_in_shards(config, soft)
-    use_all_cores(create_configured_model(config), config.seeds)
+    use_all_cores(create_configured_model(config), config.training.seeds)
     say(reporting.versions())
     data = load_data_for(config, note if is_first() else say, soft)
     if not all_have(" ".join([data.fingerprint, reporting.sizes(data), *data.vocabulary.words])):
@@ -62,7 +62,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     if earlier:
         directory.refuse_other_run(workdir, config, earlier)
         result = directory.read_result(workdir)
-        if result is not None and config.epochs == earlier.epochs:
+        if result is not None and config.training.epochs == earlier.training.epochs:
             say(f"the run in {workdir} has ended before; there is nothing to resume")
             if is_first():
                 announce(result, of)
@@ -78,7 +78,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
         f"compiled in {trainer.compile_seconds:.1f} s; "
         f"validation figures: {reporting.validated_on(data)}"
     )
-    checkpoints = Checkpoints(workdir / directory.CHECKPOINTS, config.keep)
+    checkpoints = Checkpoints(workdir / directory.CHECKPOINTS, config.run.keep)
     if earlier:
         restore_latest(trainer, checkpoints, data.fingerprint, say)
     if is_first():
@@ -99,34 +99,34 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
 def _refuse_in_shards(config: Config, soft: SoftLabels | None) -> None:
     """Raise `UserError` if the processes cannot share this run."""
     processes = num_processes()
-    if config.shards % processes:
+    if config.training.shards % processes:
         raise UserError(
-            f"the {config.shards} shards of this run cannot be shared evenly by {processes} "
-            f"processes; start a number of them that divides {config.shards}"
+            f"the {config.training.shards} shards of this run cannot be shared evenly by {processes} "
+            f"processes; start a number of them that divides {config.training.shards}"
         )
-    if soft and config.shards > 1:
+    if soft and config.training.shards > 1:
         raise UserError("unlabelled texts are learned from in one shard only; leave out shards")
     if processes > 1 and configured_input_format(config).ngrams:
         raise UserError(f"n-grams are counted by a single process; train {config.arch} in one")
-    if config.seeds > 1 and (processes > 1 or config.model_parallel > 1):
+    if config.training.seeds > 1 and (processes > 1 or config.distribution.model_parallel > 1):
         raise UserError("seeds are trained in one process, and with model_parallel 1")
 
 
 def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
     """Return the configuration with what only the data could tell."""
-    config = dataclasses.replace(config, workdir=workdir)
-    if config.dataset == "auto":
-        config = dataclasses.replace(config, dataset=data.dataset)
+    config = replace(config, workdir=workdir)
+    if config.data.dataset == "auto":
+        config = replace(config, dataset=data.dataset)
     form = configured_input_format(config)
     if form.ngrams:
-        if config.num_words not in (0, found := len(data.vocabulary) + 1):  # with padding
+        if config.input.num_words not in (0, found := len(data.vocabulary) + 1):  # with padding
             raise UserError(
                 f"num_words does not choose n-grams, of which these reviews have {found}; choose "
                 "them by --model.min-df and --model.max-n"
             )
-        return dataclasses.replace(config, num_words=found)
+        return replace(config, num_words=found)
     ids = data.splits.train.ids
     if isinstance(ids, np.ndarray) and not form.distinct:
         # Such a model reads as many words as it was trained on, whatever the data set.
-        config = dataclasses.replace(config, max_length=ids.shape[1])
+        config = replace(config, max_length=ids.shape[1])
     return config

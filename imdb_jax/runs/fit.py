@@ -36,7 +36,7 @@ def restore_latest(
         return
     arrays, notes = found
     _refuse_other_reviews(notes["data"], fingerprint, checkpoints.directory, report)
-    _refuse_other_order(notes, trainer.config.seed, checkpoints.directory)
+    _refuse_other_order(notes, trainer.config.training.seed, checkpoints.directory)
     trainer.restore(arrays)
     trainer.progress = Progress.from_notes(notes)
     epochs, steps = trainer.progress.position
@@ -85,7 +85,7 @@ def fit(
     config = trainer.config
 
     def save() -> None:
-        if not config.keep:
+        if not config.run.keep:
             return
         progress = trainer.progress
         best = None
@@ -94,14 +94,14 @@ def fit(
         notes = progress.to_notes() | {
             "data": fingerprint,
             "numpy": np.__version__,
-            "order": order_digest(config.seed),
+            "order": order_digest(config.training.seed),
         }
         checkpoints.save(progress.position, trainer.arrays(), notes, best)
 
     def leave() -> None:
         checkpoints.wait()
         epochs, steps = trainer.progress.position
-        how = "continue by the same command with --resume" if config.keep else "nothing was kept"
+        how = "continue by the same command with --resume" if config.run.keep else "nothing was kept"
         raise Terminated(f"terminated after {epochs} epochs and {steps} steps; {how}")
 
     def tick() -> None:
@@ -110,7 +110,7 @@ def fit(
         taken = epochs * trainer.steps + steps
         trace(taken)
         # An epoch's last step is followed by its validation, and then by a checkpoint in any case.
-        due = config.checkpoint_every and taken % config.checkpoint_every == 0
+        due = config.run.checkpoint_every and taken % config.run.checkpoint_every == 0
         asked_to_leave = terminated()
         if asked_to_leave or (due and steps < trainer.steps):
             save()
@@ -121,10 +121,10 @@ def fit(
         if is_first():
             reporting.write_metrics(workdir / METRICS, trainer.progress.history)
 
-    log_directory = workdir / TENSORBOARD if config.tensorboard and is_first() else None
+    log_directory = workdir / TENSORBOARD if config.run.tensorboard and is_first() else None
     epochs, steps = trainer.progress.position
     taken = epochs * trainer.steps + steps
-    profile = config.profile and is_first()
+    profile = config.debugging.profile and is_first()
     traced = traced_steps(taken, (epochs + 1) * trainer.steps) if profile else range(0)
     trainer.breaks = traced.start, traced.stop
     with (
@@ -134,22 +134,22 @@ def fit(
     ):
         trace(taken)
         write_metrics()
-        while len(history := trainer.progress.history) < config.epochs:
-            if out_of_patience(history, config.patience):
-                say(f"no lower validation loss for {config.patience} epochs")
+        while len(history := trainer.progress.history) < config.training.epochs:
+            if out_of_patience(history, config.stopping.patience):
+                say(f"no lower validation loss for {config.stopping.patience} epochs")
                 break
-            title = f"epoch {len(history) + 1}/{config.epochs}"
-            visible = is_first() and not config.quiet
+            title = f"epoch {len(history) + 1}/{config.training.epochs}"
+            visible = is_first() and not config.run.quiet
             with epoch_bar(title, trainer.steps, trainer.running, visible) as show:
                 row = trainer.train_epoch(tick)
             write_metrics()
             log(row)
-            say(reporting.format_epoch(row, config.epochs))
+            say(reporting.format_epoch(row, config.training.epochs))
             save()
             if terminated():
                 leave()
     checkpoints.wait()
-    if not config.patience:
+    if not config.stopping.patience:
         return None
     best = best_epoch(history)
     if best < len(history):

@@ -28,19 +28,19 @@ def conclude(
     Each of several seeds gets a run directory of its own inside that of the run. `best` is the
     epoch whose parameters the model has, if validation chose it; `more` are further entries.
     """
-    config, workdir = trainer.config, trainer.config.workdir
+    config, workdir = trainer.config, trainer.config.run.workdir
     assert workdir is not None
     if trainer.has_validation:
         tests = trainer.evaluate(data.splits.test)
     else:  # the last validation was on the test reviews
         rows = [history[-1] for history in trainer.progress.histories]
         tests = [Metrics(row.val_loss, row.val_accuracy) for row in rows]
-    if config.seeds == 1:
+    if config.training.seeds == 1:
         (trained,) = trainer.trained()
         return _conclude_one(trained, data, tests[0], best, more)
     results = []
     for trained, test in zip(trainer.trained(), tests, strict=True):
-        own = trained.config.workdir
+        own = trained.config.run.workdir
         assert own is not None
         directory.begin(own, trained.config, data.vocabulary, afresh=True)
         reporting.write_metrics(own / directory.METRICS, trained.history)
@@ -57,7 +57,7 @@ def _conclude_one(
     trained: Trained, data: ExperimentData, test: Metrics, best: int | None, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write what the run of one seed ends with, and return its result."""
-    config, workdir = trained.config, trained.config.workdir
+    config, workdir = trained.config, trained.config.run.workdir
     assert workdir is not None
     params = multihost_utils.process_allgather(trained.params, tiled=True)
     save_params(workdir / directory.PARAMS, params)
@@ -80,10 +80,10 @@ def make_result(
         "arch": config.arch,
         "dataset": data.dataset,
         "num_params": count_params(trained.params),
-        "seed": config.seed,
+        "seed": config.training.seed,
         "epochs": len(history),
         "best_epoch": best,
-        "batch_size": config.batch_size,
+        "batch_size": config.training.batch_size,
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "val_accuracy": [row.val_accuracy for row in history],

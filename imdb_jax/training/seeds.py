@@ -8,7 +8,6 @@ device waits for another one.
 
 from __future__ import annotations
 
-import dataclasses
 import statistics
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from flax import linen as nn
 from jax.sharding import AxisType, Mesh, NamedSharding, PartitionSpec
 from numpy.typing import NDArray
 
-from imdb_jax.config import Config
+from imdb_jax.config import Config, replace
 from imdb_jax.models.inputs import Batch
 from imdb_jax.parallel.devices import place, replicated
 from imdb_jax.pipeline.batching import batch_rows, batches, epoch_orders
@@ -49,7 +48,8 @@ class OneModel:
         self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
     ) -> TrainState:
         """Return the state that training starts from, for ids such as these."""
-        return create_train_state(model, ids, self.config.seed, optimizer, self.config.loss)
+        options = self.config.training
+        return create_train_state(model, ids, options.seed, optimizer, options.loss)
 
     def place(self, state: TrainState) -> TrainState:
         """Copy a state, from wherever it is, to the devices."""
@@ -59,13 +59,13 @@ class OneModel:
 
     def train_batches(self, train: Examples, epoch: int, done: int = 0) -> Iterator[Batch]:
         """Yield the batches of an epoch after the first `done`."""
-        orders = epoch_orders(train.shards, self.config.seed, epoch)
-        return batches(train, self.config.batch_size, self.mesh, orders, done)
+        orders = epoch_orders(train.shards, self.config.training.seed, epoch)
+        return batches(train, self.config.training.batch_size, self.mesh, orders, done)
 
     def batch_rows(self, train: Examples, epoch: int) -> Rows:
         """Return an epoch's rows and weights, `[steps, batch]`; of seeds, `[steps, S, batch]`."""
-        orders = epoch_orders(train.shards, self.config.seed, epoch)
-        return batch_rows(train.shards, self.config.batch_size, self.mesh, orders)
+        orders = epoch_orders(train.shards, self.config.training.seed, epoch)
+        return batch_rows(train.shards, self.config.training.batch_size, self.mesh, orders)
 
     def eval_batches(self, examples: Examples) -> Iterator[Batch]:
         """Yield the batches of an evaluation."""
@@ -87,13 +87,13 @@ class ModelPerSeed:
     eval_step = staticmethod(jax.jit(jax.vmap(step.eval_step, (0, None))))
 
     def __init__(self, config: Config) -> None:
-        """Make `config.seeds` models, of the seeds from `config.seed` on."""
-        self.mesh = seeds_mesh(config.seeds)
+        """Make `config.training.seeds` models, of the seeds from `config.training.seed` on."""
+        self.mesh = seeds_mesh(config.training.seeds)
         self._by_seed = NamedSharding(self.mesh, PartitionSpec("data"))
         self._models = []
-        for seed in range(config.seed, config.seed + config.seeds):
-            workdir = config.workdir and config.workdir / f"seed-{seed}"
-            of_seed = dataclasses.replace(config, seed=seed, seeds=1, workdir=workdir)
+        for seed in range(config.training.seed, config.training.seed + config.training.seeds):
+            workdir = config.run.workdir and config.run.workdir / f"seed-{seed}"
+            of_seed = replace(config, seed=seed, seeds=1, workdir=workdir)
             # Batches are cut on the host, as if for one device, before those of seeds are stacked.
             self._models.append(OneModel(of_seed, seeds_mesh(1)))
 

@@ -59,14 +59,14 @@ class Trainer:
         If `resident`, the training reviews stay on the device and one program takes many steps.
         """
         self.config = config
-        self.progress = Progress([[] for _ in range(config.seeds)])
-        self.steps = num_batches(splits.train.shards, config.batch_size)
+        self.progress = Progress([[] for _ in range(config.training.seeds)])
+        self.steps = num_batches(splits.train.shards, config.training.batch_size)
         self.breaks: tuple[int, ...] = ()
         self._models: OneModel | ModelPerSeed
-        if config.seeds > 1:
+        if config.training.seeds > 1:
             self._models = ModelPerSeed(config)
         else:
-            self._models = OneModel(config, data_mesh(config.model_parallel))
+            self._models = OneModel(config, data_mesh(config.distribution.model_parallel))
         self._mesh = self._models.mesh
         self._train = splits.train
         self.has_validation = splits.validation is not None
@@ -90,12 +90,13 @@ class Trainer:
         small = isinstance(ids, np.ndarray) and ids.nbytes <= _RESIDENT_BYTES
         accelerator = self._mesh.devices.flat[0].platform != "cpu"
         # If there are several processes, none of them has all reviews.
-        return small and accelerator and num_processes() == 1 and not self.config.debug_nans
+        one_process = num_processes() == 1
+        return small and accelerator and one_process and not self.config.debugging.debug_nans
 
     def _initial_state(self, model: nn.Module, splits: Splits) -> TrainState:
-        config = self.config
+        options = self.config.training
         learning_rate = learning_rate_schedule(
-            config.schedule, config.learning_rate, config.epochs * self.steps, config.warmup
+            options.schedule, options.learning_rate, options.epochs * self.steps, options.warmup
         )
         ids = splits.train.batch_ids(np.zeros(1, np.int64))
         state = self._models.initial_state(model, ids, keras_adam(learning_rate))
@@ -141,7 +142,7 @@ class Trainer:
             return
         rows, weights = models.batch_rows(self._train, epoch)
         spread = NamedSharding(self._mesh, PartitionSpec(None, "data"))
-        every, before = self.config.checkpoint_every or self.steps, (epoch - 1) * self.steps
+        every, before = self.config.run.checkpoint_every or self.steps, (epoch - 1) * self.steps
         while done < self.steps:
             breaks = [step - before for step in self.breaks if step > before + done]
             until = min(self.steps, done + every - (before + done) % every, *breaks)
@@ -159,7 +160,7 @@ class Trainer:
 
     def _compiled(self, step: Any, *given: Any) -> Any:
         """Return a step, compiled when it is first given arrays of these shapes."""
-        if self.config.debug_nans:
+        if self.config.debugging.debug_nans:
             return partial(self._checked, step)
         key = step, *(array.shape for array in jax.tree.leaves(given))
         if key not in self._programs:
@@ -178,7 +179,7 @@ class Trainer:
             where = f"step {done + 1} of epoch {epochs + 1}" if training else "evaluation"
             raise UserError(
                 f"a NaN in {where}: {str(error).partition('. ')[0]}; "
-                f"try a learning rate below {self.config.learning_rate:g}"
+                f"try a learning rate below {self.config.training.learning_rate:g}"
             ) from error
 
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> list[Metrics]:
@@ -196,12 +197,12 @@ class Trainer:
         return metrics
 
     def _refuse_divergence(self, metrics: list[Metrics], where: str) -> None:
-        for seed, of_seed in enumerate(metrics, start=self.config.seed):
+        for seed, of_seed in enumerate(metrics, start=self.config.training.seed):
             if not math.isfinite(of_seed.loss):
-                where += f" of seed {seed}" if self.config.seeds > 1 else ""
+                where += f" of seed {seed}" if self.config.training.seeds > 1 else ""
                 raise UserError(
                     f"the loss became {of_seed.loss} {where}; "
-                    f"try a learning rate below {self.config.learning_rate:g}"
+                    f"try a learning rate below {self.config.training.learning_rate:g}"
                 )
 
     def running(self) -> Metrics:

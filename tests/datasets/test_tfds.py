@@ -72,9 +72,9 @@ def test_what_is_not_there_is_not_found(data_dir, name):
 
 
 def test_labels_that_are_no_classes_come_as_they_are(tmp_path):
-    import tensorflow_datasets as tfds
+    import tensorflow_datasets
 
-    features = {"label": np.int64, "review": tfds.features.Text()}
+    features = {"label": np.int64, "review": tensorflow_datasets.features.Text()}
     prepare_tfds(tmp_path, "stars", "", {"train": [("good", 5), ("bad", 1)]}, "review", features)
     assert rows(tfds.find("stars", tmp_path), "train") == [(b"bad", 1), (b"good", 5)]
 

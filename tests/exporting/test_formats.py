@@ -115,8 +115,8 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
     assert names == {"model.npz", "vocabulary.txt", "config.toml", "README.txt"}
     assert Vocabulary.load(tmp_path / "vocabulary.txt") == VOCABULARY
     config = load_config(tmp_path / "config.toml")
-    assert (config.model, config.num_words) == (model.config.model, NUM_WORDS)
-    assert config.data_dir is None
+    assert (config.model, config.input.num_words) == (model.config.model, NUM_WORDS)
+    assert config.data.data_dir is None
     check_directory(tmp_path, overwrite=True)
 
 

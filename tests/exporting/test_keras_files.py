@@ -1,6 +1,5 @@
 """Keras' files: read as the model that they hold or refused, written so that Keras reads them."""
 
-import dataclasses
 import functools
 import io
 import json
@@ -16,7 +15,7 @@ import pytest
 from small_models import NUM_WORDS, SMALL, TEXTS, small_classifier
 
 from imdb_jax import load_keras_weights
-from imdb_jax.config import load_recipe
+from imdb_jax.config import load_recipe, replace
 from imdb_jax.errors import UserError
 from imdb_jax.exporting import keras_files
 from imdb_jax.exporting.keras_files import to_keras
@@ -100,10 +99,10 @@ def test_a_keras_file_tells_the_whole_model(model, tmp_path):
     for name in ("model.keras", "theirs.keras"):
         config, params = load_keras_weights(tmp_path / name)
         assert_same(params, model.params)
-        assert config == dataclasses.replace(
+        assert config == replace(
             recipe,
             num_words=NUM_WORDS,
-            max_length=model.config.max_length,
+            max_length=model.config.input.max_length,
             model={**recipe.model, **model.config.model},
         )
 
@@ -114,15 +113,15 @@ def test_weights_and_a_configuration_tell_it_too(model, tmp_path):
     file.write_bytes(to_keras(model.config, model.params)[file.name])
     recipe = load_recipe(model.config.arch).model
     # Of the sizes, only those that weights do not have count in what is given.
-    given = dataclasses.replace(
+    given = replace(
         model.config, num_words=7, model={**recipe, **model.config.model, "embedding_dim": 99}
     )
     if model.config.arch == "mlp":
-        given = dataclasses.replace(given, model=model.config.model)
+        given = replace(given, model=model.config.model)
     config, params = load_keras_weights(str(file), given)
     assert_same(params, model.params)
     assert create_configured_model(config) == create_configured_model(
-        dataclasses.replace(model.config, model={**recipe, **model.config.model})
+        replace(model.config, model={**recipe, **model.config.model})
     )
 
 
@@ -130,9 +129,9 @@ def test_the_recipe_tells_the_side_of_padding(tmp_path):
     model = small_classifier("pooled", padding="pre", seed=5)
     file = tmp_path / "model.keras"
     file.write_bytes(files("pooled")["model.keras"])
-    assert load_keras_weights(file)[0].padding == "post"
+    assert load_keras_weights(file)[0].input.padding == "post"
     config, _ = load_keras_weights(file, model.config)
-    assert (config.padding, config.seed) == ("pre", 5)
+    assert (config.input.padding, config.training.seed) == ("pre", 5)
 
 
 def test_keras_runs_on_jax_unless_told_otherwise_and_leaves_its_numbering_alone():
@@ -481,7 +480,7 @@ def test_the_model_of_the_tutorial(tmp_path):
     twin.train_on_batch(ids, np.array([[1.0], [0.0], [1.0]]))
     twin.save(tmp_path / "model.keras")
     config, params = load_keras_weights(tmp_path / "model.keras")
-    assert (config.arch, config.max_length, config.model["hidden"]) == ("cnn_global", 9, 5)
+    assert (config.arch, config.input.max_length, config.model["hidden"]) == ("cnn_global", 9, 5)
     logits = create_configured_model(config).apply({"params": params}, ids)
     expected = keras_probabilities(model, twin)
     np.testing.assert_allclose(logits, expected, rtol=0, atol=1e-5)

@@ -1,6 +1,5 @@
 """Our models, initialisers, padding and training steps against those of Keras."""
 
-import dataclasses
 import math
 import os
 import sys
@@ -13,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 
-from imdb_jax.config import Config, load_recipe, recipe_names
+from imdb_jax.config import Config, load_recipe, recipe_names, replace
 from imdb_jax.models import create_model
 from imdb_jax.models.inputs import Batch
 from imdb_jax.text.sequences import Sequences, pad_sequences
@@ -51,7 +50,7 @@ def _rank_promotion():
 def variant(arch: str, num_words: int = 200, **fields) -> Config:
     """A recipe with few words and other hyper-parameters."""
     recipe = load_recipe(arch)
-    return dataclasses.replace(recipe, num_words=num_words, model={**recipe.model, **fields})
+    return replace(recipe, num_words=num_words, model={**recipe.model, **fields})
 
 
 RECIPES = [arch for arch in recipe_names() if arch != "ngram"]  # which has no Keras twin
@@ -81,9 +80,9 @@ all_recipes = pytest.mark.parametrize("arch", RECIPES)
 def random_ids(config: Config, num_reviews: int, seed: int = 0) -> np.ndarray:
     """Reviews of random lengths, padded in front; the first two are all padding and all last id."""
     rng = np.random.default_rng(seed)
-    ids = rng.integers(1, config.num_words, (num_reviews, LENGTH))
+    ids = rng.integers(1, config.input.num_words, (num_reviews, LENGTH))
     ids[np.arange(LENGTH) < rng.integers(0, LENGTH, (num_reviews, 1))] = 0
-    ids[0], ids[1] = 0, config.num_words - 1
+    ids[0], ids[1] = 0, config.input.num_words - 1
     return ids.astype(np.uint16)
 
 
@@ -104,7 +103,7 @@ def test_parameters_and_probabilities(config):
     twin = keras_models.build(config, LENGTH)
     set_random_weights(twin)
     params = keras_models.to_flax_params(config, twin.get_weights())
-    model = create_model(config.arch, config.num_words, config.model)
+    model = create_model(config.arch, config.input.num_words, config.model)
     ids = random_ids(config, 64)
     initial = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
     assert jax.tree.map(np.shape, params) == jax.tree.map(np.shape, initial)
@@ -118,8 +117,8 @@ def test_parameters_and_probabilities(config):
 @all_recipes
 def test_number_of_parameters(arch):
     recipe = load_recipe(arch)
-    length = recipe.max_length or LENGTH
-    model = create_model(arch, recipe.num_words, recipe.model)
+    length = recipe.input.max_length or LENGTH
+    model = create_model(arch, recipe.input.num_words, recipe.model)
     ids = np.zeros((1, length), np.uint16)
     ours = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
     assert sum(leaf.size for leaf in jax.tree.leaves(ours)) == NUM_PARAMS[arch]
@@ -143,7 +142,7 @@ def test_initialisers(config):
     keras.utils.set_random_seed(0)
     weights = keras_models.build(config, LENGTH).get_weights()
     theirs = keras_models.to_flax_params(config, weights)
-    model = create_model(config.arch, config.num_words, config.model)
+    model = create_model(config.arch, config.input.num_words, config.model)
     ours = create_train_state(model, random_ids(config, 2)).params
     if config.arch == "lstm":
         # Orthogonal weights have no bound; it is the products of rows that they determine.
@@ -167,7 +166,9 @@ def test_initialisers(config):
 def without_dropout(config: Config) -> Config:
     if "dropout" not in config.model:
         return config
-    return variant(config.arch, config.num_words, dropout=[0.0] * len(config.model["dropout"]))
+    return variant(
+        config.arch, config.input.num_words, dropout=[0.0] * len(config.model["dropout"])
+    )
 
 
 @pytest.mark.parametrize(
@@ -187,7 +188,7 @@ def test_training(arch, loss, num_reviews):
     keras.utils.set_random_seed(0)
     twin = keras_models.build(config, LENGTH)
     twin.compile("adam", loss)
-    model = create_model(config.arch, config.num_words, config.model)
+    model = create_model(config.arch, config.input.num_words, config.model)
     params = keras_models.to_flax_params(config, twin.get_weights())
     state = create_train_state(model, ids[:1], loss=loss)
     state = state.replace(params=jax.tree.map(jax.numpy.array, params))

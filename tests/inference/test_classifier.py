@@ -1,6 +1,5 @@
 """Reading text with a model: any text, any number of texts, in whatever groups they come."""
 
-import dataclasses
 import itertools
 import shutil
 import tracemalloc
@@ -13,7 +12,7 @@ from hypothesis import strategies as st
 from models_to_read import ARCHITECTURES, WORDS, small
 
 from imdb_jax import load
-from imdb_jax.config import load_recipe
+from imdb_jax.config import load_recipe, replace
 from imdb_jax.errors import UserError
 from imdb_jax.inference import classifier as module
 from imdb_jax.inference.classifier import Prediction
@@ -57,7 +56,7 @@ def test_probabilities_are_those_of_the_model(arch):
     if arch == "mlp":
         ids = pad_sequences([np.unique(ids) for ids in sequences])
     else:
-        ids = pad_sequences(sequences, 8, padding=classifier.config.padding)
+        ids = pad_sequences(sequences, 8, padding=classifier.config.input.padding)
     logits = jax.jit(classifier.model.apply)({"params": classifier.params}, ids)
     np.testing.assert_allclose(classifier.predict(texts), jax.nn.sigmoid(logits), atol=1e-6)
 
@@ -159,7 +158,7 @@ def test_models_are_compiled_for_a_few_shapes_only():
 def trained(tmp_path_factory, small_synthetic):
     """A run directory."""
     workdir = tmp_path_factory.mktemp("runs") / "pooled"
-    config = dataclasses.replace(
+    config = replace(
         load_recipe("pooled"), num_words=200, max_length=16, epochs=1, quiet=True, workdir=workdir
     )
     with pytest.MonkeyPatch.context() as patch:

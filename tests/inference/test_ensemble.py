@@ -1,6 +1,5 @@
 """Several runs as one: what they say together, with what weights, and which go together."""
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -10,7 +9,7 @@ import pytest
 from small_runs import hasten, small
 
 from imdb_jax import cli, evaluate, load, predict
-from imdb_jax.config import dump_config, load_config, load_recipe
+from imdb_jax.config import dump_config, load_config, load_recipe, replace
 from imdb_jax.datasets import find
 from imdb_jax.errors import UserError
 from imdb_jax.inference.ensemble import Ensemble, fit_weights, load_predictor, parse_weights
@@ -24,14 +23,12 @@ TEXTS = ["a wonderful film", "dull, an awful bore", "", "qqq wonderful qqq"]
 def runs(tmp_path_factory, small_synthetic):
     """Two of words, that held out the same reviews, and one of n-grams that held out others."""
     directory = tmp_path_factory.mktemp("runs")
-    ngram = dataclasses.replace(load_recipe("ngram"), batch_size=16, epochs=2, quiet=True)
+    ngram = replace(load_recipe("ngram"), batch_size=16, epochs=2, quiet=True)
     with pytest.MonkeyPatch.context() as patch:
         hasten(patch, small_synthetic)
         experiment.run(small(directory / "a", dataset="synthetic"))
         experiment.run(small(directory / "b", dataset="synthetic", seed=1, learning_rate=0.03))
-        experiment.run(
-            dataclasses.replace(ngram, dataset="synthetic", workdir=directory / "c", validation=0.2)
-        )
+        experiment.run(replace(ngram, dataset="synthetic", workdir=directory / "c", validation=0.2))
     return directory
 
 
@@ -149,7 +146,7 @@ def test_runs_of_different_reviews_do_not_go_together(runs, tmp_path):
     for path in (runs / "b").iterdir():
         (other / path.name).symlink_to(path)
     (other / "config.toml").unlink()
-    config = dataclasses.replace(load_config(runs / "b" / "config.toml"), test_share=0.5)
+    config = replace(load_config(runs / "b" / "config.toml"), test_share=0.5)
     (other / "config.toml").write_text(dump_config(config))
     with pytest.raises(UserError, match=r"not trained on the same reviews: test_share is .* 0\.5"):
         load_predictor([runs / "a", other], "", pytest.fail)

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_to_read import ARCHITECTURES, WORDS, small
 
+from imdb_jax.config import replace
 from imdb_jax.inference.classifier import Prediction
 from imdb_jax.inference.explanation import Explanation, Word, explain
 from imdb_jax.text.tokens import tokenize
@@ -61,7 +62,7 @@ def test_unread_words_have_no_weight(arch):
 
 
 def test_start_of_a_text_that_is_cut_at_the_end():
-    config = dataclasses.replace(small().config, truncating="post")
+    config = replace(small().config, truncating="post")
     classifier = dataclasses.replace(small(), config=config)
     read = [word.read for word in explain(classifier, "good " * 10).words]
     assert read == [True] * 7 + [False] * 3  # the mark of the start is the eighth

@@ -10,7 +10,7 @@ import pytest
 from small_runs import hasten, params_of, small
 
 from imdb_jax import load
-from imdb_jax.config import load_config, load_recipe
+from imdb_jax.config import load_config, load_recipe, replace
 from imdb_jax.datasets.dataset import Reviews
 from imdb_jax.datasets.synthetic import synthetic_dataset
 from imdb_jax.errors import UserError
@@ -48,7 +48,7 @@ def self_trained(workdir, **changes):
 
 def ngram(workdir, **changes):
     same = {"batch_size": 16, "epochs": 2, "validation": 0.2, "quiet": True, "workdir": workdir}
-    return dataclasses.replace(load_recipe("ngram"), **same | changes)
+    return replace(load_recipe("ngram"), **same | changes)
 
 
 @pytest.fixture(scope="module")
@@ -191,7 +191,7 @@ def test_keeps_the_soft_labels_that_it_began_with(tmp_path, workdir):
     config = self_trained(tmp_path / "run", teacher=tmp_path / "teacher")
     interrupted_at(2, config)
     shutil.rmtree(tmp_path / "teacher")
-    run(dataclasses.replace(config, resume=True))
+    run(replace(config, resume=True))
     same_params(tmp_path / "run", workdir)
 
 
@@ -202,7 +202,7 @@ def test_other_texts_do_not_continue_a_run(tmp_path, workdir):
     interrupted_at(2, config)
     file.write_text("a joy\na bore\n")
     with pytest.raises(UserError, match="began with other unlabelled texts"):
-        run(dataclasses.replace(config, resume=True))
+        run(replace(config, resume=True))
 
 
 def test_replaced_with_its_teacher(tmp_path, workdir):

@@ -129,7 +129,7 @@ def test_ngrams_are_counted_in_float32_only():
 def test_recipe_has_the_parameters_of_the_tutorial(arch, num_params):
     config = load_recipe(arch)
     model = create_configured_model(config)
-    ids = jax.ShapeDtypeStruct((1, config.max_length or 10), np.uint16)
+    ids = jax.ShapeDtypeStruct((1, config.input.max_length or 10), np.uint16)
     params = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
     assert count_params(params) == num_params
     assert all(leaf.dtype == np.float32 for leaf in jax.tree.leaves(params))

@@ -4,9 +4,9 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
-from test_trainer import MODELS, splits
+from small_splits import MODELS, splits
 
-from imdb_jax.config import Config
+from imdb_jax.config import Config, replace
 from imdb_jax.errors import UserError
 from imdb_jax.models import create_model
 from imdb_jax.parallel import devices as module
@@ -36,7 +36,9 @@ def test_large_arrays_are_divided_along_their_longest_axis(name, shape, devices,
 
 def train(arch, mesh=None, **options):
     """The figures of two epochs, the test loss, and the trainer."""
-    config = Config(arch=arch, num_words=32, batch_size=10, epochs=2, quiet=True, **options)
+    config = replace(
+        Config(), arch=arch, num_words=32, batch_size=10, epochs=2, quiet=True, **options
+    )
     with pytest.MonkeyPatch.context() as patch:
         if mesh is not None:
             patch.setattr(trainer, "data_mesh", lambda _: mesh)

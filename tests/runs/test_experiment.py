@@ -15,7 +15,7 @@ import pytest
 from models_to_read import SMALL_MODELS
 from small_runs import share_compilation
 
-from imdb_jax.config import Config, load_config, load_recipe, recipe_names
+from imdb_jax.config import Config, load_config, load_recipe, recipe_names, replace
 from imdb_jax.datasets.find import find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.pipeline.input_format import create_configured_model
@@ -34,7 +34,7 @@ def tiny(arch="pooled", **changes):
     recipe = load_recipe(arch)
     small = {"num_words": 200, "max_length": 16, "epochs": 1, "batch_size": 10, "quiet": True}
     small |= {"model": recipe.model | SMALL_MODELS[arch]} | changes
-    return dataclasses.replace(recipe, **small)
+    return replace(recipe, **small)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -56,11 +56,11 @@ class Finished:
 
     @property
     def workdir(self):
-        return self.config.workdir
+        return self.config.run.workdir
 
     def params(self):
         model = create_configured_model(self.config)
-        ids = np.zeros((1, self.config.max_length), np.int32)
+        ids = np.zeros((1, self.config.input.max_length), np.int32)
         like = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
         return load_params(self.workdir / "params", like)[0]
 
@@ -147,7 +147,7 @@ def test_metrics_have_a_row_per_epoch_that_agrees_with_the_result(finished):
 
 def test_saved_configuration_is_that_of_the_run(finished):
     saved = load_config(finished.workdir / "config.toml")
-    assert dataclasses.replace(saved, workdir=finished.workdir) == dataclasses.replace(
+    assert replace(saved, workdir=finished.workdir) == replace(
         finished.config, dataset="synthetic", quiet=False, shards=1
     )
 
@@ -160,8 +160,8 @@ def test_saved_files_alone_reproduce_the_test_figures(finished, small_synthetic)
     test = small_synthetic.read("test")
     losses, correct = [], []
     for text, label in zip(test.texts, test.labels, strict=True):
-        ids = vocabulary.encode(text, num_words=config.num_words)[-config.max_length :]
-        ids = np.pad(ids, (0, config.max_length - len(ids)))
+        ids = vocabulary.encode(text, num_words=config.input.num_words)[-config.input.max_length :]
+        ids = np.pad(ids, (0, config.input.max_length - len(ids)))
         x = params["Embed_0"]["embedding"][ids].mean(axis=0)
         x = np.maximum(x @ params["Dense_0"]["kernel"] + params["Dense_0"]["bias"], 0)
         (logit,) = x @ params["Dense_1"]["kernel"] + params["Dense_1"]["bias"]
@@ -203,7 +203,7 @@ def test_output_has_sizes_layer_table_and_a_line_per_epoch(finished):
 
 
 def test_same_seed_gives_the_same_run(finished, tmp_path):
-    again = finish(dataclasses.replace(finished.config, workdir=tmp_path / "again", quiet=True))
+    again = finish(replace(finished.config, workdir=tmp_path / "again", quiet=True))
     assert again.stdout == finished.stdout.splitlines(keepends=True)[-1]  # quiet as it is
     for name in finished.result.keys() - TIMES:
         assert again.result[name] == finished.result[name], name
@@ -213,7 +213,7 @@ def test_same_seed_gives_the_same_run(finished, tmp_path):
 
 
 def test_other_seed_gives_another_run(finished, tmp_path):
-    other = finish(dataclasses.replace(finished.config, workdir=tmp_path, seed=4))
+    other = finish(replace(finished.config, workdir=tmp_path, seed=4))
     assert {path.name for path in tmp_path.iterdir()} == FILES  # an empty directory may be used
     different = jax.tree.map(lambda a, b: bool(np.any(a != b)), other.params(), finished.params())
     assert all(jax.tree.leaves(different))
@@ -235,7 +235,7 @@ def test_every_recipe_trains(arch, tmp_path):
 
 def test_test_share_merges_and_divides_the_reviews(tmp_path):
     config = tiny("mlp", workdir=tmp_path / "run", max_length=0, quiet=False)
-    assert config.test_share == 0.2
+    assert config.data.test_share == 0.2
     done = finish(config)
     assert "72 reviews to train, 18 to test" in done.stdout
     assert done.result["test_accuracy"] * 18 == pytest.approx(
@@ -265,11 +265,11 @@ def earlier(finished, tmp_path):
 
 
 def refuse(config, match):
-    before = contents(config.workdir)
+    before = contents(config.run.workdir)
     with pytest.raises(UserError, match=match) as caught:
         run(config)
     assert "\n" not in str(caught.value)
-    assert contents(config.workdir) == before
+    assert contents(config.run.workdir) == before
 
 
 def test_earlier_run_is_refused_and_untouched(earlier):
@@ -455,7 +455,7 @@ def test_file_in_the_place_of_the_directory(tmp_path, overwrite):
     ],
 )
 def test_failure_before_training_leaves_the_earlier_run(earlier, changes, match):
-    refuse(dataclasses.replace(tiny(workdir=earlier, overwrite=True), **changes), match)
+    refuse(replace(tiny(workdir=earlier, overwrite=True), **changes), match)
 
 
 def test_absent_tensorboard_leaves_the_earlier_run(earlier, monkeypatch):
@@ -499,7 +499,7 @@ def test_last_step_may_not_diverge_either(tmp_path):
 @pytest.mark.real_data
 def test_real_reviews_are_learned_in_bfloat16_as_well(real_data_dir, tmp_path, monkeypatch):
     monkeypatch.setattr(data, "find_dataset", find_dataset)
-    config = dataclasses.replace(
+    config = replace(
         load_recipe("pooled"),
         dataset="imdb_reviews",
         data_dir=real_data_dir,
@@ -510,7 +510,7 @@ def test_real_reviews_are_learned_in_bfloat16_as_well(real_data_dir, tmp_path, m
     assert done.result["test_accuracy"] > 0.8
     assert "synthetic" not in done.stdout + done.title
 
-    half = finish(dataclasses.replace(config, dtype="bfloat16", workdir=tmp_path / "half"))
+    half = finish(replace(config, dtype="bfloat16", workdir=tmp_path / "half"))
     assert half.result["test_loss"] != done.result["test_loss"]
     # The standard error of either, over so many reviews, is 0.0025.
     assert half.result["test_accuracy"] == pytest.approx(done.result["test_accuracy"], abs=0.005)

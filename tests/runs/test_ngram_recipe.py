@@ -12,7 +12,7 @@ import pytest
 from small_runs import share_compilation
 
 from imdb_jax import load
-from imdb_jax.config import load_recipe, recipe_names
+from imdb_jax.config import load_recipe, recipe_names, replace
 from imdb_jax.errors import UserError
 from imdb_jax.export import write_export
 from imdb_jax.inference.explanation import explain
@@ -31,7 +31,7 @@ from imdb_jax.training.trainer import Trainer
 
 def recipe(workdir, **changes):
     small = {"batch_size": 16, "epochs": 4, "quiet": True, "workdir": workdir, "validation": 0.2}
-    return dataclasses.replace(load_recipe("ngram"), **small | changes)
+    return replace(load_recipe("ngram"), **small | changes)
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -103,7 +103,7 @@ def test_the_vocabulary_is_that_of_the_training_reviews(classifier, small_synthe
     model = classifier.model
     texts = small_synthetic.read("train").texts
     assert classifier.vocabulary == NgramVocabulary.build(texts, model.max_n, model.min_df)
-    assert classifier.config.num_words == classifier.vocabulary.num_features
+    assert classifier.config.input.num_words == classifier.vocabulary.num_features
 
 
 def test_predicts_the_sum_of_what_a_text_holds(classifier, texts):

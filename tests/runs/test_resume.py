@@ -18,6 +18,7 @@ import numpy as np
 import pytest
 from small_runs import hasten, metrics_of, outcome, small
 
+from imdb_jax.config import replace
 from imdb_jax import files, load, train
 from imdb_jax.datasets.find import synthetic_dataset
 from imdb_jax.errors import Terminated, UserError
@@ -238,11 +239,11 @@ def test_interrupted_after_every_step(tmp_path, uninterrupted):
 
 def test_dropout_and_schedule_go_on_where_they_were(tmp_path):
     model = {"hidden": [4, 4], "dropout": [0.5]}
-    config = dataclasses.replace(
+    config = replace(
         small(tmp_path / "whole"), arch="mlp", model=model, schedule="cosine", warmup=0.3
     )
     whole = experiment.run(config)
-    config = dataclasses.replace(config, workdir=tmp_path / "parts", resume=True)
+    config = replace(config, workdir=tmp_path / "parts", resume=True)
     for step in (1, 4, 7):
         with at_step(step, terminate), pytest.raises(Terminated):
             experiment.run(config)
@@ -252,7 +253,7 @@ def test_dropout_and_schedule_go_on_where_they_were(tmp_path):
         whole["val_accuracy"],
     )
     assert metrics_of(tmp_path / "whole") == metrics_of(tmp_path / "parts")
-    config = dataclasses.replace(config, epochs=4)
+    config = replace(config, epochs=4)
     refused(config, "holds a run with epochs 3, not 4")
 
 
@@ -399,11 +400,11 @@ def contents(directory):
 
 
 def refused(config, match):
-    before = contents(config.workdir)
+    before = contents(config.run.workdir)
     with pytest.raises(UserError, match=match) as caught:
         experiment.run(config)
     assert "\n" not in str(caught.value)
-    assert contents(config.workdir) == before
+    assert contents(config.run.workdir) == before
 
 
 @pytest.mark.parametrize("place", ["absent", "empty", "killed at once"])
@@ -502,7 +503,7 @@ def test_a_numpy_that_shuffles_differently_is_refused(broken_off, monkeypatch):
 
 def test_what_could_be_had_at_first_decides_for_auto(broken_off, small_synthetic, monkeypatch):
     asked = []
-    assert small(broken_off).dataset == "auto"
+    assert small(broken_off).data.dataset == "auto"
     monkeypatch.setattr(data, "find_dataset", lambda *a: asked.append(a) or small_synthetic)
     resume(broken_off)
     assert asked[0][0].dataset == "synthetic"

@@ -1,6 +1,5 @@
 """Runs that stop before their time, and go back to their best epoch."""
 
-import dataclasses
 import signal
 import threading
 
@@ -8,6 +7,7 @@ import numpy as np
 import pytest
 from small_runs import hasten, outcome, small
 
+from imdb_jax.config import replace
 from imdb_jax.errors import UserError
 from imdb_jax.parallel.processes import sigterm_noted
 from imdb_jax.runs import experiment
@@ -121,7 +121,7 @@ def test_best_parameters_that_are_damaged_are_refused(tmp_path, validation_losse
     (tmp_path / "result.json").unlink()
     (tmp_path / "checkpoints" / "1-0" / "_METADATA").write_bytes(b"")
     with pytest.raises(UserError, match="1-0 is damaged"):
-        experiment.run(dataclasses.replace(config, resume=True))
+        experiment.run(replace(config, resume=True))
     assert not (tmp_path / "result.json").exists()
 
 

@@ -1,6 +1,5 @@
 """Many seeds at once come to what each comes to alone."""
 
-import dataclasses
 import functools
 import itertools
 import json
@@ -14,7 +13,7 @@ import pytest
 from small_runs import hasten, metrics_of, outcome, small
 
 from imdb_jax import load
-from imdb_jax.config import Config, load_config
+from imdb_jax.config import Config, load_config, replace
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.models import create_model
 from imdb_jax.pipeline.splits import Examples, Splits
@@ -38,12 +37,12 @@ def alone(tmp_path_factory):
     """The directories of four runs, one after the other."""
     above = tmp_path_factory.mktemp("alone")
     for seed in range(NUM):
-        experiment.run(dataclasses.replace(small(above / str(seed), seed=seed), **MLP))
+        experiment.run(replace(small(above / str(seed), seed=seed), **MLP))
     return [above / str(seed) for seed in range(NUM)]
 
 
 def together(workdir, number=NUM, **changes):
-    return dataclasses.replace(small(workdir, seeds=number, **changes), **MLP)
+    return replace(small(workdir, seeds=number, **changes), **MLP)
 
 
 @pytest.fixture(scope="module")
@@ -135,7 +134,9 @@ def trainer(devices, resident, number=3):
     random = np.random.default_rng(0)
     ids = random.integers(0, 30, (45, 8)).astype(np.uint8)
     examples = Examples(ids, (ids.sum(1) % 2).astype("f"))
-    config = Config(arch="mlp", seeds=number, seed=7, batch_size=10, epochs=1, quiet=True)
+    config = replace(
+        Config(), arch="mlp", seeds=number, seed=7, batch_size=10, epochs=1, quiet=True
+    )
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(jax, "device_count", lambda: devices)
         splits = Splits(examples, None, Examples(ids[:20], examples.labels[:20]))
@@ -216,7 +217,7 @@ def test_another_run_is_refused_and_left(finished, alone, place, changes, match)
 )
 def test_options_that_make_no_sense(changes, match):
     with pytest.raises(UserError, match=match):
-        Config(**changes)
+        replace(Config(), **changes)
 
 
 def test_a_seed_that_diverges_is_named(tmp_path):

@@ -7,19 +7,14 @@ import jax
 import numpy as np
 import pytest
 from small_runs import share_compilation
+from small_splits import MODELS, splits
 
-from imdb_jax.config import Config
+from imdb_jax.config import Config, replace
 from imdb_jax.models import create_model
-from imdb_jax.pipeline.splits import Examples, Splits
 from imdb_jax.runs import fit
 from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.training.history import Progress
 from imdb_jax.training.trainer import Trainer
-
-MODELS = {
-    "mlp": {"hidden": (6, 4), "dropout": (0.4,)},
-    "cnn": {"embedding_dim": 3, "filters": 4, "hidden": 5},
-}
 
 
 @pytest.fixture(autouse=True, scope="module")
@@ -29,18 +24,6 @@ def _compiled_once():
         yield
 
 
-def splits(sets, count=45, length=8, num_words=30):
-    random = np.random.default_rng(0)
-
-    def examples(number):
-        words = np.tile(np.arange(1, num_words, dtype=np.uint8), (number, 1))
-        ids = random.permuted(words, axis=1)[:, :length]
-        ids[::3, :3] = 0
-        return Examples(ids, (ids.sum(1) % 2).astype(np.float32), sets)
-
-    return Splits(examples(count), None, examples(20))
-
-
 @functools.cache
 def created(arch):
     """One model: another, though the same, would be compiled again."""
@@ -48,7 +31,9 @@ def created(arch):
 
 
 def trainer(arch="mlp", resident=False, **options):
-    config = Config(arch=arch, num_words=30, batch_size=10, epochs=2, quiet=True, **options)
+    config = replace(
+        Config(), arch=arch, num_words=30, batch_size=10, epochs=2, quiet=True, **options
+    )
     return Trainer(config, created(arch), splits(arch == "mlp"), resident)
 
 

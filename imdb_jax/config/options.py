@@ -1,0 +1,292 @@
+"""The options of a run, grouped by concern: frozen dataclasses that check their values.
+
+Nothing here imports JAX, so that `--help` and error messages appear at once.
+"""
+
+from __future__ import annotations
+
+import math
+import typing
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+import tyro
+from tyro.conf import OmitArgPrefixes
+
+from imdb_jax.errors import UserError, unknown_name
+
+UNSUPERVISED = "unsupervised"  # the split of reviews without labels
+
+OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+
+
+class NotSaved:
+    """Marks options that are no part of what a run is, and so are not saved with it.
+
+    They say where the results go, what is shown, on which machines the run trains.
+    """
+
+
+@dataclass(frozen=True)
+class PreparationOptions(NotSaved):
+    """How to get the IMDb reviews where they are not prepared yet."""
+
+    archive: OptionalPath = None
+    """Prepare the reviews from this aclImdb_v1.tar.gz, or a directory that holds it, instead of
+    downloading it."""
+
+    allow_unverified: bool = False
+    """Accept an archive whose checksum is not the published one."""
+
+
+@dataclass(frozen=True)
+class DataOptions:
+    """Which reviews to use, and where they come from."""
+
+    dataset: str = "auto"
+    """'imdb_reviews'; 'synthetic' (the built-in corpus); 'auto': the IMDb reviews if they are
+    prepared or can be downloaded, else the synthetic corpus; a file of your own (.csv, .tsv,
+    .jsonl, .ndjson or .parquet); or another data set that TFDS has prepared, such as
+    'glue/sst2'."""
+
+    data_dir: OptionalPath = None
+    """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
+
+    text_column: Annotated[str, tyro.conf.arg(aliases=("--text-feature",))] = ""
+    """Column of your file, or feature of the TFDS data set, that holds the texts; by default
+    'text', else 'review', 'sentence' or 'content', whichever exists."""
+
+    label_column: Annotated[str, tyro.conf.arg(aliases=("--label-feature",))] = ""
+    """Column or feature that holds the labels; by default 'label', else 'sentiment', 'class' or
+    'target', whichever exists."""
+
+    positive: str = ""
+    """The label that counts as positive; by default the one with a name like 'positive', 'yes' or
+    'good', else the second of the two."""
+
+    test: OptionalPath = None
+    """File with the test reviews, for a data set that is a file; test_share then has no effect."""
+
+    test_share: float = 0.0
+    """Merge the train and test reviews and test on this share of them, the first; 0 keeps the data
+    set's own test split. For a single file: the share held out to test on, 0.2 if 0."""
+
+    preparation: OmitArgPrefixes[PreparationOptions] = field(default_factory=PreparationOptions)
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` if test_share is not a share."""
+        _check_share("test_share", self.test_share)
+
+
+@dataclass(frozen=True)
+class InputOptions:
+    """How a model reads a review."""
+
+    num_words: int = 10_000
+    """Word ids from here on become 'unknown'; the most frequent words have the lowest ids. For
+    ngram: the number of n-grams, which follows from the training reviews and model.min_df."""
+
+    max_length: int = 0
+    """Words read per review, the start mark included; 0 reads all."""
+
+    padding: Literal["pre", "post"] = "pre"
+    """Side on which short reviews are filled."""
+
+    truncating: Literal["pre", "post"] = "pre"
+    """Side on which long reviews are cut."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError`, naming the option, if a value is out of range."""
+        _check_at_least(self, num_words=0, max_length=0)
+        _check_choices(self, "padding", "truncating")
+
+
+@dataclass(frozen=True)
+class TrainingOptions:
+    """Optimizer, schedule, and order of the reviews."""
+
+    epochs: int = 2
+    """Number of times that every training review is seen."""
+
+    batch_size: int = 128
+    """Reviews per step."""
+
+    learning_rate: float = 1e-3
+    """Adam's learning rate; with a schedule or a warm-up, the highest."""
+
+    schedule: Literal["constant", "linear", "cosine"] = "constant"
+    """How the learning rate falls after the warm-up: not at all, or to 0 at the last step along a
+    line or half a cosine wave."""
+
+    warmup: float = 0.0
+    """Share of all steps over which the learning rate rises from 0, along a line."""
+
+    loss: Literal["binary_crossentropy", "mse"] = "binary_crossentropy"
+    """Cross-entropy of the logit, or squared error of the probability."""
+
+    dtype: Literal["float32", "bfloat16"] = "float32"
+    """What the model computes in; parameters, their updates and the loss stay float32. bfloat16 is
+    for TPUs and GPUs with units for it, and halves the memory of large batches."""
+
+    seed: int = 0
+    """Determines initial parameters, order of the reviews, and dropout."""
+
+    seeds: int = 1
+    """Number of models to train at once, alike but for their seeds: `seed`, `seed` + 1 and so on,
+    each with a run directory of its own in the workdir."""
+
+    shards: int = 0
+    """Parts of the reviews that are shuffled separately; every process holds equally many. 0: as
+    many as there are processes."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError`, naming the option, if a value is out of range."""
+        _check_at_least(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
+        _check_choices(self, "dtype", "loss", "schedule")
+        _check_share("warmup", self.warmup)
+        if self.seed + self.seeds > 1 << 63:
+            raise UserError(f"seed must be below 2**63, not {self.seed + self.seeds - 1}")
+        if not 0 < self.learning_rate < math.inf:
+            raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
+        if self.batch_size < self.shards:
+            raise UserError(f"batch_size must be at least shards, {self.shards}")
+
+
+@dataclass(frozen=True)
+class StoppingOptions:
+    """What to validate on, and when to stop early."""
+
+    validation: float = 0.0
+    """Share of the training reviews, the first, that is held out to validate on; 0 validates on
+    the test reviews, as the tutorials do."""
+
+    patience: int = 0
+    """Stop after this many epochs in a row without a lower validation loss, and keep the parameters
+    of the epoch with the lowest; needs validation. 0: train all epochs and keep the last."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError`, naming the option, if a value is out of range."""
+        _check_at_least(self, patience=0)
+        _check_share("validation", self.validation)
+        if self.patience and not self.validation:
+            raise UserError("patience needs a validation loss; hold reviews out by validation")
+
+
+@dataclass(frozen=True)
+class SelfTrainingOptions:
+    """Learning from texts without labels as well."""
+
+    unlabelled: str = ""
+    """Self-training: learn from texts without labels as well, to which a teacher gives
+    probabilities. 'unsupervised', or no value, are those of the data set, 50,000 in IMDb's; else a
+    file of your own, .txt with one text a line, .csv, .tsv, .jsonl, .ndjson or .parquet."""
+
+    unlabelled_column: str = ""
+    """Column of that file that holds the texts; by default 'text', else 'review', 'sentence' or
+    'content', whichever exists."""
+
+    teacher: OptionalPath = None
+    """Run directory of the teacher, of any architecture; by default the same recipe is trained
+    first without the unlabelled texts, in the directory 'teacher' of this run."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` if an option makes no sense without unlabelled texts."""
+        for name in ("teacher", "unlabelled_column"):
+            if getattr(self, name) and not self.unlabelled:
+                raise UserError(f"{name} goes with unlabelled texts only; give them by unlabelled")
+
+
+@dataclass(frozen=True)
+class RunOptions(NotSaved):
+    """The run directory, and what to do with it."""
+
+    workdir: OptionalPath = None
+    """Directory for the results, which all processes must see; by default runs/<arch>."""
+
+    overwrite: bool = False
+    """Replace the run that the directory already holds."""
+
+    resume: bool = False
+    """Continue the run that the directory already holds, with the options it was started with, from
+    its latest checkpoint; start it if there is none. A constant learning rate allows more epochs
+    than before."""
+
+    checkpoint_every: int = 0
+    """Steps between checkpoints, besides the one after each epoch; 0 writes that one only."""
+
+    keep: int = 2
+    """Checkpoints to keep: the latest ones, and besides them the one with the lowest validation
+    loss if reviews are held out to validate on. 0 writes none."""
+
+    tensorboard: bool = False
+    """Log each epoch's figures for TensorBoard too (extra 'tensorboard')."""
+
+    quiet: bool = False
+    """Print the result only."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError`, naming the option, if a value is out of range."""
+        _check_at_least(self, checkpoint_every=0, keep=0)
+        if self.resume and self.overwrite:
+            raise UserError("resume continues a run and overwrite replaces it; choose one of them")
+
+
+@dataclass(frozen=True)
+class DistributionOptions(NotSaved):
+    """Several devices and machines."""
+
+    model_parallel: int = 1
+    """Devices among which embedding tables and other large arrays are divided, instead of each
+    holding all of a model; must divide the devices of a process."""
+
+    coordinator: str = ""
+    """HOST:PORT of process 0, where several processes train together: give it, num_processes and
+    process_id to each. Slurm, Open MPI, Kubernetes and Cloud TPUs are detected."""
+
+    num_processes: int = 0
+    """Number of processes that train together."""
+
+    process_id: int = -1
+    """Number of this process, from 0."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError`, naming the option, if a value is out of range."""
+        _check_at_least(self, model_parallel=1, num_processes=0, process_id=-1)
+        several = bool(self.coordinator), self.num_processes > 0, self.process_id >= 0
+        if any(several) and not all(several):
+            raise UserError("coordinator, num_processes and process_id must be given together")
+        if all(several) and self.process_id >= self.num_processes:
+            raise UserError(
+                f"process_id must be below num_processes, {self.num_processes}, "
+                f"not {self.process_id}"
+            )
+
+
+@dataclass(frozen=True)
+class DebuggingOptions(NotSaved):
+    """Looking inside."""
+
+    profile: bool = False
+    """Trace a few steps with JAX's profiler, for TensorBoard or Perfetto."""
+
+    debug_nans: bool = False
+    """Stop at the first step that computes a NaN, and name the operation; takes longer."""
+
+
+def _check_share(name: str, share: float) -> None:
+    if not 0 <= share < 1:
+        raise UserError(f"{name} must be a share, from 0 to below 1, not {share}")
+
+
+def _check_at_least(options: Any, **lowest: int) -> None:
+    for name, low in lowest.items():
+        if getattr(options, name) < low:
+            raise UserError(f"{name} must be at least {low}, not {getattr(options, name)}")
+
+
+def _check_choices(options: Any, *names: str) -> None:
+    for name in names:
+        choices = typing.get_args(typing.get_type_hints(type(options))[name])
+        if getattr(options, name) not in choices:
+            raise UserError(unknown_name(name, getattr(options, name), choices))

@@ -1,0 +1,175 @@
+"""Recipes and configurations of runs as TOML files.
+
+A file has one flat table with the names of the command-line options, and a table [model].
+"""
+
+from __future__ import annotations
+
+import json
+import tomllib
+import typing
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from imdb_jax.config.config import Config, flatten, option_types, replace
+from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.files import is_regular
+
+
+def recipe_directory() -> Path:
+    """Return where the recipes are: in an installed package, or beside it in a checkout."""
+    package = Path(__file__).parents[1]
+    return next(d for d in (package / "configs", package.parent / "configs") if d.is_dir())
+
+
+# The recipe of a tiny model that tests an installation; it names no architecture.
+DEBUG = "debug"
+
+
+def recipe_names() -> list[str]:
+    """Return the names of the recipes, one per architecture."""
+    return sorted(path.stem for path in recipe_directory().glob("*.toml") if path.stem != DEBUG)
+
+
+def load_recipe(name: str, unlabelled: bool = False) -> Config:
+    """Read the recipe of an architecture, or `DEBUG`; raise `UserError` if there is none.
+
+    Some architectures have another recipe for learning from unlabelled texts as well.
+    """
+    if name not in (names := [*recipe_names(), DEBUG]):
+        raise UserError(unknown_name("architecture", name, names))
+    path = recipe_directory() / f"{name}.toml"
+    other = path.with_name("unlabelled") / path.name
+    return load_config(other if unlabelled and other.exists() else path)
+
+
+def load_config(path: Path) -> Config:
+    """Read a configuration from a TOML file, such as a recipe or a run's own.
+
+    The recipe of its `arch` gives what the file leaves out.
+
+    Raises:
+      UserError: the file cannot be read, is not TOML, was written by a newer version, or has an
+        unknown key or a bad value.
+    """
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8"))
+    except OSError as error:
+        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise UserError(f"{path} is not valid TOML: {error}") from error
+    try:
+        _check_format(table.pop("format", FORMAT))
+        if path.parent == recipe_directory():
+            return _from_table(Config(), table)
+        if "arch" not in table:
+            raise UserError("the key 'arch' is missing")
+        _check_type("arch", table["arch"], str)
+        return _from_table(load_recipe(table["arch"]), table)
+    except UserError as error:
+        raise UserError(f"{path}: {error}") from error
+
+
+def dump_config(config: Config) -> str:
+    """Return a configuration as TOML that `load_config` reads back."""
+    values = flatten(config, saved_only=True)
+    model = values.pop("model")
+    lines = [f"format = {FORMAT}"]
+    lines += [f"{name} = {_to_toml(value)}" for name, value in values.items() if value is not None]
+    lines += ["", "[model]"] + [f"{name} = {_to_toml(value)}" for name, value in model.items()]
+    return "\n".join(lines) + "\n"
+
+
+def has_config(directory: Path) -> bool:
+    """Return whether `config.toml` in a directory is one that `dump_config` wrote.
+
+    Many programs have a file of that name, and so may a recipe; neither says its format.
+    """
+    path = directory / "config.toml"
+    try:
+        table = tomllib.loads(path.read_text(encoding="utf-8")) if is_regular(path) else {}
+    except (OSError, ValueError):
+        return False
+    return type(table.get("format")) is int and isinstance(table.get("arch"), str)
+
+
+# The format of a run directory as a whole. It is raised when an older version would misread what
+# this version writes.
+FORMAT = 1
+
+_TYPES = option_types(Config)
+
+
+def differences(config: Config, other: Config) -> dict[str, tuple[Any, Any]]:
+    """Return the saved options in which two runs differ, with both values.
+
+    Hyper-parameters of the model are named like 'model.hidden'.
+    """
+    options, others = _saved_options(config), _saved_options(other)
+    pairs = {name: (options.get(name), others.get(name)) for name in options | others}
+    return {name: (value, other) for name, (value, other) in pairs.items() if value != other}
+
+
+def _saved_options(config: Config) -> dict[str, Any]:
+    options = flatten(config, saved_only=True)
+    # TOML has no tuples.
+    model = {k: list(v) if isinstance(v, tuple) else v for k, v in options.pop("model").items()}
+    return options | {f"model.{name}": value for name, value in model.items()}
+
+
+def _check_format(number: Any) -> None:
+    if not isinstance(number, int) or number > FORMAT:
+        raise UserError(
+            f"this was written by a newer version of imdb_jax, in format {number}; "
+            f"the installed one reads up to {FORMAT}: upgrade it"
+        )
+
+
+def _to_toml(value: Any) -> str:
+    # JSON's strings, numbers, booleans and arrays are TOML's as well, but for one character.
+    text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
+    return text.replace("\x7f", r"\u007f")
+
+
+def _from_table(base: Config, table: Mapping[str, Any]) -> Config:
+    """Replace values of `base` by those of a TOML table."""
+    for name, value in table.items():
+        if name not in _TYPES:
+            raise UserError(unknown_name("key", name, _TYPES))
+        _check_type(name, value, _TYPES[name])
+    changes: dict[str, Any] = {
+        name: Path(value) if _is_path(_TYPES[name]) else value for name, value in table.items()
+    }
+    model = table.get("model", {})
+    for name, value in model.items():
+        if base.model and name not in base.model:
+            raise UserError(
+                unknown_name("key", f"model.{name}", (f"model.{n}" for n in base.model))
+            )
+        if base.model:
+            _check_like(f"model.{name}", value, base.model[name])
+    changes["model"] = {**base.model, **model}
+    return replace(base, **changes)
+
+
+def _is_path(kind: Any) -> bool:
+    return Path in typing.get_args(kind)
+
+
+def _check_like(name: str, value: Any, example: Any) -> None:
+    """Check that a value, and each item of a list, has the type of an example."""
+    _check_type(name, value, type(example))
+    if isinstance(value, list) and example:
+        for item in value:
+            _check_type(f"each of {name}", item, type(example[0]))
+
+
+def _check_type(name: str, value: Any, kind: Any) -> None:
+    if _is_path(kind) or typing.get_origin(kind) is Literal:
+        kind = str
+    kind = typing.get_origin(kind) or kind
+    accepted = (float, int) if kind is float else (kind,)
+    # In Python True is an int; in a configuration it is a mistake.
+    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
+        raise UserError(f"{name} must be of type {kind.__name__}, not {value!r}")
