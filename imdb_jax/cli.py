@@ -17,7 +17,6 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
 from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 
 T = TypeVar("T")
@@ -53,14 +52,6 @@ def run_paths(*arguments: str) -> list[Path]:
 def is_run(argument: str) -> bool:
     """Say whether an argument names a run directory."""
     return os.path.isfile(os.path.join(argument, "config.toml"))
-
-
-def write_output(path: Path, data: bytes) -> None:
-    """Write a file that an option names, or raise `UserError`."""
-    try:
-        write_atomically(path, data)
-    except OSError as error:
-        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def _one_line(box: str) -> str:

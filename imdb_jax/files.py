@@ -9,6 +9,8 @@ from collections.abc import Collection, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imdb_jax.errors import UserError
+
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike, NDArray
 
@@ -52,6 +54,14 @@ def is_regular(path: Path) -> bool:
 def is_directory(path: Path) -> bool:
     """Return whether a path is a directory, and not a link to one."""
     return path.is_dir() and not path.is_symlink()
+
+
+def write_output(path: Path, data: bytes) -> None:
+    """Write a file that an option names, or raise `UserError`."""
+    try:
+        write_atomically(path, data)
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
 
 
 def save_blocks(path: Path, dtype: DTypeLike, blocks: Iterable[NDArray[Any]]) -> None:

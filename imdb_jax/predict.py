@@ -21,6 +21,7 @@ import tyro
 from imdb_jax import cli
 from imdb_jax.config import replace
 from imdb_jax.errors import UserError
+from imdb_jax.files import write_output
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
@@ -177,7 +178,7 @@ def _explained(
         yield "\n".join(lines)
     if options.html:
         title = f"Predictions of {', '.join(map(str, paths))}"
-        cli.write_output(options.html, predictions.explanations_html(title, kept).encode())
+        write_output(options.html, predictions.explanations_html(title, kept).encode())
 
 
 main = partial(cli.run_command, predict)

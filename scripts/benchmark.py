@@ -29,7 +29,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from imdb_jax import cli, progress
-from imdb_jax.config import Config, load_recipe
+from imdb_jax.config import Config, load_recipe, replace
 from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.files import write_atomically
 

@@ -13,6 +13,7 @@ from imdb_jax.config import (
     Config,
     differences,
     dump_config,
+    flatten,
     load_config,
     load_recipe,
     recipe_directory,
@@ -84,7 +85,7 @@ def test_a_recipe_sets_every_field_of_its_model(arch):
     ],
 )
 def test_recipes_are_those_of_the_tutorials(arch, facts):
-    recipe = vars(load_recipe(arch))
+    recipe = flatten(load_recipe(arch))
     assert {name: recipe[name] for name in facts} == facts
     assert recipe["learning_rate"] == 1e-3
     assert recipe["loss"] == "binary_crossentropy"

@@ -1,6 +1,5 @@
 """The figures that `explore` gives, against naive computations, and how it gives them."""
 
-import dataclasses
 import io
 import json
 import math
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
 from imdb_jax import cli, explore, load_data
+from imdb_jax.config import flatten
 from imdb_jax.datasets import find
 from imdb_jax.datasets.dataset import Dataset, Reviews
 from imdb_jax.pipeline import keras_imdb, statistics
@@ -268,8 +268,8 @@ def test_every_option_is_described(capsys, monkeypatch):
         explore.explore(["--help"])
     assert stop.value.code == 0
     out = capsys.readouterr().out
-    for field in dataclasses.fields(explore.Options):
-        assert f"--{field.name.replace('_', '-')}" in out
+    for name in flatten(explore.Options()):
+        assert f"--{name.replace('_', '-')}" in out
     for alias in ("--text-feature", "--label-feature"):
         assert alias in out
 

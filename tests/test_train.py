@@ -11,10 +11,18 @@ from pathlib import Path
 import pytest
 
 from imdb_jax import train
-from imdb_jax.config import Config, dump_config, load_config, load_recipe, recipe_names, replace
+from imdb_jax.config import (
+    Config,
+    dump_config,
+    flatten,
+    load_config,
+    load_recipe,
+    recipe_names,
+    replace,
+)
 from imdb_jax.errors import UserError
 from imdb_jax.runs import data, experiment
-from imdb_jax.train import Options, main, parse_arguments
+from imdb_jax.train import main, parse_arguments
 
 
 def as_config(options):
@@ -104,12 +112,12 @@ def test_help_shows_every_option_and_its_default(capsys, monkeypatch):
     assert stop.value.code == 0
     text, errors = capsys.readouterr()
     assert errors == ""
-    for field in dataclasses.fields(Options):
-        assert f"--{field.name.replace('_', '-')}" in text
+    for name in ["config", *flatten(Config())]:
+        assert f"--{name.replace('_', '-')}" in text
     for name in load_recipe("pooled").model:
         assert f"--model.{name.replace('_', '-')}" in text
     plain = re.sub(r"[│\s]+", " ", text)
-    assert "Times every training review is seen. (default: 40)" in plain
+    assert "Number of times that every training review is seen. (default: 40)" in plain
 
 
 # Mistakes
@@ -194,7 +202,7 @@ def test_command_trains(capsys, monkeypatch, tmp_path, small_synthetic):
         f"--epochs 1 --quiet --workdir {tmp_path}/run".split()
     )
     options = asked[0][0]
-    assert (options.data.dataset, options.data.data_dir) == ("synthetic", Path("there").absolute())
+    assert (options.dataset, options.data_dir) == ("synthetic", Path("there").absolute())
     out, errors = capsys.readouterr()
     assert re.fullmatch(r"test accuracy 0\.\d{4} \(synthetic corpus\)\n", out)
     assert errors == ""

@@ -20,7 +20,7 @@ def readme(classifier: Classifier, to: str) -> str:
     The lines with an indent are a Python program, to be run in the directory of the export.
     """
     config = classifier.config
-    dtype = config.training.dtype
+    dtype, num_words = config.training.dtype, config.input.num_words
     fields = config.model | ({} if dtype == "float32" else {"dtype": dtype})
     ids = f'np.array([encode("{_TEXT}")], np.int32)'
     if to == "keras" and config.arch == "mlp":  # it reads a one for each word that a text holds
@@ -32,7 +32,7 @@ def readme(classifier: Classifier, to: str) -> str:
         "jax": jax.__version__,
         "module": type(classifier.model).__name__,
         "fields": ", ".join(f"{name}={value!r}" for name, value in fields.items()),
-        "num_words": config.input.num_words,
+        "num_words": num_words,
         "length": length_axis(classifier),
         "tensors": "\n".join(
             f"  {name:<{width}}  {x.dtype}{list(x.shape)}" for name, x in tensors.items()

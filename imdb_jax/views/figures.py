@@ -6,8 +6,8 @@ import io
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imdb_jax.cli import write_output
 from imdb_jax.errors import UserError
+from imdb_jax.files import write_output
 
 if TYPE_CHECKING:
     import numpy as np

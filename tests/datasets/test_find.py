@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from tfds_writer import prepare_tfds
 
-from imdb_jax.config import DataOptions
+from imdb_jax.config import DataOptions, replace
 from imdb_jax.datasets import find, synthetic
 from imdb_jax.datasets.find import absolute_paths
 from imdb_jax.datasets.imdb import prepare as preparation
@@ -31,7 +31,7 @@ def never(*_, **__):
 
 
 def find_dataset(name="auto", data_dir=None, report=list, **options):
-    return find.find_dataset(DataOptions(name, data_dir, **options), report)
+    return find.find_dataset(replace(DataOptions(name, data_dir), **options), report)
 
 
 @pytest.fixture

@@ -102,7 +102,7 @@ def test_a_data_set_without_unlabelled_reviews(dataset):
 def test_the_teacher_is_the_same_recipe_without_the_texts(workdir, tmp_path):
     experiment.run(small(tmp_path / "plain"))
     same_params(workdir / "teacher", tmp_path / "plain")
-    assert load_config(workdir / "teacher" / "config.toml").unlabelled == ""
+    assert load_config(workdir / "teacher" / "config.toml").self_training.unlabelled == ""
 
 
 def test_soft_labels_are_what_the_teacher_says(workdir, dataset):
@@ -208,7 +208,7 @@ def test_other_texts_do_not_continue_a_run(tmp_path, workdir):
 def test_replaced_with_its_teacher(tmp_path, workdir):
     copy = shutil.copytree(workdir, tmp_path / "copy")
     run(self_trained(copy, overwrite=True, epochs=1))
-    assert load_config(copy / "teacher" / "config.toml").epochs == 1
+    assert load_config(copy / "teacher" / "config.toml").training.epochs == 1
     run(small(copy, overwrite=True, epochs=1))
     assert not {"teacher", "soft_labels.npz"} & {path.name for path in copy.iterdir()}
 
@@ -244,7 +244,9 @@ def test_a_teacher_of_another_architecture(tmp_path, dataset):
     texts = read_texts("unsupervised", dataset)
     soft = SoftLabels.load(tmp_path / "run" / "soft_labels.npz", texts)
     np.testing.assert_array_equal(soft.probabilities, load(tmp_path / "teacher").predict(texts))
-    assert load_config(tmp_path / "run" / "config.toml").teacher == tmp_path / "teacher"
+    assert (
+        load_config(tmp_path / "run" / "config.toml").self_training.teacher == tmp_path / "teacher"
+    )
     assert not (tmp_path / "run" / "teacher").exists()
 
 

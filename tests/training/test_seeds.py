@@ -77,7 +77,7 @@ def test_seeds_are_spread_over_the_most_devices_that_divide_them(number, devices
 
 def test_every_seed_has_a_run_directory_of_its_own(finished, alone):
     workdir, result = finished
-    assert load_config(workdir / "config.toml").seeds == NUM
+    assert load_config(workdir / "config.toml").training.seeds == NUM
     for seed, run in enumerate(alone):
         directory = workdir / f"seed-{seed}"
         names = {path.name for path in run.iterdir()} - {"checkpoints"}
