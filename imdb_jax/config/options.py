@@ -130,7 +130,7 @@ class TrainingOptions:
     run directory in the workdir."""
 
     shards: int = 0
-    """Parts of the reviews that are shuffled separately, as many in each process; 0: one each."""
+    """Parts of the reviews to shuffle separately, equally many in each process; 0: one in each."""
 
     def __post_init__(self) -> None:
         _check_at_least(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
