@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -83,7 +82,7 @@ def explore(arguments: Sequence[str]) -> None:
         return
     found = statistics.explore(corpus, num_words, options.max_length, options.top)
     if options.json:
-        print(json.dumps(dataclasses.asdict(found), indent=2))
+        print(json.dumps(found, indent=2))
     else:
         explorations.print_tables(title, explorations.tables_of(found))
 

@@ -136,8 +136,8 @@ def tiny(train, test, labels=(1, 0)):
 )
 def test_corpora_of_few_words(train, test, distinct):
     found = statistics.explore(tiny(train, test))
-    assert found.distinct_words == distinct
-    assert sum(found.class_counts.values()) == len(train) + len(test)
+    assert found["distinct_words"] == distinct
+    assert sum(found["class_counts"].values()) == len(train) + len(test)
 
 
 # A review

@@ -29,7 +29,7 @@ class Config:
 
     arch: str = "cnn"
     """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled, lstm or ngram; or
-    debug, the recipe of a tiny cnn that trains in two seconds."""
+    debug, a tiny cnn that trains in two seconds."""
 
     training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
     run: OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
@@ -45,7 +45,6 @@ class Config:
     debugging: OmitArgPrefixes[DebuggingOptions] = field(default_factory=DebuggingOptions)
 
     def __post_init__(self) -> None:
-        """Raise `UserError` if options of different groups contradict one another."""
         # Ids 0 to 3 mark padding, start and unknown words: a vocabulary of 5 ids has one word.
         if self.arch != "ngram" and self.input.num_words < 5:
             raise UserError(f"num_words must be at least 5, not {self.input.num_words}")
@@ -66,11 +65,9 @@ class Config:
 
 
 def flatten(options: Any, saved_only: bool = False) -> dict[str, Any]:
-    """Return all options by the names that the command line and TOML files have for them.
+    """Return the options of a `Config`, or of one of its groups, by their names in TOML files.
 
-    Args:
-      options: a `Config`, or one of its groups.
-      saved_only: leave out the options that are not saved with a run.
+    `saved_only` leaves out the options that are not saved with a run.
     """
     flat: dict[str, Any] = {}
     for part in dataclasses.fields(options):
@@ -97,9 +94,7 @@ Options = TypeVar("Options")
 def replace(options: Options, **changes: Any) -> Options:
     """Return a copy with some options changed, by the names of `flatten`: `replace(c, epochs=3)`.
 
-    Raises:
-      UserError: a value is out of range.
-      TypeError: there is no option of that name.
+    Raises `UserError` if a value is out of range, `TypeError` if there is no such option.
     """
     changed: dict[str, Any] = {}
     for part in dataclasses.fields(options):  # type: ignore[arg-type]

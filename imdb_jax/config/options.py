@@ -1,6 +1,7 @@
-"""The options of a run, grouped by concern: frozen dataclasses that check their values.
+"""The options of a run, grouped by concern. Their docstrings are the help of the command line.
 
-Nothing here imports JAX, so that `--help` and error messages appear at once.
+A bad value raises a `UserError` that names the option. Nothing here imports JAX, so that `--help`
+and error messages appear at once.
 """
 
 from __future__ import annotations
@@ -22,19 +23,15 @@ OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
 
 
 class NotSaved:
-    """Marks options that are no part of what a run is, and so are not saved with it.
-
-    They say where the results go, what is shown, on which machines the run trains.
-    """
+    """Marks options that are not saved with a run: output, display, and machines."""
 
 
 @dataclass(frozen=True)
 class PreparationOptions(NotSaved):
-    """How to get the IMDb reviews where they are not prepared yet."""
+    """How to get the IMDb reviews if they are not prepared yet."""
 
     archive: OptionalPath = None
-    """Prepare the reviews from this aclImdb_v1.tar.gz, or a directory that holds it, instead of
-    downloading it."""
+    """Prepare the reviews from this aclImdb_v1.tar.gz, or its directory, without a download."""
 
     allow_unverified: bool = False
     """Accept an archive whose checksum is not the published one."""
@@ -47,8 +44,7 @@ class DataOptions:
     dataset: str = "auto"
     """'imdb_reviews'; 'synthetic' (the built-in corpus); 'auto': the IMDb reviews if they are
     prepared or can be downloaded, else the synthetic corpus; a file of your own (.csv, .tsv,
-    .jsonl, .ndjson or .parquet); or another data set that TFDS has prepared, such as
-    'glue/sst2'."""
+    .jsonl, .ndjson or .parquet); or another data set in TFDS's format, such as 'glue/sst2'."""
 
     data_dir: OptionalPath = None
     """TFDS data directory; by default TFDS_DATA_DIR, else ~/tensorflow_datasets."""
@@ -66,16 +62,15 @@ class DataOptions:
     'good', else the second of the two."""
 
     test: OptionalPath = None
-    """File with the test reviews, for a data set that is a file; test_share then has no effect."""
+    """File of the test reviews, if the data set is a file; test_share then has no effect."""
 
     test_share: float = 0.0
     """Merge the train and test reviews and test on this share of them, the first; 0 keeps the data
-    set's own test split. For a single file: the share held out to test on, 0.2 if 0."""
+    set's own test split. Of a single file, 0 means 0.2."""
 
     preparation: OmitArgPrefixes[PreparationOptions] = field(default_factory=PreparationOptions)
 
     def __post_init__(self) -> None:
-        """Raise `UserError` if test_share is not a share."""
         _check_share("test_share", self.test_share)
 
 
@@ -97,7 +92,6 @@ class InputOptions:
     """Side on which long reviews are cut."""
 
     def __post_init__(self) -> None:
-        """Raise `UserError`, naming the option, if a value is out of range."""
         _check_at_least(self, num_words=0, max_length=0)
         _check_choices(self, "padding", "truncating")
 
@@ -116,32 +110,29 @@ class TrainingOptions:
     """Adam's learning rate; with a schedule or a warm-up, the highest."""
 
     schedule: Literal["constant", "linear", "cosine"] = "constant"
-    """How the learning rate falls after the warm-up: not at all, or to 0 at the last step along a
-    line or half a cosine wave."""
+    """How the learning rate falls after the warm-up; linear and cosine reach 0 at the last step."""
 
     warmup: float = 0.0
-    """Share of all steps over which the learning rate rises from 0, along a line."""
+    """Share of all steps over which the learning rate rises linearly from 0."""
 
     loss: Literal["binary_crossentropy", "mse"] = "binary_crossentropy"
     """Cross-entropy of the logit, or squared error of the probability."""
 
     dtype: Literal["float32", "bfloat16"] = "float32"
-    """What the model computes in; parameters, their updates and the loss stay float32. bfloat16 is
-    for TPUs and GPUs with units for it, and halves the memory of large batches."""
+    """What the model computes in; parameters, updates and the loss stay float32. bfloat16 suits
+    TPUs and recent GPUs, and halves the memory of large batches."""
 
     seed: int = 0
-    """Determines initial parameters, order of the reviews, and dropout."""
+    """Determines the initial parameters, the order of the reviews, and dropout."""
 
     seeds: int = 1
-    """Number of models to train at once, alike but for their seeds: `seed`, `seed` + 1 and so on,
-    each with a run directory of its own in the workdir."""
+    """Number of models to train at once, with seeds `seed`, `seed` + 1 and so on; each has its own
+    run directory in the workdir."""
 
     shards: int = 0
-    """Parts of the reviews that are shuffled separately; every process holds equally many. 0: as
-    many as there are processes."""
+    """Parts of the reviews to shuffle separately, equally many in each process; 0: one in each."""
 
     def __post_init__(self) -> None:
-        """Raise `UserError`, naming the option, if a value is out of range."""
         _check_at_least(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
         _check_choices(self, "dtype", "loss", "schedule")
         _check_share("warmup", self.warmup)
@@ -158,15 +149,14 @@ class StoppingOptions:
     """What to validate on, and when to stop early."""
 
     validation: float = 0.0
-    """Share of the training reviews, the first, that is held out to validate on; 0 validates on
-    the test reviews, as the tutorials do."""
+    """Share of the training reviews, the first, to validate on; 0 validates on the test reviews, as
+    the tutorials do."""
 
     patience: int = 0
     """Stop after this many epochs in a row without a lower validation loss, and keep the parameters
     of the epoch with the lowest; needs validation. 0: train all epochs and keep the last."""
 
     def __post_init__(self) -> None:
-        """Raise `UserError`, naming the option, if a value is out of range."""
         _check_at_least(self, patience=0)
         _check_share("validation", self.validation)
         if self.patience and not self.validation:
@@ -179,8 +169,8 @@ class SelfTrainingOptions:
 
     unlabelled: str = ""
     """Self-training: learn from texts without labels as well, to which a teacher gives
-    probabilities. 'unsupervised', or no value, are those of the data set, 50,000 in IMDb's; else a
-    file of your own, .txt with one text a line, .csv, .tsv, .jsonl, .ndjson or .parquet."""
+    probabilities. 'unsupervised', or no value: those of the data set, 50,000 in IMDb's; else a file
+    of your own: .txt with one text a line, .csv, .tsv, .jsonl, .ndjson or .parquet."""
 
     unlabelled_column: str = ""
     """Column of that file that holds the texts; by default 'text', else 'review', 'sentence' or
@@ -188,10 +178,9 @@ class SelfTrainingOptions:
 
     teacher: OptionalPath = None
     """Run directory of the teacher, of any architecture; by default the same recipe is trained
-    first without the unlabelled texts, in the directory 'teacher' of this run."""
+    without the unlabelled texts first, in this run's directory 'teacher'."""
 
     def __post_init__(self) -> None:
-        """Raise `UserError` if an option makes no sense without unlabelled texts."""
         for name in ("teacher", "unlabelled_column"):
             if getattr(self, name) and not self.unlabelled:
                 raise UserError(f"{name} goes with unlabelled texts only; give them by unlabelled")
@@ -205,19 +194,18 @@ class RunOptions(NotSaved):
     """Directory for the results, which all processes must see; by default runs/<arch>."""
 
     overwrite: bool = False
-    """Replace the run that the directory already holds."""
+    """Replace the run in the directory."""
 
     resume: bool = False
-    """Continue the run that the directory already holds, with the options it was started with, from
-    its latest checkpoint; start it if there is none. A constant learning rate allows more epochs
-    than before."""
+    """Continue the run in the directory from its latest checkpoint, with the options it was started
+    with; start it if there is none. A constant learning rate allows more epochs than before."""
 
     checkpoint_every: int = 0
-    """Steps between checkpoints, besides the one after each epoch; 0 writes that one only."""
+    """Steps between checkpoints, besides those after each epoch; 0 writes no others."""
 
     keep: int = 2
-    """Checkpoints to keep: the latest ones, and besides them the one with the lowest validation
-    loss if reviews are held out to validate on. 0 writes none."""
+    """Checkpoints to keep: the latest, and also the one with the lowest validation loss if reviews
+    are held out to validate on. 0 writes none."""
 
     tensorboard: bool = False
     """Log each epoch's figures for TensorBoard too (extra 'tensorboard')."""
@@ -226,7 +214,6 @@ class RunOptions(NotSaved):
     """Print the result only."""
 
     def __post_init__(self) -> None:
-        """Raise `UserError`, naming the option, if a value is out of range."""
         _check_at_least(self, checkpoint_every=0, keep=0)
         if self.resume and self.overwrite:
             raise UserError("resume continues a run and overwrite replaces it; choose one of them")
@@ -237,12 +224,12 @@ class DistributionOptions(NotSaved):
     """Several devices and machines."""
 
     model_parallel: int = 1
-    """Devices among which embedding tables and other large arrays are divided, instead of each
-    holding all of a model; must divide the devices of a process."""
+    """Devices that share embedding tables and other large arrays, instead of each holding a whole
+    model; must divide the devices of a process."""
 
     coordinator: str = ""
-    """HOST:PORT of process 0, where several processes train together: give it, num_processes and
-    process_id to each. Slurm, Open MPI, Kubernetes and Cloud TPUs are detected."""
+    """HOST:PORT of process 0 if several processes train together, each of which needs this option,
+    num_processes and process_id. Slurm, Open MPI, Kubernetes and Cloud TPUs are detected."""
 
     num_processes: int = 0
     """Number of processes that train together."""
@@ -251,16 +238,13 @@ class DistributionOptions(NotSaved):
     """Number of this process, from 0."""
 
     def __post_init__(self) -> None:
-        """Raise `UserError`, naming the option, if a value is out of range."""
         _check_at_least(self, model_parallel=1, num_processes=0, process_id=-1)
         several = bool(self.coordinator), self.num_processes > 0, self.process_id >= 0
         if any(several) and not all(several):
             raise UserError("coordinator, num_processes and process_id must be given together")
         if all(several) and self.process_id >= self.num_processes:
-            raise UserError(
-                f"process_id must be below num_processes, {self.num_processes}, "
-                f"not {self.process_id}"
-            )
+            limit = f"num_processes, {self.num_processes}"
+            raise UserError(f"process_id must be below {limit}, not {self.process_id}")
 
 
 @dataclass(frozen=True)
@@ -271,7 +255,7 @@ class DebuggingOptions(NotSaved):
     """Trace a few steps with JAX's profiler, for TensorBoard or Perfetto."""
 
     debug_nans: bool = False
-    """Stop at the first step that computes a NaN, and name the operation; takes longer."""
+    """Stop at the first step that computes a NaN, and name the operation; slower."""
 
 
 def _check_share(name: str, share: float) -> None:

@@ -45,13 +45,9 @@ def load_recipe(name: str, unlabelled: bool = False) -> Config:
 
 
 def load_config(path: Path) -> Config:
-    """Read a configuration from a TOML file, such as a recipe or a run's own.
+    """Read a TOML file, such as a recipe or a run's own; raise `UserError` if it is bad.
 
-    The recipe of its `arch` gives what the file leaves out.
-
-    Raises:
-      UserError: the file cannot be read, is not TOML, was written by a newer version, or has an
-        unknown key or a bad value.
+    The recipe of its `arch` gives the options that the file leaves out.
     """
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8"))
@@ -60,7 +56,12 @@ def load_config(path: Path) -> Config:
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise UserError(f"{path} is not valid TOML: {error}") from error
     try:
-        _check_format(table.pop("format", FORMAT))
+        number = table.pop("format", FORMAT)
+        if not isinstance(number, int) or number > FORMAT:
+            raise UserError(
+                f"this was written by a newer version of imdb_jax, in format {number}; "
+                f"the installed one reads up to {FORMAT}: upgrade it"
+            )
         if path.parent == recipe_directory():
             return _from_table(Config(), table)
         if "arch" not in table:
@@ -82,9 +83,9 @@ def dump_config(config: Config) -> str:
 
 
 def has_config(directory: Path) -> bool:
-    """Return whether `config.toml` in a directory is one that `dump_config` wrote.
+    """Return whether `dump_config` wrote the `config.toml` in a directory.
 
-    Many programs have a file of that name, and so may a recipe; neither says its format.
+    Other programs have a file of that name too, and so may a recipe; they have no format.
     """
     path = directory / "config.toml"
     try:
@@ -94,8 +95,7 @@ def has_config(directory: Path) -> bool:
     return type(table.get("format")) is int and isinstance(table.get("arch"), str)
 
 
-# The format of a run directory as a whole. It is raised when an older version would misread what
-# this version writes.
+# The format of a run directory; raise it when an older version would misread what this one writes.
 FORMAT = 1
 
 _TYPES = option_types(Config)
@@ -118,14 +118,6 @@ def _saved_options(config: Config) -> dict[str, Any]:
     return options | {f"model.{name}": value for name, value in model.items()}
 
 
-def _check_format(number: Any) -> None:
-    if not isinstance(number, int) or number > FORMAT:
-        raise UserError(
-            f"this was written by a newer version of imdb_jax, in format {number}; "
-            f"the installed one reads up to {FORMAT}: upgrade it"
-        )
-
-
 def _to_toml(value: Any) -> str:
     # JSON's strings, numbers, booleans and arrays are TOML's as well, but for one character.
     text = json.dumps(str(value) if isinstance(value, Path) else value, ensure_ascii=False)
@@ -142,15 +134,12 @@ def _from_table(base: Config, table: Mapping[str, Any]) -> Config:
         name: Path(value) if _is_path(_TYPES[name]) else value for name, value in table.items()
     }
     model = table.get("model", {})
-    for name, value in model.items():
-        if base.model and name not in base.model:
-            raise UserError(
-                unknown_name("key", f"model.{name}", (f"model.{n}" for n in base.model))
-            )
-        if base.model:
-            _check_like(f"model.{name}", value, base.model[name])
-    changes["model"] = {**base.model, **model}
-    return replace(base, **changes)
+    for name, value in model.items() if base.model else ():
+        if name not in base.model:
+            known = (f"model.{other}" for other in base.model)
+            raise UserError(unknown_name("key", f"model.{name}", known))
+        _check_like(f"model.{name}", value, base.model[name])
+    return replace(base, **changes | {"model": base.model | model})
 
 
 def _is_path(kind: Any) -> bool:

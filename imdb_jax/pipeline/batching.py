@@ -2,7 +2,7 @@
 
 The batch at any step is a pure function of the seed and the step: an epoch's order is a permutation
 drawn from (seed, epoch), and a batch is one gather from the memory-mapped padded reviews. If
-several processes train, each holds some of the parts that the reviews are cut into.
+several processes train, each holds some parts of the reviews.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def epoch_orders(shards: Shards, seed: int, epoch: int) -> list[Order]:
 def batches(
     examples: Examples, batch_size: int, mesh: Mesh, orders: Orders = None, first: int = 0
 ) -> Iterator[Batch]:
-    """Cut examples into batches of one shape, spread over the mesh's axis `data`, from `first` on.
+    """Yield the batches from `first` on, of one shape, spread over the mesh's axis `data`.
 
-    Every example occurs exactly once, in a batch of at most `batch_size`. The last batch is filled
-    with reviews of weight 0, and so is every batch that would not divide evenly among the devices.
-    Each process contributes the reviews that it holds.
+    Every example occurs exactly once, in a batch of at most `batch_size`. Reviews of weight 0 fill
+    the last batch, and every batch that does not divide evenly among the devices. Each process
+    contributes the reviews that it holds.
     """
     sharding = NamedSharding(mesh, PartitionSpec("data"))
     shards = examples.shards

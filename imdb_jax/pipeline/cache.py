@@ -1,7 +1,7 @@
-"""Entries of the cache: directories of arrays that take time to make again.
+"""Entries of the cache: directories of arrays that take time to compute.
 
-An entry is named after all that determines it. Its manifest says so too, and holds a checksum of
-each file. All entries may be deleted at any time.
+An entry is named after all that determines it, its identity. Its manifest holds the identity and a
+checksum of each file. All entries may be deleted at any time.
 """
 
 from __future__ import annotations
@@ -30,12 +30,12 @@ _MANIFEST = "manifest.json"
 _ENTRY = r".+-[0-9a-f]{16}"
 # Earlier versions wrote padded reviews to files of the second kind.
 _UNFINISHED = rf"\.{_ENTRY}\.[0-9a-f]{{32}}|\.[0-9a-f]{{32}}\.npy"
-# No process writes an entry for this long without changing a file, on any machine's clock.
+# A process that writes an entry changes a file more often than this, whatever machine's clock.
 _ABANDONED_SECONDS = 24 * 3600
 
 
 def source_digest(*modules: str) -> str:
-    """Return a SHA-256 of modules by their `__file__`; that of a package stands for its modules."""
+    """Return a SHA-256 of modules, given by `__file__`; a package stands for all its modules."""
     digest = hashlib.sha256()
     for path in map(Path, modules):
         for file in sorted(path.parent.glob("*.py")) if path.stem == "__init__" else [path]:
@@ -66,11 +66,11 @@ def open_entry(
     read: Callable[[Path], T],
     on_damage: Callable[[Exception], None] = lambda error: None,
 ) -> T | None:
-    """Return what `read` makes of an entry; None if there is no entry of this identity.
+    """Return what `read` returns for an entry; None if there is no entry of this identity.
 
-    A damaged entry is removed, and `on_damage` receives the error that shows the damage.
+    If the entry is damaged, remove it and call `on_damage` with the error.
     """
-    if not os.path.lexists(entry):  # unlike Path's methods, False for whatever cannot be looked at
+    if not os.path.lexists(entry):  # unlike Path's methods, False if access is denied
         return None
     try:
         manifest = json.loads((entry / _MANIFEST).read_text())
@@ -101,7 +101,7 @@ def write_entry(entry: Path, identity: dict[str, Any], write: Callable[[Path], o
         try:
             unfinished.rename(entry)
         except OSError:
-            # If another process was faster, its entry is as good.
+            # Another process may have been faster; its entry is as good.
             if not (entry / _MANIFEST).is_file():
                 raise
     finally:
@@ -118,7 +118,7 @@ def _remove(path: Path) -> None:
 
 
 def _remove_abandoned(directory: Path) -> None:
-    """Remove what killed processes have left unfinished, beside entries and in them."""
+    """Remove unfinished entries of killed processes, beside entries and in them."""
     for path in directory.iterdir():
         with contextlib.suppress(OSError):
             if re.fullmatch(_ENTRY, path.name) and is_directory(path):

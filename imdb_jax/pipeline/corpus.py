@@ -1,7 +1,7 @@
 """Encoded data sets: built once, kept in a cache on disk, memory-mapped from there.
 
-The cache holds ranks rather than ids, so that one entry serves every choice of vocabulary size.
-See `caches` for the entries, which lie under `cache_directory()/encoded`.
+The cache holds ranks rather than ids, so that one entry serves every choice of vocabulary size. Its
+entries (see `cache`) are in `cache_directory()/encoded`.
 """
 
 from __future__ import annotations
@@ -37,12 +37,10 @@ V = TypeVar("V", Vocabulary, NgramVocabulary)
 
 @dataclass(frozen=True)
 class EncodedReviews:
-    """The reviews of a split as word ranks.
+    """The reviews of a split as the ranks (from 1) of their words in the vocabulary.
 
-    Attributes:
-      ranks: rank (from 1) of every word of every review; words not in the vocabulary are left out.
-        In a corpus of n-grams, the distinct ids of every review's n-grams, ascending.
-      labels: 1 for positive, 0 for negative, int8 `[num_reviews]`.
+    In a corpus of n-grams, `ranks` are the distinct ids of the n-grams, ascending. `labels` are 1
+    for positive, 0 for negative.
     """
 
     ranks: Sequences
@@ -55,15 +53,10 @@ class EncodedReviews:
 
 @dataclass(frozen=True)
 class Corpus(Generic[V]):
-    """An encoded data set.
+    """An encoded data set, with the vocabulary of its training reviews.
 
-    Attributes:
-      name: the data set's name.
-      vocabulary: the words, or the n-grams, of its training reviews.
-      train: training reviews.
-      test: test reviews.
-      directory: the entry of the cache that holds it; None where it is not cached.
-      extent: which reviews these are, if they are a part of a data set.
+    `directory` is its entry of the cache, None if it is not cached. `extent` says which reviews
+    these are if they are a part of a data set.
     """
 
     name: str
@@ -77,11 +70,12 @@ class Corpus(Generic[V]):
 def load_corpus(dataset: Dataset, report: Report = print) -> Corpus[Vocabulary]:
     """Encode a data set word by word, or open it in the cache if it is there and undamaged.
 
-    Texts are read as a stream, encoded on all cores, and written to the cache as they come: the
-    memory holds only the vocabulary, and the length and the label of each review.
+    Texts are read as a stream, encoded on all cores, and written to the cache as they come: memory
+    holds only the vocabulary, and the length and the label of each review.
 
-    Every process that has a part of a data set must call this function. The words of all parts are
-    counted together, so that the vocabulary is that of the whole.
+    Every process that has a part of a data set must call this function: the words of all parts are
+    counted together, so that the vocabulary is that of the whole. `report` receives a line if the
+    cached encoding is damaged or cannot be written.
     """
     merged: list[WordCounts] = []
 
@@ -124,13 +118,9 @@ def load_corpus(dataset: Dataset, report: Report = print) -> Corpus[Vocabulary]:
 def load_ngrams(
     dataset: Dataset, max_n: int, min_df: int, report: Report = print
 ) -> Corpus[NgramVocabulary]:
-    """Encode a data set as sets of n-grams, or open it in the cache.
+    """Encode a data set as sets of n-grams, which must fit in memory, or open it in the cache.
 
-    Args:
-      dataset: the reviews; all their n-grams must fit in memory.
-      max_n: words of the longest n-grams.
-      min_df: training reviews that an n-gram must occur in at least.
-      report: receives a line if the cached encoding is damaged.
+    `max_n` and `min_df` are those of `NgramVocabulary.build_and_encode`.
     """
 
     @functools.cache
@@ -168,16 +158,7 @@ def _load(
     write: Callable[[Path], None],
     encode: Callable[[], Corpus[V]],
 ) -> Corpus[V]:
-    """Encode a data set, or open it in the cache if it is there and undamaged.
-
-    Args:
-      dataset: the reviews.
-      report: receives a line if the cached encoding is damaged or cannot be written.
-      identity: all that determines the result.
-      kind: class of the vocabulary.
-      write: encodes the reviews into the files of a cache entry.
-      encode: encodes them in memory, for when nothing can be cached.
-    """
+    """Open the entry of this identity; else `write` it; if that fails, `encode` in memory."""
     entry = cache_directory() / "encoded" / entry_name(dataset.name, identity)
 
     def read(entry: Path) -> Corpus[V]:
@@ -195,9 +176,7 @@ def _load(
 
     cached = open_entry(entry, identity, read, on_damage)
     # If one process must count its part again, all must.
-    usable = cached is not None
-    if dataset.extent:
-        usable = all_agree(usable)
+    usable = cached is not None if dataset.extent is None else all_agree(cached is not None)
     if cached and usable:
         return cached
     try:
@@ -227,7 +206,7 @@ def _write_split(
 
 
 def _replace(path: Path, table: NDArray[np.int32]) -> None:
-    """Replace each number in an array on disk by the entry of a table at that place."""
+    """Replace each number in an array on disk by the entry of a table at that index."""
     values = np.load(path, mmap_mode="r+")
     for start in range(0, len(values), _VALUES_AT_A_TIME):
         block = values[start : start + _VALUES_AT_A_TIME]

@@ -18,15 +18,10 @@ from imdb_jax.text.vocabulary import Vocabulary
 
 @dataclass(frozen=True)
 class InputFormat:
-    """How a model reads a review.
+    """How a model reads a review: the first four options are those of `InputOptions`.
 
-    Attributes:
-      num_words: ids from here on become 'unknown'.
-      max_length: ids read per review; 0 reads all and makes room for the longest review.
-      padding: side on which short reviews are padded.
-      truncating: side on which long reviews are cut.
-      distinct: keep each id once, in ascending order, as for a bag of words.
-      ngrams: read the set of a review's n-grams instead of its words.
+    `distinct` keeps each id once, in ascending order, as for a bag of words; `ngrams` reads the set
+    of a review's n-grams instead of its words.
     """
 
     num_words: int
@@ -38,7 +33,7 @@ class InputFormat:
 
     @property
     def vocabulary_class(self) -> type[Vocabulary] | type[NgramVocabulary]:
-        """The class of the vocabulary that makes ids of a review."""
+        """The class of the vocabulary that turns reviews into ids."""
         return NgramVocabulary if self.ngrams else Vocabulary
 
     @property

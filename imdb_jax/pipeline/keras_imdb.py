@@ -62,8 +62,8 @@ def load_data(
     """Return the reviews as word ids, like `keras.datasets.imdb.load_data`, from their text.
 
     Args:
-      num_words: ids from here on become `oov_char`. As in Keras, None means the highest id there
-        is, so that this one word is cut.
+      num_words: ids from here on become `oov_char`. As in Keras, None means the highest id, so that
+        this one word is cut.
       skip_top: ids below this become `oov_char`.
       maxlen: leaves out reviews of this many ids or more.
       seed: of the order of the reviews.
@@ -72,17 +72,15 @@ def load_data(
       index_from: added to each rank.
       dataset: 'imdb_reviews', 'synthetic' or 'auto', as in `find_dataset`.
       data_dir: TFDS data directory.
-      exact: demand the very arrays that Keras gives. They follow from reviews that this package
-        prepared. Where others did, the order of the reviews and of words that occur equally often
-        is another.
+      exact: demand the very arrays of Keras. They need reviews that this package prepared: those
+        that others prepared have another order of reviews, and of words that occur equally often.
 
     Returns:
       `(x_train, y_train), (x_test, y_test)`: x is an object array `[num_reviews]` of lists of ids,
       y int64 `[num_reviews]`, 1 for positive.
 
     Raises:
-      UserError: the data is not to be had, or not as exactly as asked for, or `maxlen` leaves no
-        review.
+      UserError: the data is not available, or not exact, or `maxlen` leaves no review.
     """
     ids, labels = [], []
     for reviews in keras_shuffle(_find_corpus(dataset, data_dir, exact), seed):
@@ -107,15 +105,13 @@ def get_word_index(
     """Return the rank of each word, like `keras.datasets.imdb.get_word_index`.
 
     Args:
-      dataset: as in `load_data`.
-      data_dir: as in `load_data`.
-      exact: as in `load_data`.
+      dataset, data_dir, exact: as in `load_data`.
 
     Returns:
       Word -> rank, from 1, the most frequent first. The word's id is 3 more.
 
     Raises:
-      UserError: the data is not to be had, or not as exactly as asked for.
+      UserError: the data is not available, or not exact.
     """
     words = _find_corpus(dataset, data_dir, exact).vocabulary.words
     return {word: rank for rank, word in enumerate(words, start=1)}
@@ -138,7 +134,7 @@ def _find_corpus(
 
 
 def object_array(sequences: Sequences) -> NDArray[np.object_]:
-    """Make an object array of lists, `[num_sequences]`, as Keras holds reviews."""
+    """Return an object array of lists, `[num_sequences]`, as in Keras."""
     lists = np.empty(len(sequences), object)
     lists[:] = [ids.tolist() for ids in sequences]
     return lists

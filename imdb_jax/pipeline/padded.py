@@ -1,7 +1,7 @@
-"""Padded reviews: made once for each input format, memory-mapped from the cache ever after.
+"""Padded reviews: made once for each input format, then memory-mapped from the cache.
 
-They lie in the cache entry of the encoded reviews that they are made from. They are written as a
-stream, so that more reviews take no more memory, and training reads only the rows of a batch.
+They are in the cache entry of their encoded reviews, and written as a stream, so that more reviews
+take no more memory. Training reads only the rows of a batch.
 """
 
 from __future__ import annotations
@@ -29,17 +29,14 @@ Rows = Int64[np.ndarray, " num_rows"]
 
 _BLOCK = 8192  # reviews padded at a time
 _FILE = "ids.npy"
-# The source that determines an entry: when it changes, so does the entry's name.
+# The source code that determines an entry, and so the entry's name.
 _CODE = (__file__, sequences.__file__, input_format.__file__)
 
 
 def padded_reviews(
     corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None = None
 ) -> UInt[np.ndarray, "num_rows length"]:
-    """Return the padded ids of reviews, memory-mapped if the corpus is cached.
-
-    There are `length` ids per review; None makes room for the longest review.
-    """
+    """Pad reviews to `length`, or that of the longest; memory-map them if the corpus is cached."""
     pad = partial(_pad, corpus, form, rows, length)
     if corpus.directory is None:
         return pad(None)
@@ -55,7 +52,7 @@ def padded_reviews(
     try:
         write_entry(entry, identity, pad)
         return _read(entry)
-    except OSError:  # there is no place for it, and training needs it all the same
+    except OSError:  # such as a full disk
         return pad(None)
 
 
@@ -102,5 +99,5 @@ def _blocks(corpus: Corpus[Any], rows: Rows) -> Iterator[Sequences]:
         joined = Sequences.join(
             corpus.train.ranks[block[~tested]], corpus.test.ranks[block[tested] - num_train]
         )
-        # There, train reviews stand before test reviews; the second sort undoes the first.
+        # `joined` has train before test reviews; the second sort undoes the first.
         yield joined[np.argsort(np.argsort(tested, kind="stable"))]

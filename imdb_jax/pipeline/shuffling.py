@@ -1,7 +1,7 @@
 """The order of an epoch's examples: a permutation that only (seed, epoch) determine.
 
-Up to some millions of examples it is an array. Beyond, it is a function of the place: the examples
-of a batch are computed when the batch is made, and the whole order is never in memory.
+Up to some millions of examples it is an array. Beyond, the examples of a batch are computed when
+the batch is made, and the whole order is never in memory.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 from jaxtyping import Int, Int64, UInt64
 
-# An array of this many takes 134 MB, and less time than computing them batch by batch.
+# An array of this many takes 134 MB, and less time than computing it batch by batch.
 LARGEST_TABLE = 1 << 24
 # Four rounds make neighbors look random; four more cost a hundredth of a training step.
 _NUM_ROUNDS = 8
@@ -60,7 +60,7 @@ Order = Int64[np.ndarray, " num_examples"] | Permutation
 
 
 def epoch_order(num_examples: int, seed: int, epoch: int, part: int | None = None) -> Order:
-    """Return the order of an epoch's examples, or of a part of them, to be indexed with places."""
+    """Return the order of an epoch's examples, or of a part of them, to be indexed by place."""
     entropy = [seed, epoch] if part is None else [seed, epoch, part]
     if num_examples <= LARGEST_TABLE:
         return np.random.default_rng(entropy).permutation(num_examples)
@@ -71,8 +71,7 @@ def epoch_order(num_examples: int, seed: int, epoch: int, part: int | None = Non
 def order_digest(seed: int) -> str:
     """Return a digest of an order that the installed NumPy draws from a seed.
 
-    Another version may draw another order: a run resumed with it would see its reviews in an order
-    that it did not begin with.
+    Another version may draw another order, in which a resumed run must not continue.
     """
     order = np.random.default_rng([seed, 1]).permutation(1000)
     return hashlib.sha256(order.tobytes()).hexdigest()

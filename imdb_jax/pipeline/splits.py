@@ -23,8 +23,8 @@ from imdb_jax.text.sequences import PAD_ID, Sequences
 class Shards(NamedTuple):
     """The sizes of the parts of a run's reviews, and the numbers of those that this process holds.
 
-    Every process holds the same number of consecutive parts, each of which is shuffled on its own.
-    So the batches follow from the parts alone, whatever the number of processes.
+    Every process holds the same number of consecutive parts, each of which is shuffled separately.
+    The batches follow from the parts alone, whatever the number of processes.
     """
 
     sizes: tuple[int, ...]
@@ -43,13 +43,10 @@ class Shards(NamedTuple):
 
 @dataclass(frozen=True)
 class Examples:
-    """Reviews ready to be batched.
+    """Reviews ready to be batched: padded ids, or sets of ids, and labels from 0 to 1, float32.
 
-    Attributes:
-      ids: padded word ids in the smallest dtype that holds them, or sets of ids.
-      labels: 1 for positive, 0 for negative, float32.
-      sets: whether padded ids are sets, to be batched as sets.
-      parts: the parts that these reviews consist of, in order; None for a single, local part.
+    `sets` tells that padded ids are sets, to be batched as sets. `parts` are the parts that these
+    reviews consist of, in order; None means a single, local part.
     """
 
     ids: UInt[np.ndarray, "num_reviews length"] | Sequences
@@ -97,9 +94,9 @@ class Examples:
 
 @dataclass(frozen=True)
 class Splits:
-    """The splits of a data set: `validation` is None if no reviews are held out for it.
+    """The splits of a data set; `validation` is None if no reviews are held out for it.
 
-    Naive Bayes' log-ratios are those of the examples of `train` and, if there are any, `counted`.
+    Naive Bayes' log-ratios are counted in `train` and, if it is not None, `counted`.
     """
 
     train: Examples
@@ -113,9 +110,8 @@ def split_rows(
 ) -> dict[str, Int64[np.ndarray, " num_rows"]]:
     """Return the rows of each split in order; train and test reviews are numbered as if joined.
 
-    They come in the order of `keras_orders`. If `test_share` is not 0, they are joined, and this
-    share of them, the first, is the test set. The share `validation` of the training reviews, the
-    first, is held out to validate on.
+    The order is that of `keras_orders`. If `test_share` is not 0, the first such share of all
+    reviews is the test set. The first `validation` of the training reviews are held out.
     """
     training, testing = keras_orders(num_train, num_test)
     testing += num_train
@@ -123,13 +119,12 @@ def split_rows(
         rows = np.concatenate([training, testing])
         testing, training = np.split(rows, [round(test_share * len(rows))])
     held_out, training = np.split(training, [round(validation * len(training))])
-    # Validation reviews first: then the order, and the file of padded reviews with it, is the same
-    # for any share of them.
+    # Validation reviews come first, so that one file of padded reviews serves any share of them.
     return {"validation": held_out, "train": training, "test": testing}
 
 
 def shard_bounds(num_reviews: int, shards: int) -> Int64[np.ndarray, " shards_plus_1"]:
-    """Cut reviews at the source into parts: part i goes from bound i to bound i + 1."""
+    """Return bounds that cut reviews into parts: part i goes from bound i to bound i + 1."""
     return np.arange(shards + 1) * num_reviews // shards
 
 
@@ -141,13 +136,12 @@ def make_splits(
     shards: int = 1,
     local_parts: range = range(1),
 ) -> Splits:
-    """Pad the reviews of a corpus and split them as `split_rows` says.
+    """Pad the reviews of a corpus and split them like `split_rows`, the same for any `shards`.
 
-    The splits are the same for any number of parts, `shards`. A part of the data set is a range of
-    the train and a range of the test reviews at the source; what of it falls into a split is a part
-    of that split. The corpus holds at least the reviews of the consecutive `local_parts`. `form`
-    None leaves reviews the sets that they are. Raises `UserError` if a part has no review of a
-    split.
+    A part of the data set is a range of the train and a range of the test reviews at the source;
+    its reviews in a split are a part of that split. The corpus holds at least the reviews of the
+    consecutive `local_parts`. If `form` is None, the reviews are sets already. Raises `UserError`
+    if a part has no review of a split.
     """
     num_train, num_test = len(corpus.train.labels), len(corpus.test.labels)
     extent = corpus.extent or Extent(range(num_train), range(num_test), num_train, num_test)
@@ -164,10 +158,10 @@ def make_splits(
             "train and to test on; choose fewer"
         )
     order = np.concatenate([split[part] for split in parts for part in local_parts])
-    # From numbers at the source to those in the corpus.
+    # Turn numbers at the source into numbers in the corpus.
     from_test = order - extent.num_train - extent.test.start + num_train
     order = np.where(order < extent.num_train, order - extent.train.start, from_test)
-    # Padded together, so that reviews of every split, and of every process, are equally long.
+    # Pad all together, so that reviews of every split and process are equally long.
     if form is None:
         ids: Any = ragged_reviews(corpus, order)
     elif len(local_parts) == shards:

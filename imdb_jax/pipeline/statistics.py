@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -16,58 +14,17 @@ from imdb_jax.pipeline.keras_imdb import keras_orders
 from imdb_jax.text.sequences import INDEX_FROM, ranks_to_ids
 from imdb_jax.text.vocabulary import Vocabulary
 
-QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
-
-
-@dataclass(frozen=True)
-class FrequentWord:
-    """A word and its number of occurrences in the training reviews."""
-
-    word: str
-    count: int
-
-
-@dataclass(frozen=True)
-class TypicalWord:
-    """A word that one class uses more, its `log_odds`, and its occurrences in each class."""
-
-    word: str
-    score: float
-    positive: int
-    negative: int
-
-
-@dataclass(frozen=True)
-class Exploration:
-    """The figures of all reviews of a data set, but lists of words from the training reviews only.
-
-    Attributes:
-      class_counts: number of 'positive' and of 'negative' reviews.
-      num_words: ids from here on count as 'unknown'; None if all count.
-      distinct_words: number of distinct ids, see `count_distinct_ids`.
-      mean_length, std_length: of the ids per review, the start mark included; of the population.
-      share_cut: share of the reviews that have more than `max_length` ids.
-    """
-
-    dataset: str
-    num_reviews: int
-    class_counts: Mapping[str, int]
-    split_class_counts: Mapping[str, Mapping[str, int]]
-    num_words: int | None
-    distinct_words: int
-    mean_length: float
-    std_length: float
-    length_quantiles: Mapping[str, float]
-    max_length: int
-    share_cut: float
-    frequent_words: Sequence[FrequentWord]
-    typical_words: Mapping[str, Sequence[TypicalWord]]
+_QUANTILES = (0.0, 0.05, 0.25, 0.5, 0.75, 0.95, 0.99, 1.0)
 
 
 def explore(
     corpus: Corpus[Vocabulary], num_words: int | None = None, max_length: int = 500, top: int = 20
-) -> Exploration:
-    """Compute the figures of a data set, with `top` words in each list."""
+) -> dict[str, Any]:
+    """Return the figures that `explore --json` prints, with `top` words in each list.
+
+    Lengths count ids, the start mark included. Lists of words are from the training reviews only.
+    Ids from `num_words` on count as one, 'unknown'; None cuts only the last.
+    """
     lengths, words = review_lengths(corpus), corpus.vocabulary.words
     splits = {}
     for name, labels in (("train", corpus.train.labels), ("test", corpus.test.labels)):
@@ -86,27 +43,35 @@ def explore(
         "positive": order[: np.count_nonzero(scores > 0)][:top],
         "negative": order[::-1][: np.count_nonzero(scores < 0)][:top],
     }
-    return Exploration(
-        dataset=corpus.name,
-        num_reviews=len(lengths),
-        class_counts={name: sum(s[name] for s in splits.values()) for name in splits["train"]},
-        split_class_counts=splits,
-        num_words=num_words,
-        distinct_words=count_distinct_ids(in_train + in_test, num_words),
-        mean_length=float(lengths.mean()),
-        std_length=float(lengths.std()),
-        length_quantiles={f"{q:g}": float(np.quantile(lengths, q)) for q in QUANTILES},
-        max_length=max_length,
-        share_cut=float((lengths > max_length).mean()),
-        frequent_words=[*map(FrequentWord, words[:top], in_train[:top].tolist())],
-        typical_words={
+    return {
+        "dataset": corpus.name,
+        "num_reviews": len(lengths),
+        "class_counts": {name: sum(s[name] for s in splits.values()) for name in splits["train"]},
+        "split_class_counts": splits,
+        "num_words": num_words,
+        "distinct_words": count_distinct_ids(in_train + in_test, num_words),
+        "mean_length": float(lengths.mean()),
+        "std_length": float(lengths.std()),
+        "length_quantiles": {f"{q:g}": float(np.quantile(lengths, q)) for q in _QUANTILES},
+        "max_length": max_length,
+        "share_cut": float((lengths > max_length).mean()),
+        "frequent_words": [
+            {"word": word, "count": int(count)}
+            for word, count in zip(words[:top], in_train[:top], strict=True)
+        ],
+        "typical_words": {
             label: [
-                TypicalWord(words[i], float(scores[i]), int(positive[i]), int(negative[i]))
+                {
+                    "word": words[i],
+                    "score": float(scores[i]),
+                    "positive": int(positive[i]),
+                    "negative": int(negative[i]),
+                }
                 for i in ranks
             ]
             for label, ranks in most_tied.items()
         },
-    )
+    }
 
 
 def review_lengths(corpus: Corpus[Vocabulary]) -> Int[np.ndarray, " num_reviews"]:
@@ -135,8 +100,8 @@ def log_odds(
     (2008), section 3. Let a word have counts y1, y2 in groups of n1, n2 words, and prior a out of
     A in all. Its odds in group i are (yi + a) / (ni + A - yi - a), the variance of the logarithm
     of their ratio is about 1 / (y1 + a) + 1 / (y2 + a), and the score is that logarithm over its
-    standard deviation. The prior is the words of both groups together: a = y1 + y2, which must not
-    be 0. It draws rare words, whose counts say little, towards 0.
+    standard deviation. The prior is the counts of both groups: a = y1 + y2, which must not be 0. It
+    draws rare words towards 0.
     """
     if len(first) < 2:
         return np.zeros(len(first))  # a single word has no odds against others
@@ -149,10 +114,9 @@ def log_odds(
 def show_review(
     dataset: Dataset, corpus: Corpus[Vocabulary], split: str, number: int, num_words: int | None
 ) -> dict[str, Any]:
-    """Return a review, whose number is its place in the split as `load_data` orders it.
+    """Return a review, by its place in a split of `load_data`: as text, as ids and decoded.
 
-    It is shown as text, as ids (from `num_words` on 'unknown') and decoded. Raises `UserError` if
-    there is no such review.
+    Ids from `num_words` on are 'unknown'. Raises `UserError` if there is no such review.
     """
     train_rows, test_rows = keras_orders(len(corpus.train.labels), len(corpus.test.labels))
     rows, reviews = (train_rows, corpus.train) if split == "train" else (test_rows, corpus.test)

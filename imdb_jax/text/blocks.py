@@ -1,4 +1,4 @@
-"""Many texts, a block at a time, on all cores: threads do, as Arrow and NumPy release the GIL."""
+"""Many texts, a block at a time, on all cores: in threads, as Arrow and NumPy release the GIL."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from imdb_jax.text.tokens import Text, utf8
 Block = TypeVar("Block")
 Result = TypeVar("Result")
 
-# Bytes of text: so many that a block repeats its words, so few that several blocks fit in memory.
+# Bytes of text: enough for a block to repeat its words, few enough for several to fit in memory.
 _BLOCK_BYTES = 1 << 22
 
 
@@ -26,11 +26,7 @@ def num_cores() -> int:
 
 
 def blocks_of(texts: Iterable[Text]) -> Iterator[list[bytes]]:
-    """Gather texts, as valid UTF-8, into blocks.
-
-    Raises:
-      TypeError: `texts` is a single text, or one of the texts is neither str nor bytes.
-    """
+    """Gather texts, as valid UTF-8, into blocks; raise `TypeError` if `texts` is a single text."""
     if isinstance(texts, str | bytes):
         raise TypeError("expected several texts, such as a list of them, not a single one")
     block, size = [], 0

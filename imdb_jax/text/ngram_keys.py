@@ -1,8 +1,8 @@
-"""Counting and finding n-grams as 64-bit numbers, their keys, of which there are millions.
+"""Counting and finding n-grams as 64-bit keys, of which there are millions.
 
-Both sort keys, with the place of each packed into the same number. On the keys of IMDb that takes
-two thirds of the time of Arrow's `index_in` and of a hash table in NumPy arrays, a third of that of
-Arrow's `dictionary_encode`, and a seventh of that of a binary search for keys in no order.
+Both sort keys with the place of each packed into the same number. On the keys of IMDb that takes
+two thirds of the time of Arrow's `index_in` or of a hash table in NumPy arrays, a third of Arrow's
+`dictionary_encode`, and a seventh of a binary search for unsorted keys.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from jaxtyping import Int32, Int64
 from imdb_jax.errors import UserError
 from imdb_jax.text.sequences import Sequences, distinct, distinct_ids
 
-# So few that what is computed of them fits the processor's cache.
+# Few enough for the intermediate arrays to fit the processor's cache.
 _KEYS_AT_A_TIME = 1 << 18
 _TEXTS_AT_A_TIME = 256
 
@@ -29,7 +29,7 @@ def frequent_keys(
     pairs |= rows
     found = distinct(pairs)
     found >>= bits
-    # A key stands there once for each row; its first place and the min_df-th must be there.
+    # `found` has a key once per row: a frequent key is still there min_df - 1 places further on.
     frequent = found[: max(0, len(found) - min_df + 1)] == found[min_df - 1 :]
     frequent[1:] &= found[1 : len(frequent)] != found[: max(0, len(frequent) - 1)]
     return found[: len(frequent)][frequent]
@@ -60,13 +60,11 @@ def find_keys(
 
 
 class Places:
-    """What begins at each word of some texts, which stand end to end with a gap after each.
+    """The n-grams that begin at each word of some texts, stored end to end, a gap after each.
 
-    Attributes:
-      rows: which text a place is in, int32 `[num_places]`.
-      offsets: text i has the places `offsets[i]:offsets[i + 1]`, int64 `[num_texts + 1]`.
-      grams: ids of the words, of the bigrams, and so on, that begin there, int32; 0 where none does
-        that is in the vocabulary, and in gaps, so that no n-gram reaches over one.
+    `rows` is the text of each place; text i has the places `offsets[i]:offsets[i + 1]`. `grams` has
+    the ids of the words, of the bigrams, and so on, that begin at each place: 0 where the
+    vocabulary has none, and in gaps, so that no n-gram spans two texts.
     """
 
     def __init__(self, ids: Sequences) -> None:
@@ -80,27 +78,24 @@ class Places:
     def extend(
         self, base: int
     ) -> tuple[Int64[np.ndarray, " num_candidates"], Int64[np.ndarray, " num_candidates"]]:
-        """Find where the next longer n-grams may begin, as both parts are known; and their keys.
-
-        `base` is one more than the number of words in the vocabulary.
-        """
+        """Return where both parts of a longer n-gram are known, and the keys; `base`: words + 1."""
         prefixes, words = self.grams[-1], self.grams[0]
         candidates = np.flatnonzero((prefixes[:-1] > 0) & (prefixes[1:] > 0))
         last = words[candidates + len(self.grams)]
         return candidates, prefixes[candidates].astype(np.int64) * base + last
 
     def add(self, candidates: Int64[np.ndarray, " num"], ids: Int32[np.ndarray, " num"]) -> None:
-        """Take the ids of the n-grams that were found at the candidates of `extend`."""
+        """Store the ids of the n-grams found at the candidates of `extend`."""
         grams = np.zeros(len(self.rows), np.int32)
         grams[candidates] = ids
         self.grams.append(grams)
 
     def starts(self) -> range:
-        """Return the number of every `_TEXTS_AT_A_TIME`-th text, at which `sets` begins."""
+        """Return every `_TEXTS_AT_A_TIME`-th text: what `sets` can start at."""
         return range(0, len(self.offsets) - 1, _TEXTS_AT_A_TIME)
 
     def sets(self, start: int, num_features: int) -> Sequences:
-        """Return the distinct ids, ascending, of each of `_TEXTS_AT_A_TIME` texts."""
+        """Return the distinct ids, ascending, of each of `_TEXTS_AT_A_TIME` texts from `start`."""
         offsets = self.offsets[start : start + _TEXTS_AT_A_TIME + 1]
         ids = np.stack([grams[offsets[0] : offsets[-1]] for grams in self.grams], axis=1).ravel()
         sequences = Sequences(ids, (offsets - offsets[0]) * len(self.grams))

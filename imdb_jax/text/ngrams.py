@@ -1,9 +1,7 @@
 """A review as the set of its n-grams: the features of Wang and Manning's NB-SVM (2012).
 
-A review becomes the ids of the distinct n-grams that it holds: runs of 1 to `max_n` words, of which
-only those count that enough training reviews hold.
-
-While n-grams are counted and found, they are 64-bit numbers. The key of an n-gram packs the id of
+A review becomes the ids of its distinct n-grams: runs of 1 to `max_n` words that occur in enough
+training reviews. An n-gram is counted and found by its key, a 64-bit number that packs the id of
 its prefix, the n-gram without the last word, and the id of that word.
 """
 
@@ -12,9 +10,6 @@ from __future__ import annotations
 import io
 import itertools
 import os
-import struct
-import zipfile
-import zlib
 from bisect import bisect_right
 from collections.abc import Iterable
 from functools import cached_property, partial
@@ -34,23 +29,20 @@ from imdb_jax.text.words import WordCounts, count_words, find_words
 
 
 class NgramVocabulary:
-    """The n-grams that enough training reviews hold; turns reviews into sets of their ids.
+    """The n-grams that enough training reviews contain; turns reviews into sets of their ids.
 
     Ids are consecutive: 0 is padding, then come the words from 1, the bigrams, the trigrams and so
-    on. Words are sorted by code point, and n-grams of one length word by word.
-
-    Attributes:
-      words: the words, sorted; `words[i]` has id `i + 1`.
-      keys: the keys of the bigrams, of the trigrams and so on, sorted: the id of the prefix times
-        `len(words) + 1`, plus the id of the last word.
+    on. Words are sorted by code point, and n-grams of one length word by word. `keys` holds one
+    sorted array for each length from 2 on; a key is the id of the prefix times `len(words) + 1`,
+    plus the id of the last word.
     """
 
-    FILE: ClassVar[str] = "ngrams.npz"  # what it is saved as
+    FILE: ClassVar[str] = "ngrams.npz"  # its name in a run directory
 
     def __init__(
         self, words: Iterable[str], keys: Iterable[Int64[np.ndarray, " num_ngrams"]] = ()
     ) -> None:
-        """Take words and keys as the attributes hold them. Raises ValueError if they cannot be."""
+        """Take sorted words and keys; raise `ValueError` if they are not a vocabulary's."""
         self.words = tuple(words)
         self.keys = tuple(keys)
         self._base = len(self.words) + 1
@@ -67,25 +59,15 @@ class NgramVocabulary:
             self._firsts.append(end + len(keys_of_length))
 
     @classmethod
-    def build(cls, texts: Iterable[Text], max_n: int = 4, min_df: int = 2) -> NgramVocabulary:
-        """Collect the n-grams of `texts` (of the training reviews, that is).
-
-        Args:
-          texts: any number, each of which is read once.
-          max_n: length of the longest n-grams.
-          min_df: number of texts that an n-gram must occur in at least; its document frequency.
-
-        Raises:
-          UserError: no word occurs in that many texts, or there are too many n-grams to count.
-          ValueError: `max_n` or `min_df` is less than 1.
-        """
-        return cls.build_and_encode(texts, max_n, min_df)[0]
-
-    @classmethod
     def build_and_encode(
         cls, texts: Iterable[Text], max_n: int = 4, min_df: int = 2
     ) -> tuple[NgramVocabulary, Sequences]:
-        """Build the vocabulary of `texts` and `encode` them, for little more than either costs."""
+        """Collect the n-grams of up to `max_n` words in at least `min_df` texts; encode the texts.
+
+        Raises:
+          UserError: no word occurs in `min_df` texts, or there are too many n-grams to count.
+          ValueError: `max_n` or `min_df` is less than 1.
+        """
         if max_n < 1 or min_df < 1:
             raise ValueError(f"max_n and min_df must be at least 1, not {max_n} and {min_df}")
         words, ids = _count_words(texts, min_df)
@@ -95,7 +77,7 @@ class NgramVocabulary:
         all_keys: list[Int64[np.ndarray, " num_ngrams"]] = []
         num_features = len(words) + 1
         for _ in range(2, max_n + 1):
-            # What occurs in that many texts has parts that do: no other keys need be counted.
+            # The parts of a frequent n-gram are frequent, so no other keys need be counted.
             candidates, keys = places.extend(len(words) + 1)
             frequent = frequent_keys(keys, places.rows[candidates], len(ids), min_df)
             find = partial(find_keys, frequent, first=num_features)
@@ -132,14 +114,7 @@ class NgramVocabulary:
         return hash((self.words, len(self)))
 
     def encode(self, texts: Iterable[Text]) -> Sequences:
-        """Find the distinct n-grams of each text that are in the vocabulary.
-
-        Args:
-          texts: any number of texts.
-
-        Returns:
-          Their ids, ascending, int32. What a text gives does not depend on the others.
-        """
+        """Return the distinct ids, ascending, int32, of the known n-grams of each text."""
         return self.encode_with_unknown(texts)[0]
 
     def encode_with_unknown(
@@ -152,18 +127,14 @@ class NgramVocabulary:
         return Sequences.join(*(sets for sets, _ in encoded)), np.concatenate(shares)
 
     def _encode(self, ids: Sequences) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
-        """Do the same for the ids of each text's words, 0 for unknown ones."""
+        """Encode texts that are given as the ids of their words, 0 for unknown ones."""
         places = self._places(ids)
         sets = [places.sets(start, self.num_features) for start in places.starts()]
         known = ids.select(ids.values > 0).lengths
         return Sequences.join(*sets), (ids.lengths - known) / np.maximum(ids.lengths, 1)
 
     def occurrences(self, text: Text) -> list[tuple[int, int, int]]:
-        """Find where the n-grams of the vocabulary stand in a text.
-
-        Returns:
-          For each occurrence the id, the place of its first word, from 0, and its number of words.
-        """
+        """Return each known n-gram in a text: id, place of its first word (from 0), and length."""
         (ids,) = find_words([text], separate_tokens, self._id)
         return [
             (int(grams[place]), int(place), length)
@@ -183,11 +154,7 @@ class NgramVocabulary:
         return {word: i for i, word in enumerate(self.words, start=1)}
 
     def ngram(self, i: int) -> str:
-        """Return the words of the n-gram with this id, joined by spaces; nothing for padding (0).
-
-        Raises:
-          ValueError: an id beyond the vocabulary.
-        """
+        """Return the words of the n-gram with id `i`, joined by spaces; '' for padding (0)."""
         if not 0 <= i < self.num_features:
             raise ValueError(f"id {i} is not in this vocabulary of {len(self):,} n-grams")
         words: list[str] = []
@@ -220,7 +187,7 @@ class NgramVocabulary:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> NgramVocabulary:
-        """Read a file that `save` wrote. Raises `UserError` if it is missing or damaged."""
+        """Read a file that `save` wrote; raise `UserError` if it is missing or damaged."""
         try:
             data = Path(path).read_bytes()
         except OSError as error:
@@ -232,23 +199,11 @@ class NgramVocabulary:
                 words = arrays["words"].tobytes().decode().split("\n")
                 lengths = range(2, int(arrays["max_n"]) + 1)
                 return cls(words, [arrays[f"keys_{length}"] for length in lengths])
-        except _DAMAGE as error:
+        except Exception as error:  # a damaged archive raises many; each part has a checksum
             raise UserError(f"{path} is not a file of n-grams, or is damaged: {error}") from error
 
 
 _FORMAT = "imdb_jax n-grams, version 1"
-# What reading a damaged archive raises; its parts have checksums.
-_DAMAGE = (
-    ValueError,
-    TypeError,
-    KeyError,
-    EOFError,
-    OSError,
-    RuntimeError,
-    struct.error,
-    zlib.error,
-    zipfile.BadZipFile,
-)
 
 
 def _count_words(texts: Iterable[Text], min_df: int) -> tuple[list[str], Sequences]:

@@ -1,10 +1,10 @@
 """The order in which a CPython 2.7 dict yields its keys.
 
-Keras' famous IMDb word index ranks words by how often they occur in the training reviews. All but
-one in a hundred of its 88,584 words share their count with others (36,579 occur just once), and no
-rule about language orders those: the index was made in Python 2 by a stable sort of a dict's items,
-so words of one count stand as the dict yielded them. That order follows from the words and from the
-order of their insertion alone, hence it can be computed, and with it the published ids themselves.
+Keras' IMDb word index ranks words by how often they occur in the training reviews. All but one in a
+hundred of its 88,584 words share their count with others (36,579 occur just once). The index was
+made in Python 2 by a stable sort of a dict's items, so words of one count stand as the dict yielded
+them. That order follows from the words and the order of their insertion, so it can be computed, and
+with it the published ids.
 """
 
 from collections.abc import Sequence
@@ -16,31 +16,23 @@ _UINT64 = 2**64 - 1
 
 
 def _string_hash(word: bytes) -> int:
-    """Hash a byte string as CPython 2.7 does (64-bit, not randomised); read as unsigned."""
+    """Hash a byte string as CPython 2.7 does (64-bit, not randomized), as an unsigned number."""
     value = word[0] << 7 if word else 0
     for byte in word:
         value = (value * 1000003 & _UINT64) ^ byte
     value ^= len(word)
-    return value if value != _UINT64 else _UINT64 - 1  # -1 tells of an error in C, so not -1 but -2
+    return value if value != _UINT64 else _UINT64 - 1  # -1 means an error in C: -2 replaces it
 
 
 def python2_dict_order(words: Sequence[bytes]) -> NDArray[np.int64]:
     """Return the positions of `words` in the order in which a CPython 2.7 dict yields them.
 
-    Args:
-        words: distinct byte strings, in the order of their insertion into an empty dict. Text
-            counts as its UTF-8 bytes, as Python 2's `str` held it; `unicode` keys would hash
-            differently where they are not ASCII.
-
-    Returns:
-        int64 array of shape `(len(words),)`, a permutation: `words[order[0]]` is the first key.
-
-    Raises:
-        ValueError: a word occurs twice.
+    `words` are distinct, in the order of their insertion into an empty dict: UTF-8 as in Python 2's
+    `str`, as `unicode` keys hash differently where they are not ASCII.
 
     Source: CPython 2.7's Objects/stringobject.c (`string_hash`) and Objects/dictobject.c
     (`PyDict_SetItem`, `dictresize`), where a C long has 64 bits (not on Windows) and hash
-    randomisation is off, as it is by default.
+    randomization is off, as it is by default.
     """
     if len(set(words)) != len(words):
         raise ValueError("words must be distinct: a dict holds each of its keys once")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, overload
+from typing import Any, Literal
 
 import numpy as np
 from jaxtyping import Int, Num, UInt8
@@ -17,13 +17,9 @@ PAD_ID, START_ID, UNKNOWN_ID, INDEX_FROM = 0, 1, 2, 3
 
 @dataclass(frozen=True, eq=False)
 class Sequences:
-    """Sequences of different lengths, stored end to end.
+    """Sequences of different lengths, stored end to end: two arrays instead of one per review.
 
-    Behaves as a sequence of arrays, at the cost of two arrays instead of one per review.
-
-    Attributes:
-      values: all sequences one after the other, `[total]`, any integer dtype.
-      offsets: sequence i is `values[offsets[i]:offsets[i + 1]]`; int64 `[num_sequences + 1]`.
+    Sequence i is `values[offsets[i]:offsets[i + 1]]`, of any integer dtype; offsets are int64.
     """
 
     values: Int[np.ndarray, " total"]
@@ -31,7 +27,7 @@ class Sequences:
 
     @classmethod
     def from_lengths(cls, values: NDArray[Any], lengths: NDArray[Any]) -> Sequences:
-        """Make sequences of the given lengths (`[num_sequences]`) out of joined values."""
+        """Cut joined values into sequences of these lengths (`[num_sequences]`)."""
         return cls(values, np.concatenate([[0], np.cumsum(lengths, dtype=np.int64)]))
 
     @property
@@ -42,11 +38,7 @@ class Sequences:
     def __len__(self) -> int:
         return len(self.offsets) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> NDArray[Any]: ...
-    @overload
-    def __getitem__(self, index: slice | NDArray[Any]) -> Sequences: ...
-    def __getitem__(self, index: int | slice | NDArray[Any]) -> NDArray[Any] | Sequences:
+    def __getitem__(self, index: int | slice | NDArray[Any]) -> Any:
         """Return one sequence as an array, or several as `Sequences`, neighbors as a view."""
         if isinstance(index, slice) and index.step in (None, 1):
             first, end, _ = index.indices(len(self))
@@ -65,7 +57,7 @@ class Sequences:
     def _rows(self, index: slice | NDArray[Any]) -> NDArray[np.int64]:
         if isinstance(index, slice) or index.dtype == bool:
             return np.arange(len(self))[index]
-        # Without making an array of all rows, of which there may be a billion.
+        # An array of all rows, of which there may be a billion, is not needed here.
         rows = np.where(index < 0, index + len(self), index)
         if rows.size and not (rows.min() >= 0 and rows.max() < len(self)):
             raise IndexError(f"there are {len(self)} sequences, and no others")
@@ -76,7 +68,7 @@ class Sequences:
 
     @classmethod
     def join(cls, *parts: Sequences) -> Sequences:
-        """Put the sequences of several parts one after the other; of no parts, int32."""
+        """Put the sequences of several parts one after the other; no parts make none, of int32."""
         if len(parts) == 1:
             return parts[0]
         values = [part.values for part in parts] or [np.zeros(0, np.int32)]
@@ -85,7 +77,7 @@ class Sequences:
 
     def select(self, keep: NDArray[np.bool_]) -> Sequences:
         """Keep the values where `keep` (`[total]`) holds; no sequence is removed."""
-        # Of an empty sequence, reduceat takes the value that follows; behind the last stands False.
+        # For an empty sequence reduceat returns the value that follows: False after the last.
         kept = np.add.reduceat(np.append(keep, False), self.offsets[:-1], dtype=np.int64)
         return Sequences.from_lengths(self.values[keep], np.where(self.lengths > 0, kept, 0))
 
@@ -98,18 +90,10 @@ def ranks_to_ids(
     oov_char: int | None = UNKNOWN_ID,
     index_from: int = INDEX_FROM,
 ) -> Sequences:
-    """Turn word ranks (from 1) into ids by the rules of `keras.datasets.imdb.load_data`.
+    """Turn word ranks (from 1) into int32 ids by the rules of `keras.datasets.imdb.load_data`.
 
-    Args:
-      ranks: ranks of each review's words.
-      num_words: ids from here on become `oov_char`; None keeps all.
-      skip_top: ids below this become `oov_char`, too.
-      start_char: put before each review; None puts nothing.
-      oov_char: stands for words cut by the two limits; None leaves such words out.
-      index_from: added to each rank.
-
-    Returns:
-      The ids, int32. As in Keras, `start_char` counts as an id that the limits may cut.
+    The options are those of `load_data`, but `num_words` None keeps all ids. As in Keras, the
+    limits may cut `start_char` too.
     """
     ids, offsets = ranks.values.astype(np.int32) + np.int32(index_from), ranks.offsets
     if start_char is not None:
@@ -148,8 +132,8 @@ def _distance(sequences: Sequences, side: Side) -> NDArray[np.int64]:
 
 def distinct_ids(sequences: Sequences, num_ids: int) -> Sequences:
     """Keep each id of a sequence once, in ascending order, int32; all are below `num_ids`."""
-    # One sort of (row, id) pairs, packed into numbers that are as short as can be, for all
-    # sequences at once: ten times as fast as np.unique.
+    # One sort of (row, id) pairs, packed into the smallest dtype, for all sequences at once: ten
+    # times as fast as np.unique.
     dtype = np.min_scalar_type(len(sequences) * num_ids)
     rows = np.arange(len(sequences), dtype=dtype)
     pairs = np.repeat(rows * dtype.type(num_ids), sequences.lengths)
@@ -183,7 +167,7 @@ def pad_sequences(
       dtype: of the result.
       padding: side on which short sequences are filled.
       truncating: side on which long sequences are cut.
-      value: what fills them.
+      value: fills short sequences.
 
     Returns:
       `[num_sequences, maxlen, *step_shape]` of `dtype`.
@@ -213,7 +197,7 @@ _ROWS_AT_A_TIME = 1024
 
 
 def _join_lists(lists: Sequence[Any] | NDArray[Any], dtype: DTypeLike) -> Sequences:
-    """Make `Sequences` of lists or arrays of steps, which may have a shape."""
+    """Join lists or arrays of steps, which may have a shape."""
     try:
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     except TypeError as error:

@@ -1,8 +1,8 @@
 """Texts to words: those of `keras.datasets.imdb`, and those with punctuation that n-grams need.
 
-Many texts are separated at once: joined to one byte string in which every word has a space after
-it. A line feed, which counts as a word, stands before the first text and after each. `words` cuts
-the string after each space.
+Many texts are separated at once: joined to one byte string with a space after each word, and a line
+feed, which counts as a word, before the first text and after each. `words` cuts the string after
+each space.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ Text = str | bytes
 Separate = Callable[[list[bytes]], bytes]
 """Separates the words of valid UTF-8 texts: `separate_words` or `separate_tokens`."""
 
-# Stands between texts until their own line feeds are gone; no UTF-8 has this byte.
+# Separates texts until their own line feeds are gone; no UTF-8 has this byte.
 _MARK = b"\xff"
 _PUNCTUATION = string.punctuation.replace("'", "").encode()
 
@@ -33,11 +33,7 @@ _TOKENS = _to_lower_and_spaces(b"\t\n\r\f\v\0")
 
 
 def utf8(text: Text) -> bytes:
-    """Encode a text as valid UTF-8; what is invalid becomes U+FFFD.
-
-    Raises:
-      TypeError: the text is neither str nor bytes.
-    """
+    """Encode a text as valid UTF-8, invalid parts as U+FFFD; raise `TypeError` on another type."""
     data = text.encode("utf-8", "surrogatepass") if isinstance(text, str) else text
     if not isinstance(data, bytes):
         raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
@@ -65,12 +61,6 @@ def tokenize_with_punctuation(text: Text) -> list[str]:
     `<br />` counts as a space, and ASCII letters are lower-cased. A word is
     `[a-z0-9]+(?:'[a-z]+)?`; every other character but ASCII white space and NUL is a token of its
     own, those outside ASCII included, so that "café" is two tokens.
-
-    Args:
-      text: any text; bytes are read as UTF-8. Invalid UTF-8 becomes U+FFFD.
-
-    Returns:
-      The tokens in order; empty for a text without any.
     """
     return _words_of(separate_tokens([utf8(text)]))
 
@@ -106,7 +96,7 @@ def separate_tokens(texts: list[bytes]) -> bytes:
     joined = _join(texts).translate(_TOKENS).replace(b"<br />", b" ")
     joined = _AFTER_APOSTROPHE.sub(rb"'\1 \2 ", joined)
     kinds = np.frombuffer(joined.translate(_TO_CLASSES), np.uint8)
-    # Between two characters of a word there is no border, nor within a character.
+    # There is no border between two characters of a word, nor within a character.
     before, after = kinds[:-1], kinds[1:]
     border = (before != _BLANK) & (after != _BLANK) & (after != _CONTINUATION)
     border &= (before < _DIGIT) | (after < _DIGIT)
@@ -114,7 +104,7 @@ def separate_tokens(texts: list[bytes]) -> bytes:
     apostrophes = np.flatnonzero(data[1:-1] == ord("'")) + 1
     inner = apostrophes[(kinds[apostrophes - 1] >= _DIGIT) & (kinds[apostrophes + 1] == _LETTER)]
     border[inner - 1] = border[inner] = False
-    # Each byte, and before it a space or nothing, for which NUL stands; no text has any.
+    # Each byte, and before it a space or NUL, which no text has and which is deleted.
     pairs = np.zeros((len(data), 2), np.uint8)
     pairs[:, 1] = data
     np.multiply(border, ord(" "), out=pairs[1:, 0], dtype=np.uint8)

@@ -14,10 +14,10 @@ import os
 import re
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import Any, ClassVar, Literal, cast, get_args, overload
+from typing import Any, ClassVar, Literal, cast, get_args
 
 import numpy as np
-from jaxtyping import Int, Int32
+from jaxtyping import Int32
 
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
@@ -39,10 +39,10 @@ class Vocabulary:
         provided that the texts were read in Keras' order.
     """
 
-    FILE: ClassVar[str] = "vocabulary.txt"  # what it is saved as
+    FILE: ClassVar[str] = "vocabulary.txt"  # its name in a run directory
 
     def __init__(self, words: Iterable[str], ties: Ties = "alphabetical") -> None:
-        """Take distinct words in order of rank. Raises ValueError on a repeated word."""
+        """Take distinct words in order of rank; raise `ValueError` on a repeated word."""
         if ties not in get_args(Ties):
             raise ValueError(f"ties must be 'alphabetical' or 'keras', not {ties!r}")
         self.words = tuple(words)
@@ -53,7 +53,7 @@ class Vocabulary:
 
     @classmethod
     def build(cls, texts: Iterable[Text], ties: Ties = "alphabetical") -> Vocabulary:
-        """Count the words of `texts` (of the training reviews, that is) and rank them."""
+        """Count the words of `texts`, the training reviews, and rank them."""
         return cls.build_and_rank(texts, ties)[0]
 
     @classmethod
@@ -65,14 +65,7 @@ class Vocabulary:
     ) -> tuple[Vocabulary, Sequences]:
         """Build the vocabulary of `texts` and `rank` them, reading each text once.
 
-        Args:
-          texts: those of the training reviews.
-          ties: see `Vocabulary`.
-          count_all: given the counts of these texts, returns those of all texts, if there are
-            others elsewhere.
-
-        Returns:
-          The vocabulary, and the ranks of each text's words (int32, from 1).
+        `count_all` adds the counts of texts that other processes have to those of `texts`.
         """
         counts = WordCounts()
         numbers = Sequences.join(*count_words(texts, separate_words, counts))
@@ -97,16 +90,14 @@ class Vocabulary:
         return word in self._rank
 
     def __eq__(self, other: object) -> bool:
-        return isinstance(other, Vocabulary) and (self.words, self.ties) == (
-            other.words,
-            other.ties,
-        )
+        mine = self.words, self.ties
+        return isinstance(other, Vocabulary) and mine == (other.words, other.ties)
 
     def __hash__(self) -> int:
         return hash(self.words)
 
     def ranks_of(self, counts: WordCounts) -> Int32[np.ndarray, " num_words"]:
-        """Return the rank of each counted word, by its number; the vocabulary has all of them."""
+        """Return the rank of each counted word, by its number; all must be in the vocabulary."""
         return np.fromiter(map(self._rank.__getitem__, counts.numbers), np.int32, len(counts))
 
     def rank(self, texts: Iterable[Text]) -> Sequences:
@@ -122,18 +113,12 @@ class Vocabulary:
         """Rank each text's words (int32, from 1), with 0 for words never seen in training."""
         return Sequences.join(*find_words(texts, separate_words, self._rank))
 
-    @overload
-    def encode(self, texts: Text, **options: Any) -> Int[np.ndarray, " length"]: ...
-    @overload
-    def encode(self, texts: Iterable[Text], **options: Any) -> Sequences: ...
-    def encode(
-        self, texts: Text | Iterable[Text], **options: Any
-    ) -> Int[np.ndarray, " length"] | Sequences:
+    def encode(self, texts: Text | Iterable[Text], **options: Any) -> Any:
         """Encode one text, or many, as Keras encodes the IMDb reviews.
 
         Args:
           texts: a text, or an iterable of texts.
-          **options: those of `ranks_to_ids`: num_words, skip_top, start_char, oov_char, index_from.
+          **options: those of `load_data`: num_words, skip_top, start_char, oov_char, index_from.
 
         Returns:
           Ids of one text, int32 `[length]`; or `Sequences` of them.
@@ -143,9 +128,9 @@ class Vocabulary:
         return ranks_to_ids(self.rank(texts), **options)
 
     def decode(self, ids: Iterable[int], index_from: int = INDEX_FROM) -> str:
-        """Return the words behind ids, joined by spaces.
+        """Return the words of ids, joined by spaces.
 
-        Padding (0) and start (1) leave nothing, an unknown word (2) leaves `<UNK>`.
+        Padding (0) and start (1) are left out; an unknown word (2) becomes `<UNK>`.
 
         Raises:
           ValueError: an id beyond the vocabulary.
@@ -167,7 +152,7 @@ class Vocabulary:
 
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
-        """Read a file that `save` wrote. Raises `UserError` if it is missing or damaged."""
+        """Read a file that `save` wrote; raise `UserError` if it is missing or damaged."""
         try:
             header, *words = Path(path).read_bytes().decode().split("\n")
             found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header)

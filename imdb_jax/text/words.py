@@ -1,8 +1,7 @@
 """Words to numbers by Arrow: splitting, counting and finding the words of many texts.
 
-Arrow splits a block of texts and numbers the distinct words among them. Only these, some thousands
-of a block's hundreds of thousands of words, ever become Python strings, which a dict counts or
-finds.
+Arrow splits a block of texts and numbers its distinct words. Only these, some thousands of hundreds
+of thousands, become Python strings, which a dict counts or finds.
 """
 
 from __future__ import annotations
@@ -10,7 +9,6 @@ from __future__ import annotations
 import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import NamedTuple
 
 import numpy as np
 import pyarrow as pa
@@ -20,36 +18,27 @@ from imdb_jax.text.blocks import blocks_of, map_in_order
 from imdb_jax.text.sequences import Sequences
 from imdb_jax.text.tokens import Separate, Text
 
-
-class _NumberedWords(NamedTuple):
-    """The words of some texts.
-
-    Attributes:
-      distinct: each word once, in order of first occurrence.
-      texts: the position in `distinct` of each word of each text.
-    """
-
-    distinct: list[str]
-    texts: Sequences
+# Each word once, in order of first occurrence, and the position there of each word of each text.
+_NumberedWords = tuple[list[str], Sequences]
 
 
 def _number_words(separated: bytes) -> _NumberedWords:
     """Number the words of separated texts."""
     data = np.frombuffer(separated, np.uint8)
     blank = data == ord(" ")
-    # One space is left after each word, and none before the first.
+    # Leave one space after each word, and none before the first.
     data = data[~(blank & np.append(True, blank[:-1]))]
     offsets = np.append(0, np.flatnonzero(data == ord(" ")) + 1)
     buffers = pa.py_buffer(offsets), pa.py_buffer(data)
     words = pa.LargeStringArray.from_buffers(len(offsets) - 1, *buffers).dictionary_encode()
     numbers = np.asarray(words.indices)
-    # The first word is the line feed before the first text, which has number 0 for that reason.
+    # The line feed has number 0, as the first word is the one before the first text.
     lengths = np.diff(np.flatnonzero(numbers == 0)) - 1
     texts = Sequences.from_lengths(numbers[numbers > 0] - np.int32(1), lengths)
     # All at once, which is faster than `to_pylist`: each word still ends with its space.
     _, ends, spelled = words.dictionary.buffers()
     size = np.frombuffer(ends, np.int64)[len(words.dictionary)]
-    return _NumberedWords(spelled[:size].to_pybytes().decode().split(" ")[1:-1], texts)
+    return spelled[:size].to_pybytes().decode().split(" ")[1:-1], texts
 
 
 def _numbered_blocks(texts: Iterable[Text], separate: Separate) -> Iterator[_NumberedWords]:
@@ -57,13 +46,10 @@ def _numbered_blocks(texts: Iterable[Text], separate: Separate) -> Iterator[_Num
 
 
 class WordCounts:
-    """How often each word occurs in some texts.
+    """How often each word occurs in some texts; `numbers` counts words as they first occur, from 0.
 
-    Counts of parts, be they blocks of texts or the shares of several machines, are added in the
-    order of the parts, and then equal what counting all at once gives, numbers included.
-
-    Attributes:
-      numbers: the number of each word, from 0, in order of first occurrence.
+    The counts of parts (blocks of texts, or the shares of several machines) that are added in order
+    equal the counts of the whole, numbers included.
     """
 
     def __init__(self) -> None:
@@ -95,7 +81,7 @@ class WordCounts:
         return len(self).to_bytes(8) + self.counts.tobytes() + "\n".join(self.numbers).encode()
 
     def add_bytes(self, data: bytes) -> None:
-        """Add what `to_bytes` returned for texts after all that was counted before."""
+        """Add what `to_bytes` returned for the texts that follow those counted so far."""
         size = int.from_bytes(data[:8])
         words = data[8 * (size + 1) :].decode().split("\n") if size else []
         self.add(words, np.frombuffer(data, np.int64, size, offset=8))
@@ -105,17 +91,16 @@ def count_words(
     texts: Iterable[Text], separate: Separate, counts: WordCounts
 ) -> Iterator[Sequences]:
     """Add the words of texts to `counts`, and yield their numbers there, some texts at a time."""
-    for words in _numbered_blocks(texts, separate):
-        occurrences = np.bincount(words.texts.values, minlength=len(words.distinct))
-        numbers = counts.add(words.distinct, occurrences)
-        yield Sequences(numbers[words.texts.values], words.texts.offsets)
+    for words, positions in _numbered_blocks(texts, separate):
+        numbers = counts.add(words, np.bincount(positions.values, minlength=len(words)))
+        yield Sequences(numbers[positions.values], positions.offsets)
 
 
 def find_words(
     texts: Iterable[Text], separate: Separate, known: Mapping[str, int]
 ) -> Iterator[Sequences]:
     """Yield the known numbers (int32) of the words of texts, 0 for others, some texts at a time."""
-    for words in _numbered_blocks(texts, separate):
-        found = map(known.get, words.distinct, itertools.repeat(0))
-        numbers = np.fromiter(found, np.int32, len(words.distinct))
-        yield Sequences(numbers[words.texts.values], words.texts.offsets)
+    for words, positions in _numbered_blocks(texts, separate):
+        found = map(known.get, words, itertools.repeat(0))
+        numbers = np.fromiter(found, np.int32, len(words))
+        yield Sequences(numbers[positions.values], positions.offsets)

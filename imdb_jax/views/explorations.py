@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 from imdb_jax.views.predictions import printable
-
-if TYPE_CHECKING:
-    from imdb_jax.pipeline.statistics import Exploration
 
 
 class Table(NamedTuple):
@@ -20,37 +17,37 @@ class Table(NamedTuple):
     rows: Sequence[tuple[str, ...]]
 
 
-def tables_of(figures: Exploration) -> list[Table]:
-    """Arrange the figures of a data set as tables."""
-    counts = {"all": figures.class_counts, **figures.split_class_counts}
+def tables_of(figures: dict[str, Any]) -> list[Table]:
+    """Arrange what `statistics.explore` returns as tables."""
+    counts = {"all": figures["class_counts"], **figures["split_class_counts"]}
     sizes = [("reviews", *(f"{sum(count.values()):,}" for count in counts.values()))]
-    for label in figures.class_counts:
+    for label in figures["class_counts"]:
         sizes.append((label, *(f"{count[label]:,}" for count in counts.values())))
-    cut = f"ids below {figures.num_words:,}" if figures.num_words else "all ids"
+    cut = f"ids below {figures['num_words']:,}" if figures["num_words"] else "all ids"
     names = {"0": "shortest", "0.5": "median", "1": "longest"}
     quantiles = [
         (names.get(share, f"{float(share):.0%} quantile"), f"{length:,.0f}")
-        for share, length in figures.length_quantiles.items()
+        for share, length in figures["length_quantiles"].items()
     ]
     lengths = [
-        (f"distinct words ({cut})", f"{figures.distinct_words:,}"),
-        ("mean length", f"{figures.mean_length:.5f}"),
-        ("standard deviation", f"{figures.std_length:.6f}"),
+        (f"distinct words ({cut})", f"{figures['distinct_words']:,}"),
+        ("mean length", f"{figures['mean_length']:.5f}"),
+        ("standard deviation", f"{figures['std_length']:.6f}"),
         *quantiles,
-        (f"longer than {figures.max_length:,}", f"{figures.share_cut:.2%}"),
+        (f"longer than {figures['max_length']:,}", f"{figures['share_cut']:.2%}"),
     ]
     frequent = [
-        (str(rank), word.word, f"{word.count:,}")
-        for rank, word in enumerate(figures.frequent_words, start=1)
+        (str(rank), word["word"], f"{word['count']:,}")
+        for rank, word in enumerate(figures["frequent_words"], start=1)
     ]
     tables = [
         Table("reviews", ("", *counts), sizes),
         Table("words per review", ("", "ids"), lengths),
         Table("most frequent words of the training reviews", ("rank", "word", "count"), frequent),
     ]
-    for label, words in figures.typical_words.items():
+    for label, words in figures["typical_words"].items():
         typical = [
-            (word.word, f"{word.score:.1f}", f"{word.positive:,}", f"{word.negative:,}")
+            (word["word"], f"{word['score']:.1f}", f"{word['positive']:,}", f"{word['negative']:,}")
             for word in words
         ]
         title = f"words most tied to {label} training reviews (z-scored log-odds ratio)"
@@ -88,7 +85,7 @@ def print_tables(title: str, tables: Sequence[Table]) -> None:
 
 
 def print_review(shown: dict[str, Any], title: str) -> None:
-    """Print what `exploration.show_review` returns."""
+    """Print what `statistics.show_review` returns."""
     print(f"{shown['split']} review {shown['review']} of {title}: {shown['label']}\n")
     contents = shown | {"ids": " ".join(map(str, shown["ids"]))}
     for name in ("text", "ids", "decoded"):

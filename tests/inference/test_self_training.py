@@ -146,7 +146,7 @@ def test_ngrams_are_counted_in_both_and_weighed_by_labels_alone(tmp_path, datase
     model = load(tmp_path / "run")
     texts = read_texts("unsupervised", dataset)
     train = dataset.read("train")
-    assert model.vocabulary == NgramVocabulary.build([*train.texts, *texts], 4, 2)
+    assert model.vocabulary == NgramVocabulary.build_and_encode([*train.texts, *texts], 4, 2)[0]
     soft = SoftLabels.load(tmp_path / "run" / "soft_labels.npz", texts)
     loaded = data.load_data_for(ngram(tmp_path, unlabelled="unsupervised"), soft=soft)
     assert len(loaded.splits.train) == 48

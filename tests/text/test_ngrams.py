@@ -49,6 +49,10 @@ def as_lists(sequences: Sequences) -> list[list[int]]:
     return [ids.tolist() for ids in sequences]
 
 
+def build(*arguments, **options) -> NgramVocabulary:
+    return NgramVocabulary.build_and_encode(*arguments, **options)[0]
+
+
 def names(vocabulary: NgramVocabulary) -> list[str]:
     return [vocabulary.ngram(i) for i in range(1, vocabulary.num_features)]
 
@@ -129,13 +133,13 @@ def test_agrees_with_sets_of_tuples(train, others, max_n, min_df):
     grams = naive_vocabulary(train, max_n, min_df)
     if not grams:
         with pytest.raises(UserError, match="no word occurs in"):
-            NgramVocabulary.build(train, max_n, min_df)
+            build(train, max_n, min_df)
         return
     vocabulary, encoded = NgramVocabulary.build_and_encode(iter(train), max_n, min_df)
     assert names(vocabulary) == list(map(" ".join, grams))
     assert len(vocabulary) == vocabulary.num_features - 1 == len(grams)
     assert vocabulary.max_n == max_n
-    assert vocabulary == NgramVocabulary.build(train, max_n, min_df)
+    assert vocabulary == build(train, max_n, min_df)
     assert as_lists(encoded) == [naive_encode(text, grams, max_n) for text in train]
     assert as_lists(vocabulary.encode(train)) == as_lists(encoded)
     expected = [naive_encode(text, grams, max_n) for text in others]
@@ -144,12 +148,12 @@ def test_agrees_with_sets_of_tuples(train, others, max_n, min_df):
 
 
 def test_an_ngram_occurs_in_reviews_not_in_one_review_twice():
-    vocabulary = NgramVocabulary.build(["so so so", "so what"], max_n=2, min_df=2)
+    vocabulary = build(["so so so", "so what"], max_n=2, min_df=2)
     assert names(vocabulary) == ["so"]
 
 
 def test_ids_are_in_the_order_of_length_then_words():
-    vocabulary = NgramVocabulary.build(FILMS, max_n=3)
+    vocabulary = build(FILMS, max_n=3)
     assert names(vocabulary) == [
         *(".", "money", "not", "the", "worth"),
         *("not worth", "the money", "worth the"),
@@ -164,13 +168,13 @@ def test_ids_are_in_the_order_of_length_then_words():
 
 
 def test_both_shorter_ngrams_of_an_ngram_are_in_the_vocabulary():
-    names_of = set(names(NgramVocabulary.build(FILMS * 2, max_n=4)))
+    names_of = set(names(build(FILMS * 2, max_n=4)))
     for words in map(str.split, names_of):
         assert len(words) == 1 or {" ".join(words[:-1]), " ".join(words[1:])} <= names_of
 
 
 def test_no_ngram_reaches_from_one_review_into_the_next():
-    assert names(NgramVocabulary.build(["a", "b", "a", "b"], max_n=2)) == ["a", "b"]
+    assert names(build(["a", "b", "a", "b"], max_n=2)) == ["a", "b"]
 
 
 def test_more_texts_than_are_processed_at_a_time(monkeypatch):
@@ -186,7 +190,7 @@ def test_more_texts_than_are_processed_at_a_time(monkeypatch):
 
 
 def test_encoding_nothing():
-    vocabulary = NgramVocabulary.build(FILMS)
+    vocabulary = build(FILMS)
     assert as_lists(vocabulary.encode([])) == []
     assert as_lists(vocabulary.encode(["", ""])) == [[], []]
 
@@ -194,27 +198,27 @@ def test_encoding_nothing():
 @pytest.mark.parametrize(("max_n", "min_df"), [(0, 2), (4, 0)])
 def test_limits_are_positive(max_n, min_df):
     with pytest.raises(ValueError, match="must be at least 1"):
-        NgramVocabulary.build(FILMS, max_n, min_df)
+        build(FILMS, max_n, min_df)
 
 
 @pytest.mark.parametrize("empty", [[], [""], ["one", "two"]])
 def test_texts_without_a_frequent_word_are_refused(empty):
     with pytest.raises(UserError, match=f"no word occurs in 2 of the {len(empty)} reviews"):
-        NgramVocabulary.build(empty)
+        build(empty)
 
 
 def test_a_single_text_is_no_list_of_texts():
     for one in ("a film", b"a film"):
         with pytest.raises(TypeError, match="several texts"):
-            NgramVocabulary.build(one)
+            build(one)
         with pytest.raises(TypeError, match="several texts"):
-            NgramVocabulary.build(FILMS).encode(one)
+            build(FILMS).encode(one)
     with pytest.raises(TypeError, match="must be str or bytes, not int"):
-        NgramVocabulary.build([3])
+        build([3])
 
 
 def test_names_of_ids():
-    vocabulary = NgramVocabulary.build(FILMS, max_n=3)
+    vocabulary = build(FILMS, max_n=3)
     assert vocabulary.ngram(0) == ""
     assert vocabulary.ngram(9) == "not worth the"
     for outside in (-1, vocabulary.num_features):
@@ -223,7 +227,7 @@ def test_names_of_ids():
 
 
 def test_top_features_are_the_largest_in_order_and_never_padding():
-    vocabulary = NgramVocabulary.build(FILMS, max_n=3)
+    vocabulary = build(FILMS, max_n=3)
     weights = np.array([9, 0, 0, 2, 0, 0, 0, 0, 0, 3, 2.0])
     assert vocabulary.top(weights, 3) == [
         ("not worth the", 3.0),
@@ -303,7 +307,7 @@ def test_ratios_refuse_what_does_not_fit():
 @given(texts.filter(any), st.integers(1, 4))
 def test_saved_and_loaded_it_is_the_same(tmp_path_factory, reviews, max_n):
     path = tmp_path_factory.mktemp("ngrams") / "ngrams.npz"
-    vocabulary = NgramVocabulary.build([*reviews, "a"], max_n, 1)
+    vocabulary = build([*reviews, "a"], max_n, 1)
     vocabulary.save(path)
     loaded = NgramVocabulary.load(path)
     assert loaded == vocabulary
@@ -336,14 +340,14 @@ def load_error(path) -> str:
 )
 def test_damaged_files_are_refused(tmp_path, damage):
     path = tmp_path / "ngrams.npz"
-    NgramVocabulary.build(FILMS, max_n=3).save(path)
+    build(FILMS, max_n=3).save(path)
     path.write_bytes(damage(path.read_bytes()))
     assert "is not a file of n-grams, or is damaged" in load_error(path)
 
 
 def test_no_damage_goes_unnoticed_or_is_an_error_of_another_kind(tmp_path):
     path = tmp_path / "ngrams.npz"
-    vocabulary = NgramVocabulary.build(FILMS, max_n=3)
+    vocabulary = build(FILMS, max_n=3)
     vocabulary.save(path)
     data = path.read_bytes()
     for i in range(0, len(data), 5):
@@ -362,7 +366,7 @@ def test_other_archives_and_pickles_are_refused(tmp_path):
 def test_files_of_another_version_are_refused(tmp_path, monkeypatch):
     with monkeypatch.context() as later:
         later.setattr("imdb_jax.text.ngrams._FORMAT", "imdb_jax n-grams, version 2")
-        NgramVocabulary.build(FILMS).save(tmp_path / "ngrams.npz")
+        build(FILMS).save(tmp_path / "ngrams.npz")
     assert "its format is imdb_jax n-grams, version 2, not" in load_error(tmp_path / "ngrams.npz")
 
 
