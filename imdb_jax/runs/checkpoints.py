@@ -16,8 +16,8 @@ import jax
 import numpy as np
 
 from imdb_jax.errors import UserError
-from imdb_jax.parallel.exchange import is_first, num_processes, wait_for_all
 from imdb_jax.files import file_digest, is_directory, write_atomically
+from imdb_jax.parallel.exchange import is_first, num_processes, wait_for_all
 from imdb_jax.training.history import Position
 
 # Written last: a checkpoint without it is unfinished.

@@ -9,15 +9,19 @@ from typing import Any
 import numpy as np
 
 from imdb_jax.config import Config
-from imdb_jax.pipeline.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.find import find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.parallel.exchange import num_processes, one_first, process_number
-from imdb_jax.pipeline.input_format import InputFormat, configured_input_format, create_configured_model
+from imdb_jax.pipeline.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
+from imdb_jax.pipeline.input_format import (
+    InputFormat,
+    configured_input_format,
+    create_configured_model,
+)
+from imdb_jax.pipeline.splits import Examples, Splits, make_splits, shard_bounds
 from imdb_jax.progress import Report, note
 from imdb_jax.runs.soft_labels import SoftLabels, with_texts
-from imdb_jax.pipeline.splits import Examples, Splits, make_splits, shard_bounds
 from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.vocabulary import Vocabulary
 
@@ -94,4 +98,6 @@ def _split(config: Config, corpus: Corpus[Any], form: InputFormat, dataset: Data
     local_parts = range(*shard_bounds(shards, num_processes())[process_number() :][:2])
     test_share = 0.0 if dataset.fixed_split else config.data.test_share
     form_of_words = None if form.ngrams else form
-    return make_splits(corpus, form_of_words, test_share, config.stopping.validation, shards, local_parts)
+    return make_splits(
+        corpus, form_of_words, test_share, config.stopping.validation, shards, local_parts
+    )

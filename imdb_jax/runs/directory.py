@@ -9,10 +9,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from imdb_jax.runs.checkpoints import POSITION, UNFINISHED
 from imdb_jax.config import Config, differences, dump_config, has_config, load_config
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_temporary, write_atomically
+from imdb_jax.runs.checkpoints import POSITION, UNFINISHED
 from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.vocabulary import Vocabulary
 
@@ -72,7 +72,11 @@ def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
     different = differences(config, earlier)
     # The reviews may have moved; the checkpoints tell whether they are the same.
     different.pop("data_dir", None)
-    if config.training.schedule == "constant" and not config.training.warmup and config.training.epochs > earlier.training.epochs:
+    if (
+        config.training.schedule == "constant"
+        and not config.training.warmup
+        and config.training.epochs > earlier.training.epochs
+    ):
         different.pop("epochs", None)
     for name, (value, before) in different.items():
         raise UserError(

@@ -7,26 +7,24 @@ A run directory holds `config.toml`, `vocabulary.txt`, `metrics.csv` (a row per 
 
 from __future__ import annotations
 
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imdb_jax.runs import reporting
-from imdb_jax.runs import directory
-from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.config import Config, replace
 from imdb_jax.datasets.find import absolute_paths
-from imdb_jax.parallel.devices import use_all_cores
 from imdb_jax.errors import UserError
+from imdb_jax.parallel.devices import use_all_cores
 from imdb_jax.parallel.exchange import all_have, is_first, num_processes, wait_for_all
-from imdb_jax.runs.fit import fit, restore_latest
 from imdb_jax.parallel.host_memory import keep_freed_memory, share_one_heap
 from imdb_jax.pipeline.input_format import configured_input_format, create_configured_model
 from imdb_jax.progress import Report, note
-from imdb_jax.runs.results import announce, conclude
+from imdb_jax.runs import directory, reporting
+from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
+from imdb_jax.runs.fit import fit, restore_latest
+from imdb_jax.runs.results import announce, conclude
 from imdb_jax.runs.soft_labels import SoftLabels
 from imdb_jax.training.trainer import Trainer
 
@@ -46,7 +44,11 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     earlier = directory.earlier_run(workdir, config)
     if earlier:
         earlier = replace(earlier, shards=earlier.training.shards or 1)
-    if earlier and config.data.dataset == "auto" and earlier.data.dataset in ("imdb_reviews", "synthetic"):
+    if (
+        earlier
+        and config.data.dataset == "auto"
+        and earlier.data.dataset in ("imdb_reviews", "synthetic")
+    ):
         # The data set that the run began with, whatever is available now.
         config = replace(config, dataset=earlier.data.dataset)
     shards = num_processes() if earlier is None else earlier.training.shards

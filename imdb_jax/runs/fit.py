@@ -8,17 +8,17 @@ from typing import Any
 
 import numpy as np
 
-from imdb_jax.runs import reporting
-from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.datasets.dataset import BY_CONTENT
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.parallel.exchange import is_first
-from imdb_jax.training.history import Position, Progress, best_epoch, out_of_patience
 from imdb_jax.parallel.processes import sigterm_noted
-from imdb_jax.training.profiling import profiler, traced_steps
-from imdb_jax.progress import epoch_bar, note
-from imdb_jax.runs.directory import METRICS, PROFILE, TENSORBOARD
 from imdb_jax.pipeline.shuffling import order_digest
+from imdb_jax.progress import epoch_bar, note
+from imdb_jax.runs import reporting
+from imdb_jax.runs.checkpoints import Checkpoints
+from imdb_jax.runs.directory import METRICS, PROFILE, TENSORBOARD
+from imdb_jax.training.history import Position, Progress, best_epoch, out_of_patience
+from imdb_jax.training.profiling import profiler, traced_steps
 from imdb_jax.training.trainer import Trainer
 
 
@@ -101,7 +101,9 @@ def fit(
     def leave() -> None:
         checkpoints.wait()
         epochs, steps = trainer.progress.position
-        how = "continue by the same command with --resume" if config.run.keep else "nothing was kept"
+        how = (
+            "continue by the same command with --resume" if config.run.keep else "nothing was kept"
+        )
         raise Terminated(f"terminated after {epochs} epochs and {steps} steps; {how}")
 
     def tick() -> None:

@@ -22,9 +22,9 @@ from rich import box
 
 from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
-from imdb_jax.training.history import Epoch
-from imdb_jax.runs.data import ExperimentData
 from imdb_jax.pipeline.splits import Examples
+from imdb_jax.runs.data import ExperimentData
+from imdb_jax.training.history import Epoch
 
 
 def environment() -> dict[str, Any]:

@@ -9,11 +9,10 @@ from typing import Any
 import jax
 from jax.experimental import multihost_utils
 
-from imdb_jax.runs import reporting
-from imdb_jax.runs import directory
-from imdb_jax.runs.checkpoints import save_params
 from imdb_jax.parallel.exchange import is_first
 from imdb_jax.parallel.host_memory import peak_rss_mb
+from imdb_jax.runs import directory, reporting
+from imdb_jax.runs.checkpoints import save_params
 from imdb_jax.runs.data import ExperimentData
 from imdb_jax.training.seeds import mean_of_seeds
 from imdb_jax.training.step import Metrics

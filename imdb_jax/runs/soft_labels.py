@@ -13,8 +13,8 @@ from pathlib import Path
 import numpy as np
 from jaxtyping import Float32
 
-from imdb_jax.datasets import tables
 from imdb_jax.config import UNSUPERVISED
+from imdb_jax.datasets import tables
 from imdb_jax.datasets.dataset import Dataset, Reviews
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically

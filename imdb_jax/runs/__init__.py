@@ -1,0 +1,1 @@
+"""A run directory: its data, training, checkpoints, results and reports."""
