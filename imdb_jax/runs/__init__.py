@@ -1,1 +1,1 @@
-"""A run directory: its data, training, checkpoints, results and reports."""
+"""A run directory: what is in it, and how a run gets there."""

@@ -1,7 +1,5 @@
 """What a run learns from: the data set of its configuration, found, encoded and split."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -39,9 +37,8 @@ class ExperimentData:
 def load_data_for(
     config: Config, report: Report = note, soft: SoftLabels | None = None
 ) -> ExperimentData:
-    """Find, encode and split the data set of a configuration.
+    """Find, encode and split the data set of a configuration; each process gets its parts.
 
-    If there are several processes, process 0 prepares it, and each gets its parts of the splits.
     With soft labels, words remain those of the labelled reviews; n-grams are those of both. Raises
     `UserError` if no reviews are left to train, validate or test on.
     """
