@@ -24,7 +24,7 @@ def process_number() -> int:
 
 
 def is_first() -> bool:
-    """Say whether this is process 0, the one that speaks and writes."""
+    """Return whether this is process 0, the one that speaks and writes."""
     return process_number() == 0
 
 
@@ -47,12 +47,12 @@ def one_first(what: str) -> Iterator[None]:
 
 
 def all_have(value: str) -> bool:
-    """Say whether all processes pass the same text."""
+    """Return whether all processes pass the same text."""
     return len(set(gather(hashlib.sha256(value.encode()).digest()))) == 1
 
 
 def all_agree(value: bool) -> bool:
-    """Say whether all processes pass True."""
+    """Return whether all processes pass True."""
     return int(largest(not value)) == 0
 
 

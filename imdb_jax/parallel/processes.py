@@ -38,7 +38,7 @@ ENDED = (
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
-    """Say whether a cluster has started this process and others, in a way that JAX recognizes."""
+    """Return whether a cluster has started this process and others, in a way that JAX recognizes."""
 
     def several(name: str) -> bool:
         number = environment.get(name, "")
@@ -75,10 +75,10 @@ def processes(config: Config) -> Iterator[None]:
     try:
         _join(config)
         yield
+    except Terminated:  # as all processes have been
+        jax.distributed.shutdown()
+        raise
     except BaseException as error:
-        if isinstance(error, Terminated):  # as all processes have been
-            jax.distributed.shutdown()
-            raise
         # Writing a checkpoint fails, too, when others are missing, and Orbax wraps the reason.
         if _is_about_others(error):
             error = UserError(ENDED)
@@ -113,10 +113,9 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
 
 
 def _on_cloud_tpu() -> bool:
-    """Say whether this is a machine of a TPU, which may have several; JAX asks its metadata."""
-    if find_spec("libtpu") is None:
-        return False
-    return Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
+    """Return whether this machine has a TPU, and there may be several; JAX asks its metadata."""
+    devices = Path("/dev/accel0"), Path("/dev/vfio/0")
+    return find_spec("libtpu") is not None and any(map(Path.exists, devices))
 
 
 def _join(config: Config) -> None:
@@ -175,7 +174,7 @@ _handler: Any = None  # which C does not keep alive
 
 
 def _is_about_others(error: BaseException | None) -> bool:
-    """Say whether an error, or one that led to it, is about connections between processes."""
+    """Return whether an error, or one that led to it, is about connections between processes."""
     import jax
 
     if error is None:

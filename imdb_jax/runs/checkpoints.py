@@ -111,10 +111,10 @@ def _remove_unfinished(directory: Path, name: str) -> None:
 
 
 class Checkpoints:
-    """The latest `keep` checkpoints of a run, one directory each, written while it continues."""
+    """A run's checkpoints, written while it continues; leaving the context waits for the last."""
 
     def __init__(self, directory: Path, keep: int) -> None:
-        """Start no thread yet; leaving the context waits for the last checkpoint."""
+        """Keep the latest `keep` checkpoints in `directory`."""
         self.directory, self.keep = directory, keep
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None

@@ -80,5 +80,5 @@ def best_epoch(history: Sequence[Epoch]) -> int:
 
 
 def out_of_patience(history: Sequence[Epoch], patience: int) -> bool:
-    """Say whether to stop, as Keras' `EarlyStopping` does; patience 0 is infinite."""
+    """Return whether to stop, as Keras' `EarlyStopping` would; patience 0 is infinite."""
     return bool(patience and history) and len(history) - best_epoch(history) >= patience

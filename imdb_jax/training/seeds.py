@@ -143,7 +143,7 @@ def _stack_filled(*arrays: NDArray[Any]) -> NDArray[Any]:
 
 
 def seeds_mesh(seeds: int) -> Mesh:
-    """Return a mesh of the largest number of devices that divides the seeds; none waits."""
+    """Return a mesh of the largest number of devices that divides the seeds, with axis `data`."""
     size = max(size for size in range(1, jax.device_count() + 1) if seeds % size == 0)
     return jax.make_mesh((size,), ("data",), (AxisType.Auto,), devices=jax.devices()[:size])
 

@@ -144,8 +144,8 @@ def train_steps(
 ) -> tuple[TrainState, Sums]:
     """Take many steps in one program, with all reviews on the device.
 
-    Accelerators would wait for the host between calls of `train_step`; on a CPU, XLA would run the
-    steps on a single core. Returns the last state, and the sums of each step, `[steps]`.
+    A step trains on the reviews in its row of `rows`. For accelerators, which would wait for the
+    host between steps; a CPU would use one core. Returns the last state, and each step's sums.
     """
 
     def step(state: TrainState, of_step: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Sums]:

@@ -52,7 +52,7 @@ class Trainer:
     def __init__(
         self, config: Config, model: nn.Module, splits: Splits, resident: bool | None = None
     ) -> None:
-        """If `resident`, keep the training reviews on the device; one program takes many steps."""
+        """Compile the steps: programs of many if reviews are `resident` on the device."""
         self.config = config
         self.progress = Progress([[] for _ in range(config.training.seeds)])
         self.steps = num_batches(splits.train.shards, config.training.batch_size)
@@ -177,7 +177,7 @@ class Trainer:
             ) from error
 
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> list[Metrics]:
-        """Return the mean metrics of each seed; use `tick` and raise as `train_epoch` does."""
+        """Return each seed's mean metrics; `tick` and errors are those of `train_epoch`."""
         sums, step = [], self._models.eval_step
         for batch in self._models.eval_batches(examples):
             tick()
