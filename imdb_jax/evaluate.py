@@ -72,7 +72,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     from imdb_jax.inference.ensemble import load_members, parse_weights
     from imdb_jax.views import figures, predictions
 
-    report = (lambda text: None) if options.quiet else progress.note
+    report = progress.unless(options.quiet)
     paths = cli.run_paths(*options.runs)
     weights = parse_weights(options.weights, len(paths)) if options.weights else None
     members = load_members(paths)

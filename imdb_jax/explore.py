@@ -63,7 +63,7 @@ def explore(arguments: Sequence[str]) -> None:
     from imdb_jax.pipeline.corpus import load_corpus
     from imdb_jax.views import explorations, figures
 
-    report = (lambda text: None) if options.quiet else progress.note
+    report = progress.unless(options.quiet)
     dataset = find_dataset(options, report)
     corpus = load_corpus(dataset, report)
     invented = "synthetic corpus, whose figures are not IMDb's"

@@ -85,9 +85,9 @@ def predict(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print a prediction for each text."""
     paths, options = parse_arguments(arguments)
     from imdb_jax.inference.ensemble import load_predictor
-    from imdb_jax.progress import note
+    from imdb_jax.progress import unless
 
-    report = (lambda text: None) if options.quiet else note
+    report = unless(options.quiet)
     texts = _texts(options)
     interactive = not options.texts and not options.file and sys.stdin.isatty()
     predictor = load_predictor(paths, options.weights, report)

@@ -74,6 +74,11 @@ def note(text: str) -> None:
     print(text, file=sys.stderr, flush=True)
 
 
+def unless(quiet: bool, report: Report = note) -> Report:
+    """Return `report`, or if `quiet` a function that drops every line."""
+    return (lambda text: None) if quiet else report
+
+
 @contextmanager
 def epoch_bar(
     title: str, steps: int, running: Callable[[], tuple[float, float]], visible: bool

@@ -1,13 +1,10 @@
 """What a model reads: a batch of reviews, each of them ids in order or a set of ids.
 
-Sets differ in size: the largest of a batch may have ten times as many ids as the average. Padded to
-the largest, a batch is mostly padding. Here a set is folded into lines of equal length instead, as
-many as it needs, and only the last one is filled up.
+The largest set of a batch may have ten times as many ids as the average: padded to it, a batch
+would be mostly padding. Instead, a set is folded into as many lines of equal length as it needs.
 """
 
-from __future__ import annotations
-
-from typing import NamedTuple
+from typing import NamedTuple, Self
 
 import jax.numpy as jnp
 import numpy as np
@@ -21,19 +18,13 @@ _WIDTH = 32  # ids in a line
 
 
 class Sets(struct.PyTreeNode):
-    """The sets of ids of a batch of reviews.
+    """The sets of ids of a batch of reviews."""
 
-    Attributes:
-      ids: ids of the sets, any integer dtype, `[lines, width]`; 0 fills a line.
-      reviews: number within the batch of the review that a line belongs to, int32 `[lines]`.
-      size: number of reviews.
-    """
+    ids: Integer[Array | np.ndarray, "lines width"]  # 0 fills a line
+    reviews: Int[Array | np.ndarray, " lines"]  # int32: number of a line's review in the batch
+    size: int = struct.field(pytree_node=False)  # number of reviews
 
-    ids: Integer[Array | np.ndarray, "lines width"]
-    reviews: Int[Array | np.ndarray, " lines"]
-    size: int = struct.field(pytree_node=False)
-
-    def as_part(self, number: int, of: int) -> Sets:
+    def as_part(self, number: int, of: int) -> Self:
         """Return these sets as part `number`, from 0, of a batch of `of` parts of one size."""
         return self.replace(reviews=self.reviews + number * self.size, size=of * self.size)
 
@@ -77,10 +68,9 @@ def fold(sequences: Sequences, multiple: int = 1, least: int = 0) -> Sets:
 def sum_rows(
     table: Float[Array, "num_ids ..."], ids: Sets | Integer[Array, "batch length"]
 ) -> Float[Array, "batch ..."]:
-    """Sum the rows of a table over each set of ids.
+    """Sum the rows of a table over each set of ids: the product of multi-hot vectors with it.
 
-    That is the product of the sets, written as vectors of ones and zeros, with the table. Row 0 of
-    the table, the row of padding, must be all zeros; ids may also be arrays padded with 0.
+    Row 0 of the table, the row of padding, must be zeros; ids may also be arrays padded with 0.
     """
     lines = jnp.asarray(ids.ids if isinstance(ids, Sets) else ids)
     sums = look_up(table, lines.reshape(-1)).reshape(*lines.shape, *table.shape[1:]).sum(axis=1)

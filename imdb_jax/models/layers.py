@@ -41,15 +41,9 @@ def look_up(
 class WordConv(nn.Module):
     """A convolution along the words of a review, like Keras' Conv1D with padding 'same'.
 
-    Convolving word vectors is linear in each word, so every kernel position is a look-up in a table
-    of its own, `embedding @ kernel[position]`. This saves the product over all words of a batch,
-    and the gradient is a scatter into the tables instead of a convolution: on a CPU, the whole
-    training step takes half the time.
-
-    Attributes:
-      filters: number of filters.
-      kernel_size: words a filter sees at a time.
-      dtype: of the result.
+    A convolution is linear in each word, so every kernel position is a look-up in a table of its
+    own, `embedding @ kernel[position]`, and the gradient is a scatter into the tables: on a CPU,
+    the whole training step takes half the time. `dtype` is that of the result.
     """
 
     filters: int

@@ -26,19 +26,12 @@ def _sigmoid(x: jax.Array) -> jax.Array:
 def last_state(
     inputs: Float[Array, "time batch gates"], kernel: Float[Array, "units gates"]
 ) -> Float[Array, "batch units"]:
-    """Run a long short-term memory over time, from a state of zeros.
+    """Run a long short-term memory over time from zeros, and return its last state.
 
-    The derivative is written out, because JAX's own adds up the kernel's gradient step by step in
-    the loop, while one matrix product after the loop does the same. A test compares the two.
-
-    Args:
-      inputs: what each word adds to the gates before their activation; the gates stand side by
-        side: input, forget, candidate, output.
-      kernel: what the state of the step before adds to them, `[units, 4 * units]`, of the same
-        dtype. The cell, which adds up what all words let in, is float32 whatever that is.
-
-    Returns:
-      The state after the last step, of the dtype of the inputs.
+    `inputs` are what each word adds to the gates before their activation, `kernel` (of the same
+    dtype) makes what the state before adds. The gates stand side by side: input, forget, candidate,
+    output. The cell is always float32. The derivative is written out, because JAX's own adds up the
+    kernel's gradient step by step, instead of in one matrix product after the loop.
     """
     return _forward(inputs, kernel)[0]
 

@@ -16,13 +16,7 @@ from imdb_jax.text.sequences import PAD_ID
 def multi_hot_on_device(
     ids: Integer[Array, "batch length"], num_words: int
 ) -> Float[Array, "batch num_words"]:
-    """Mark with a one which words each review of a batch holds, as part of the compiled step.
-
-    Args:
-      ids: word ids below `num_words`; order and repetition change nothing, 0 (padding) marks
-        nothing.
-      num_words: size of the vocabulary.
-    """
+    """Mark with a one which words each review holds, but padding, as part of the compiled step."""
     rows = jnp.arange(ids.shape[0])[:, None]
     # JAX adds the size of the axis to negative indices, and it need not fit the dtype of the ids.
     hot = jnp.zeros((ids.shape[0], num_words)).at[rows, ids.astype(jnp.int32)].set(1.0)
@@ -30,12 +24,7 @@ def multi_hot_on_device(
 
 
 class SetDense(nn.Module):
-    """A dense layer over multi-hot vectors, with the parameters of `Dense`.
-
-    Attributes:
-      num_words: size of the vocabulary.
-      features: width of the layer.
-    """
+    """A dense layer over multi-hot vectors, with the parameters of `Dense`."""
 
     num_words: int
     features: int
@@ -44,7 +33,7 @@ class SetDense(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"] | Sets
     ) -> Float[Array, "batch features"]:
-        """Return the layer's sums, float32 `[batch, features]`."""
+        """Return the layer's sums, in float32."""
         initializer = nn.initializers.glorot_uniform()
         kernel = self.param("kernel", initializer, (self.num_words, self.features))
         bias = self.param("bias", nn.initializers.zeros_init(), (self.features,))

@@ -16,9 +16,8 @@ _REVIEWS_AT_A_TIME = 256
 class Ngram(nn.Module):
     """The sum of the weights of the n-grams that a review holds, each times its log-ratio.
 
-    The log-ratio of an n-gram says how much more often positive reviews hold it than negative ones,
-    see `nb_log_ratios`. It is a parameter that is set before training and does not change; the
-    weights start at zero.
+    The log-ratio (see `nb_log_ratios`) is a parameter that is set before training and does not
+    change; the weights start at zero.
 
     Attributes:
       num_features: number of n-gram ids, padding included.
@@ -36,12 +35,7 @@ class Ngram(nn.Module):
     def __call__(
         self, ids: Integer[Array, "batch length"] | Sets, train: bool = False
     ) -> Float[Array, " batch"]:
-        """Return the logit of 'positive' for each review.
-
-        Args:
-          ids: the distinct ids of each review's n-grams, 0 for padding; or `Sets`.
-          train: changes nothing.
-        """
+        """Return the logit of 'positive' for each review's distinct n-gram ids, padded with 0."""
         zeros = nn.initializers.zeros_init()
         weight = self.param("weight", zeros, (self.num_features,))
         log_ratio = jax.lax.stop_gradient(self.param("log_ratio", zeros, (self.num_features,)))
@@ -61,19 +55,10 @@ def nb_log_ratios(
     """Return Wang and Manning's r: how much more often positive reviews hold an n-gram.
 
     `r = log((p / |p|) / (q / |q|))`, where `p` is 1 plus the number of positive reviews that hold
-    the n-gram, `q` the same of negative ones, and `|p|`, `|q|` their sums over all n-grams.
-
-    Args:
-      features: the distinct ids of each review.
-      positive: 1 for a positive review, 0 for a negative one, or a probability in between, with
-        which the review counts on both sides.
-      num_features: number of ids, padding included.
-
-    Returns:
-      The ratios, 0 for padding.
-
-    Raises:
-      ValueError: there are not as many reviews as values of `positive`, or an id is too high.
+    the n-gram, `q` the same of negative ones, and `|p|`, `|q|` their sums over all n-grams. It is 0
+    for padding. `features` are the distinct ids of each review; a review whose `positive` lies
+    between 0 and 1 counts on both sides. Raises `ValueError` if the lengths of both differ, or an
+    id is not below `num_features`.
     """
     if len(features) != len(positive):
         raise ValueError(f"{len(features)} reviews, but {len(positive)} values of positive")

@@ -1,7 +1,5 @@
 """JAX's cache of compiled programs, so that only the first run of a kind compiles."""
 
-from __future__ import annotations
-
 import contextlib
 import os
 import zlib

@@ -1,7 +1,5 @@
 """The devices of a run: how many there are, and which of them holds what of a model."""
 
-from __future__ import annotations
-
 import contextlib
 import math
 import os
@@ -23,11 +21,9 @@ T = TypeVar("T")
 
 
 def use_all_cores(model: nn.Module, seeds: int = 1) -> None:
-    """Make each CPU core a device, for a model that XLA computes mostly on a single core.
+    """Make each CPU core a device, for several seeds or a model that XLA computes on one core.
 
-    A batch is then spread over the cores, and so are several seeds, of any model. Nothing changes
-    for other models and other devices, or if the number of CPU devices was chosen already, or once
-    JAX has found its devices.
+    Does nothing if the number of CPU devices was chosen already, or once JAX has found its devices.
     """
     if seeds == 1 and not getattr(model, "one_core", False):
         return
@@ -41,18 +37,14 @@ def data_mesh(model_parallel: int = 1) -> Mesh:
     """Return a mesh of all devices of all processes.
 
     The reviews of a batch are spread over its axis `data`, a model's large arrays over the
-    `model_parallel` devices of its axis `model`, which belong to one process; see `partition_spec`.
-
-    Raises:
-      UserError: the devices of a process cannot be divided so.
+    `model_parallel` devices of its axis `model`, which belong to one process and read the same
+    reviews. Raises `UserError` if the devices of a process cannot be divided so.
     """
     if jax.local_device_count() % model_parallel:
         raise UserError(
             f"model_parallel {model_parallel} does not divide the {jax.local_device_count()} "
             "devices of a process; choose a number that does"
         )
-    # In this order, so that the devices which share a model's arrays, and read the same reviews,
-    # belong to one process.
     devices = sorted(jax.devices(), key=lambda device: (device.process_index, device.id))
     grid = np.array(devices).reshape(-1, model_parallel)
     return Mesh(grid, ("data", "model"), axis_types=(AxisType.Auto, AxisType.Auto))
@@ -66,9 +58,8 @@ def replicated(mesh: Mesh) -> NamedSharding:
 def partition_spec(name: str, shape: tuple[int, ...], model_parallel: int) -> PartitionSpec:
     """Return the axis along which an array is cut into slices, one per device of axis `model`.
 
-    Embedding tables and other large arrays are cut, along their longest axis that can be divided.
-    An array is named by the keys that lead to it, joined by dots. The name of an optimizer's moment
-    ends with that of its parameter, so that both lie on the same devices.
+    Embedding tables and other large arrays are cut along their longest divisible axis. The name of
+    an optimizer's moment ends with that of its parameter, so both lie on the same devices.
     """
     large = math.prod(shape) >= _LARGE or name.endswith("embedding")
     axes = [axis for axis, size in enumerate(shape) if size % model_parallel == 0]

@@ -1,7 +1,5 @@
 """What the processes of one run tell each other. JAX is imported only when a function is called."""
 
-from __future__ import annotations
-
 import hashlib
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -12,21 +10,21 @@ from numpy.typing import NDArray
 
 
 def num_processes() -> int:
-    """Return how many processes train together. Does not start JAX if there is only one."""
+    """Return how many processes train together; a single one does not start JAX."""
     import jax
 
     return jax.process_count() if jax.distributed.is_initialized() else 1
 
 
 def process_number() -> int:
-    """Return the number of this process, from 0. Does not start JAX if there is only one."""
+    """Return the number of this process, from 0; a single one does not start JAX."""
     import jax
 
     return jax.process_index() if jax.distributed.is_initialized() else 0
 
 
 def is_first() -> bool:
-    """Say whether this is process 0, the one that speaks and writes."""
+    """Return whether this is process 0, the one that speaks and writes."""
     return process_number() == 0
 
 
@@ -49,12 +47,12 @@ def one_first(what: str) -> Iterator[None]:
 
 
 def all_have(value: str) -> bool:
-    """Say whether all processes pass the same text."""
+    """Return whether all processes pass the same text."""
     return len(set(gather(hashlib.sha256(value.encode()).digest()))) == 1
 
 
 def all_agree(value: bool) -> bool:
-    """Say whether all processes pass True."""
+    """Return whether all processes pass True."""
     return int(largest(not value)) == 0
 
 

@@ -8,20 +8,18 @@ _M_TRIM_THRESHOLD, _M_TOP_PAD, _M_MMAP_MAX, _M_ARENA_MAX = -1, -2, -4, -8
 
 
 def share_one_heap() -> None:
-    """Make all threads take memory from one heap, so that none returns what another will want.
+    """Make all threads take memory from one heap. Call this before JAX starts its threads.
 
-    Heaps of further threads hold at most 64 MB; glibc would fetch what is larger from the system
-    and return it each time, despite `keep_freed_memory`. Call this before JAX starts its threads.
+    Other heaps hold at most 64 MB; glibc would fetch more from the system and return it each time.
     """
     _set_malloc_options({_M_ARENA_MAX: 1})
 
 
 def keep_freed_memory() -> None:
-    """Make glibc keep freed memory for the next step of training. Does nothing without glibc.
+    """Make glibc, if there is one, keep freed memory for the next step of training.
 
-    XLA asks for the temporary arrays of every step anew. glibc would fetch large ones from the
-    system and return them each time, and the page faults of touching them take longer than much of
-    the arithmetic.
+    XLA allocates the temporary arrays of every step anew; fetching large ones from the system each
+    time causes page faults that take longer than much of the arithmetic.
     """
     _set_malloc_options({_M_MMAP_MAX: 0, _M_TRIM_THRESHOLD: 2**31 - 1, _M_TOP_PAD: 2**28})
 

@@ -1,7 +1,6 @@
 """The processes of one run, on one machine or on many: how they join each other, and how they end.
 
-JAX's distributed runtime does the work. Only its end is not for people to read: if a process
-disappears, JAX aborts the others.
+JAX's distributed runtime does the work, but if a process disappears, it aborts the others.
 """
 
 from __future__ import annotations
@@ -39,7 +38,7 @@ ENDED = (
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
-    """Say whether a cluster has started this process and others, in a way that JAX recognizes."""
+    """Return whether a cluster has started this process and others, in a way that JAX recognizes."""
 
     def several(name: str) -> bool:
         number = environment.get(name, "")
@@ -76,12 +75,12 @@ def processes(config: Config) -> Iterator[None]:
     try:
         _join(config)
         yield
+    except Terminated:  # as all processes have been
+        jax.distributed.shutdown()
+        raise
     except BaseException as error:
-        if isinstance(error, Terminated):  # as all processes have been
-            jax.distributed.shutdown()
-            raise
         # Writing a checkpoint fails, too, when others are missing, and Orbax wraps the reason.
-        if any(map(_is_about_others, _causes(error))):
+        if _is_about_others(error):
             error = UserError(ENDED)
         # Leaving in good order would mean waiting for processes that may be waiting for this one.
         atexit.register(_leave, _exit_status(error), patient=config.distribution.process_id == 0)
@@ -114,38 +113,32 @@ def sigterm_noted() -> Iterator[Callable[[], bool]]:
 
 
 def _on_cloud_tpu() -> bool:
-    """Say whether this is a machine of a TPU, which may have several; JAX asks its metadata."""
-    if find_spec("libtpu") is None:
-        return False
-    return Path("/dev/accel0").exists() or Path("/dev/vfio/0").exists()
+    """Return whether this machine has a TPU, and there may be several; JAX asks its metadata."""
+    devices = Path("/dev/accel0"), Path("/dev/vfio/0")
+    return find_spec("libtpu") is not None and any(map(Path.exists, devices))
 
 
 def _join(config: Config) -> None:
     import jax
     from jax.experimental import multihost_utils
 
-    given: dict[str, Any] = {}
-    if_aborted = ENDED
-    if config.distribution.coordinator:
-        given = {
-            "coordinator_address": config.distribution.coordinator,
-            "num_processes": config.distribution.num_processes,
-            "process_id": config.distribution.process_id,
-        }
-        if_aborted = (
-            f"the {config.distribution.num_processes} processes of this run have not all come to "
-            f"{config.distribution.coordinator} within {START_SECONDS} seconds"
-        )
-    _end_aborts_with(if_aborted)
+    options = config.distribution
+    late = (
+        f"the {options.num_processes} processes of this run have not all come to "
+        f"{options.coordinator} within {START_SECONDS} seconds"
+    )
+    _end_aborts_with(late if options.coordinator else ENDED)
     try:
         jax.distributed.initialize(
-            **given,
+            options.coordinator or None,
+            options.num_processes or None,
+            options.process_id if options.coordinator else None,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
             initialization_timeout=START_SECONDS,
             shutdown_timeout_seconds=START_SECONDS,  # while process 0 writes the results
         )
     except (ValueError, RuntimeError, OSError) as error:
-        if not config.distribution.coordinator and not in_cluster(os.environ):
+        if not options.coordinator and not in_cluster(os.environ):
             return  # a TPU that is one machine
         raise UserError(
             f"the processes of this run cannot be joined: {str(error).splitlines()[0]}; give "
@@ -166,10 +159,7 @@ def _send_native_output_to_stderr() -> None:
 
 
 def _end_aborts_with(words: str) -> None:
-    """Make the process say this and end with status 2 when JAX aborts it.
-
-    JAX aborts a process in C++, where Python's own handlers are never reached.
-    """
+    """Print this error and end with status 2 when JAX aborts, in C++, beyond Python's handlers."""
 
     def end(_: int) -> None:
         print("error:", words, file=sys.stderr)
@@ -183,21 +173,17 @@ def _end_aborts_with(words: str) -> None:
 _handler: Any = None  # which C does not keep alive
 
 
-def _causes(error: BaseException | None) -> Iterator[BaseException]:
-    """Yield an error and the errors that led to it."""
-    while error is not None:
-        yield error
-        error = error.__cause__ or error.__context__
-
-
-def _is_about_others(error: BaseException) -> bool:
-    """Say whether an error is about the connections between processes."""
+def _is_about_others(error: BaseException | None) -> bool:
+    """Return whether an error, or one that led to it, is about connections between processes."""
     import jax
 
+    if error is None:
+        return False
     words = ["Gloo", "NCCL"]
     if isinstance(error, jax.errors.JaxRuntimeError):
         words += ["onnection", "UNAVAILABLE", "DEADLINE_EXCEEDED", "arrier", "oordination"]
-    return any(word in str(error) for word in words)
+    found = any(word in str(error) for word in words)
+    return found or _is_about_others(error.__cause__ or error.__context__)
 
 
 def _exit_status(error: BaseException) -> int:

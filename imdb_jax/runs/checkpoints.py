@@ -1,7 +1,5 @@
 """Checkpoints on disk, whole or not at all. The only module that knows Orbax."""
 
-from __future__ import annotations
-
 import json
 import os
 import re
@@ -10,15 +8,16 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import jax
 import numpy as np
 
 from imdb_jax.errors import UserError
-from imdb_jax.parallel.exchange import is_first, num_processes, wait_for_all
 from imdb_jax.files import file_digest, is_directory, write_atomically
+from imdb_jax.parallel.exchange import is_first, num_processes, wait_for_all
 from imdb_jax.training.history import Position
+from imdb_jax.training.step import named_leaves
 
 # Written last: a checkpoint without it is unfinished.
 _CHECKSUMS = "checksums.json"
@@ -35,8 +34,8 @@ class DamagedCheckpoint(UserError):
 def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:
     """Write a tree of arrays, the checksums of its files, and JSON values to a new directory.
 
-    Every process must call this function with a path that all of them see; each writes the slices
-    on its own devices. Raises `UserError` if `path` exists or cannot be written.
+    Every process must call this function, with a path that all see; each writes its own slices.
+    Raises `UserError` if `path` exists or cannot be written.
     """
     import orbax.checkpoint as ocp
 
@@ -78,7 +77,7 @@ def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                 raise DamagedCheckpoint(f"the checkpoint {path} is damaged: {name} has changed")
         with ocp.StandardCheckpointer() as checkpointer:
             metadata = checkpointer.metadata(path)
-            stored, wanted = _describe(metadata.item_metadata.tree), _describe(like)
+            stored, wanted = _layout(metadata.item_metadata.tree), _layout(like)
             for name in [*wanted, *stored]:
                 if stored.get(name) != wanted.get(name):
                     raise UserError(
@@ -112,19 +111,15 @@ def _remove_unfinished(directory: Path, name: str) -> None:
 
 
 class Checkpoints:
-    """The checkpoints of a run, one directory each, written while training continues.
-
-    A context manager: leaving it waits for the checkpoint that is being written.
-    """
+    """A run's checkpoints, written while it continues; leaving the context waits for the last."""
 
     def __init__(self, directory: Path, keep: int) -> None:
-        """Keep the latest `keep` checkpoints in a directory."""
-        self.directory = directory
-        self.keep = keep
+        """Keep the latest `keep` checkpoints in `directory`."""
+        self.directory, self.keep = directory, keep
         self._writer = ThreadPoolExecutor(1, "checkpoint")
         self._writing: Future[None] | None = None
 
-    def __enter__(self) -> Checkpoints:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: object, error: object, traceback: object) -> None:
@@ -137,9 +132,9 @@ class Checkpoints:
     ) -> None:
         """Start to write a checkpoint, later than all others, once the previous one is written.
 
-        Every process must call this method; of several, each returns once all is written. The
-        arrays must not change before. The checkpoint `best` is kept besides the latest ones. Raises
-        `UserError` if the previous checkpoint could not be written; earlier ones are intact.
+        Every process must call this method; with several, it returns once all is written. Until
+        then the arrays must not change. The checkpoint `best` is kept, too. Raises `UserError` if
+        the previous checkpoint could not be written; earlier ones are intact.
         """
 
         def write() -> None:
@@ -187,12 +182,8 @@ class Checkpoints:
         return self.directory / f"{position.epochs}-{position.steps}"
 
 
-def _describe(tree: Any) -> dict[str, str]:
-    """Return the dtype and shape of each leaf, by name."""
-    return {
-        jax.tree_util.keystr(path, simple=True, separator="."): f"{leaf.dtype}{list(leaf.shape)}"
-        for path, leaf in jax.tree_util.tree_leaves_with_path(tree)
-    }
+def _layout(tree: Any) -> dict[str, str]:
+    return {name: f"{leaf.dtype}{[*leaf.shape]}" for name, leaf in named_leaves(tree).items()}
 
 
 def _reason(error: Exception) -> str:

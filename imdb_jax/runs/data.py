@@ -1,7 +1,5 @@
 """What a run learns from: the data set of its configuration, found, encoded and split."""
 
-from __future__ import annotations
-
 import dataclasses
 from dataclasses import dataclass
 from typing import Any
@@ -9,15 +7,19 @@ from typing import Any
 import numpy as np
 
 from imdb_jax.config import Config
-from imdb_jax.pipeline.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.find import find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.parallel.exchange import num_processes, one_first, process_number
-from imdb_jax.pipeline.input_format import InputFormat, configured_input_format, create_configured_model
+from imdb_jax.pipeline.corpus import Corpus, EncodedReviews, load_corpus, load_ngrams
+from imdb_jax.pipeline.input_format import (
+    InputFormat,
+    configured_input_format,
+    create_configured_model,
+)
+from imdb_jax.pipeline.splits import Examples, Splits, make_splits, shard_bounds
 from imdb_jax.progress import Report, note
 from imdb_jax.runs.soft_labels import SoftLabels, with_texts
-from imdb_jax.pipeline.splits import Examples, Splits, make_splits, shard_bounds
 from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.vocabulary import Vocabulary
 
@@ -35,9 +37,8 @@ class ExperimentData:
 def load_data_for(
     config: Config, report: Report = note, soft: SoftLabels | None = None
 ) -> ExperimentData:
-    """Find, encode and split the data set of a configuration.
+    """Find, encode and split the data set of a configuration; each process gets its parts.
 
-    If there are several processes, process 0 prepares it, and each gets its parts of the splits.
     With soft labels, words remain those of the labelled reviews; n-grams are those of both. Raises
     `UserError` if no reviews are left to train, validate or test on.
     """
@@ -94,4 +95,6 @@ def _split(config: Config, corpus: Corpus[Any], form: InputFormat, dataset: Data
     local_parts = range(*shard_bounds(shards, num_processes())[process_number() :][:2])
     test_share = 0.0 if dataset.fixed_split else config.data.test_share
     form_of_words = None if form.ngrams else form
-    return make_splits(corpus, form_of_words, test_share, config.stopping.validation, shards, local_parts)
+    return make_splits(
+        corpus, form_of_words, test_share, config.stopping.validation, shards, local_parts
+    )

@@ -1,7 +1,5 @@
 """The directory of a run: whether it may be used, what belongs to it, how it begins and ends."""
 
-from __future__ import annotations
-
 import itertools
 import json
 import re
@@ -9,10 +7,10 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from imdb_jax.runs.checkpoints import POSITION, UNFINISHED
 from imdb_jax.config import Config, differences, dump_config, has_config, load_config
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_temporary, write_atomically
+from imdb_jax.runs.checkpoints import POSITION, UNFINISHED
 from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.vocabulary import Vocabulary
 
@@ -72,7 +70,11 @@ def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
     different = differences(config, earlier)
     # The reviews may have moved; the checkpoints tell whether they are the same.
     different.pop("data_dir", None)
-    if config.training.schedule == "constant" and not config.training.warmup and config.training.epochs > earlier.training.epochs:
+    if (
+        config.training.schedule == "constant"
+        and not config.training.warmup
+        and config.training.epochs > earlier.training.epochs
+    ):
         different.pop("epochs", None)
     for name, (value, before) in different.items():
         raise UserError(
@@ -101,25 +103,25 @@ def begin(
 ) -> None:
     """Create or clear the directory of a run, and write its configuration and vocabulary.
 
-    If `afresh`, replace the run in it, else continue that run. A process that is killed here leaves
-    an unfinished run. Raises `UserError` if the directory cannot be written, or holds something to
-    be replaced that no run wrote.
+    If `afresh`, replace the run in it, else continue that run. If killed here, the run is
+    unfinished. Raises `UserError` if the directory cannot be written, or something that no run
+    wrote would be replaced.
     """
     # What a run writes at its end.
     last = rf"{RESULT}|{PARAMS}({UNFINISHED})?" + (f"|{_SEED}" if config.training.seeds > 1 else "")
     try:
         workdir.mkdir(parents=True, exist_ok=True)
+        # First the result, without which a run has not ended; never config.toml, a run's mark.
         replaced = [
             path
-            for path in workdir.iterdir()
+            for path in sorted(workdir.iterdir(), key=lambda path: path.name != RESULT)
             if (afresh and not _is_own_teacher(path, config))
             or is_temporary(path, _FILES)
             or re.fullmatch(last, path.name)
         ]
         for path in replaced:
             _refuse_foreign(path)
-        # First the result, without which a run has not ended; never config.toml, a run's mark.
-        for path in sorted(replaced, key=lambda path: path.name != RESULT):
+        for path in replaced:
             if path.is_dir():
                 shutil.rmtree(path)
             elif path.name != CONFIG:
@@ -131,7 +133,6 @@ def begin(
 
 
 def _is_own_teacher(path: Path, config: Config) -> bool:
-    """Return whether a run trains a teacher of its own in this directory."""
     own = bool(config.self_training.unlabelled) and config.self_training.teacher is None
     return own and path.name == TEACHER and is_directory(path)
 

@@ -5,28 +5,24 @@ A run directory holds `config.toml`, `vocabulary.txt`, `metrics.csv` (a row per 
 `tensorboard` if asked for, and, written last, `result.json`.
 """
 
-from __future__ import annotations
-
-import dataclasses
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-from imdb_jax.runs import reporting
-from imdb_jax.runs import directory
-from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.config import Config, replace
 from imdb_jax.datasets.find import absolute_paths
-from imdb_jax.parallel.devices import use_all_cores
 from imdb_jax.errors import UserError
+from imdb_jax.parallel.devices import use_all_cores
 from imdb_jax.parallel.exchange import all_have, is_first, num_processes, wait_for_all
-from imdb_jax.runs.fit import fit, restore_latest
 from imdb_jax.parallel.host_memory import keep_freed_memory, share_one_heap
 from imdb_jax.pipeline.input_format import configured_input_format, create_configured_model
-from imdb_jax.progress import Report, note
-from imdb_jax.runs.results import announce, conclude
+from imdb_jax.progress import note, unless
+from imdb_jax.runs import directory, reporting
+from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
+from imdb_jax.runs.fit import fit, restore_latest
+from imdb_jax.runs.results import announce, conclude
 from imdb_jax.runs.soft_labels import SoftLabels
 from imdb_jax.training.trainer import Trainer
 
@@ -40,13 +36,17 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     share_one_heap()
     workdir = config.run.workdir or Path("runs") / config.arch
     config = absolute_paths(config)
-    say: Report = print if is_first() and not config.run.quiet else (lambda text: None)
+    say = unless(config.run.quiet or not is_first(), print)
     if config.run.tensorboard:
         reporting.summary_writer_class()  # fails now rather than when training has begun
     earlier = directory.earlier_run(workdir, config)
     if earlier:
         earlier = replace(earlier, shards=earlier.training.shards or 1)
-    if earlier and config.data.dataset == "auto" and earlier.data.dataset in ("imdb_reviews", "synthetic"):
+    if (
+        earlier
+        and config.data.dataset == "auto"
+        and earlier.data.dataset in ("imdb_reviews", "synthetic")
+    ):
         # The data set that the run began with, whatever is available now.
         config = replace(config, dataset=earlier.data.dataset)
     shards = num_processes() if earlier is None else earlier.training.shards
@@ -74,10 +74,8 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     except ValueError as error:
         raise UserError(f"{config.arch} cannot be made so: {error}") from error
     say(reporting.layer_table(model, data.splits.train))
-    say(
-        f"compiled in {trainer.compile_seconds:.1f} s; "
-        f"validation figures: {reporting.validated_on(data)}"
-    )
+    figures = f"validation figures: {reporting.validated_on(data)}"
+    say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")
     checkpoints = Checkpoints(workdir / directory.CHECKPOINTS, config.run.keep)
     if earlier:
         restore_latest(trainer, checkpoints, data.fingerprint, say)
@@ -98,13 +96,13 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
 
 def _refuse_in_shards(config: Config, soft: SoftLabels | None) -> None:
     """Raise `UserError` if the processes cannot share this run."""
-    processes = num_processes()
-    if config.training.shards % processes:
+    shards, processes = config.training.shards, num_processes()
+    if shards % processes:
         raise UserError(
-            f"the {config.training.shards} shards of this run cannot be shared evenly by {processes} "
-            f"processes; start a number of them that divides {config.training.shards}"
+            f"the {shards} shards of this run cannot be shared evenly by {processes} processes; "
+            f"start a number of them that divides {shards}"
         )
-    if soft and config.training.shards > 1:
+    if soft and shards > 1:
         raise UserError("unlabelled texts are learned from in one shard only; leave out shards")
     if processes > 1 and configured_input_format(config).ngrams:
         raise UserError(f"n-grams are counted by a single process; train {config.arch} in one")
@@ -126,7 +124,7 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
             )
         return replace(config, num_words=found)
     ids = data.splits.train.ids
-    if isinstance(ids, np.ndarray) and not form.distinct:
-        # Such a model reads as many words as it was trained on, whatever the data set.
-        config = replace(config, max_length=ids.shape[1])
-    return config
+    if form.distinct or not isinstance(ids, np.ndarray):
+        return config
+    # Such a model reads as many words as it was trained on, whatever the data set.
+    return replace(config, max_length=ids.shape[1])

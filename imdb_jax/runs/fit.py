@@ -1,24 +1,21 @@
 """Training a model to the end, however often it is interrupted."""
 
-from __future__ import annotations
-
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
-from imdb_jax.runs import reporting
-from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.datasets.dataset import BY_CONTENT
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.parallel.exchange import is_first
-from imdb_jax.training.history import Position, Progress, best_epoch, out_of_patience
 from imdb_jax.parallel.processes import sigterm_noted
-from imdb_jax.training.profiling import profiler, traced_steps
-from imdb_jax.progress import epoch_bar, note
-from imdb_jax.runs.directory import METRICS, PROFILE, TENSORBOARD
 from imdb_jax.pipeline.shuffling import order_digest
+from imdb_jax.progress import epoch_bar, note
+from imdb_jax.runs import reporting
+from imdb_jax.runs.checkpoints import Checkpoints
+from imdb_jax.runs.directory import METRICS, PROFILE, TENSORBOARD
+from imdb_jax.training.history import Position, Progress, best_epoch, out_of_patience
+from imdb_jax.training.profiling import profiler, traced_steps
 from imdb_jax.training.trainer import Trainer
 
 
@@ -29,24 +26,13 @@ def restore_latest(
 
     Raises `UserError` if the run began with other reviews, or a NumPy that shuffles differently.
     """
-    report = note if is_first() else say
-    found = checkpoints.latest(trainer.arrays(), report)
-    if found is None:
+    report, directory = note if is_first() else say, checkpoints.directory
+    latest = checkpoints.latest(trainer.arrays(), report)
+    if latest is None:
         say("there is no checkpoint to resume from; starting from the beginning")
         return
-    arrays, notes = found
-    _refuse_other_reviews(notes["data"], fingerprint, checkpoints.directory, report)
-    _refuse_other_order(notes, trainer.config.training.seed, checkpoints.directory)
-    trainer.restore(arrays)
-    trainer.progress = Progress.from_notes(notes)
-    epochs, steps = trainer.progress.position
-    say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
-
-
-def _refuse_other_reviews(
-    kept: str, found: str, directory: Path, report: Callable[[str], None]
-) -> None:
-    """Raise `UserError` if a run began with reviews of another fingerprint."""
+    arrays, notes = latest
+    kept, found = notes["data"], fingerprint
     if found.startswith(BY_CONTENT) and not kept.startswith(BY_CONTENT):
         report("an earlier version began this run and kept no digest of the reviews to compare")
         # What follows the digest was the same: sizes, or the digest of unlabelled texts.
@@ -56,17 +42,17 @@ def _refuse_other_reviews(
             f"the reviews are not those that the checkpoints in {directory} were "
             f"trained on; choose another --workdir, or replace the run by --overwrite"
         )
-
-
-def _refuse_other_order(notes: dict[str, Any], seed: int, directory: Path) -> None:
-    """Raise `UserError` if another NumPy wrote a checkpoint, and it shuffles differently."""
-    digest = order_digest(seed)
+    digest = order_digest(trainer.config.training.seed)
     if notes.get("order", digest) != digest:  # earlier versions kept none
         raise UserError(
             f"the checkpoints in {directory} were written with NumPy {notes['numpy']}, which "
             f"shuffles the reviews differently from the installed NumPy {np.__version__}; install "
             f"NumPy {notes['numpy']} to resume, or replace the run by --overwrite"
         )
+    trainer.restore(arrays)
+    trainer.progress = Progress.from_notes(notes)
+    epochs, steps = trainer.progress.position
+    say(f"resuming after {epochs} epochs and {steps} of {trainer.steps} steps")
 
 
 def fit(
@@ -101,7 +87,9 @@ def fit(
     def leave() -> None:
         checkpoints.wait()
         epochs, steps = trainer.progress.position
-        how = "continue by the same command with --resume" if config.run.keep else "nothing was kept"
+        how = (
+            "continue by the same command with --resume" if config.run.keep else "nothing was kept"
+        )
         raise Terminated(f"terminated after {epochs} epochs and {steps} steps; {how}")
 
     def tick() -> None:

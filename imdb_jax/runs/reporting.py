@@ -3,8 +3,6 @@
 The only module that knows TensorBoard.
 """
 
-from __future__ import annotations
-
 import csv
 import io
 import platform
@@ -22,13 +20,13 @@ from rich import box
 
 from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
-from imdb_jax.training.history import Epoch
-from imdb_jax.runs.data import ExperimentData
 from imdb_jax.pipeline.splits import Examples
+from imdb_jax.runs.data import ExperimentData
+from imdb_jax.training.history import Epoch
 
 
 def environment() -> dict[str, Any]:
-    """Return what computes, and on what: versions and devices."""
+    """Return the versions and devices that compute."""
     return {
         "python": platform.python_version(),
         "jax": jax.__version__,
@@ -47,7 +45,7 @@ def versions() -> str:
 
 
 def sizes(data: ExperimentData) -> str:
-    """Return a line that says how many reviews there are, and how long they are."""
+    """Return a line with the number of reviews and their length."""
     splits = data.splits
     corpus = "the built-in synthetic corpus" if data.dataset == "synthetic" else data.dataset
     validation = f"{splits.validation.total} to validate, " if splits.validation is not None else ""
@@ -103,14 +101,9 @@ def summary_writer_class() -> Any:
 
 @contextmanager
 def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Epoch], None]]:
-    """Yield a function that logs the figures of an epoch where TensorBoard finds them.
+    """Yield a function that logs the figures of an epoch, if `directory` is given, for TensorBoard.
 
-    Args:
-      directory: for the event files; None logs nothing.
-      first: number of the first epoch to come; what an interrupted run logged of it is void.
-
-    Raises:
-      UserError: tensorboardX is not installed.
+    What an interrupted run logged from epoch `first` on becomes void.
     """
     if directory is None:
         yield lambda row: None

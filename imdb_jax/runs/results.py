@@ -1,19 +1,16 @@
 """What a run ends with: its parameters, its figures, and the line that it prints."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-import jax
+import optax
 from jax.experimental import multihost_utils
 
-from imdb_jax.runs import reporting
-from imdb_jax.runs import directory
-from imdb_jax.runs.checkpoints import save_params
 from imdb_jax.parallel.exchange import is_first
 from imdb_jax.parallel.host_memory import peak_rss_mb
+from imdb_jax.runs import directory, reporting
+from imdb_jax.runs.checkpoints import save_params
 from imdb_jax.runs.data import ExperimentData
 from imdb_jax.training.seeds import mean_of_seeds
 from imdb_jax.training.step import Metrics
@@ -45,9 +42,8 @@ def conclude(
         directory.begin(own, trained.config, data.vocabulary, afresh=True)
         reporting.write_metrics(own / directory.METRICS, trained.history)
         results.append(_conclude_one(trained, data, test, best, more))
-    of_all = Trained(
-        config, trainer.state.params, trainer.progress.history, trainer.compile_seconds
-    )
+    params, history = trainer.state.params, trainer.progress.history
+    of_all = Trained(config, params, history, trainer.compile_seconds)
     result = make_result(of_all, data, mean_of_seeds(tests), best) | summarize(results)
     directory.write_result(workdir, result)
     return result
@@ -79,7 +75,7 @@ def make_result(
     return {
         "arch": config.arch,
         "dataset": data.dataset,
-        "num_params": count_params(trained.params),
+        "num_params": optax.tree.size(trained.params),
         "seed": config.training.seed,
         "epochs": len(history),
         "best_epoch": best,
@@ -93,11 +89,6 @@ def make_result(
         "peak_rss_mb": peak_rss_mb(),
         **reporting.environment(),
     }
-
-
-def count_params(params: Any) -> int:
-    """Return the number of parameters in a tree."""
-    return sum(leaf.size for leaf in jax.tree.leaves(params))
 
 
 def summarize(results: Sequence[dict[str, Any]]) -> dict[str, Any]:

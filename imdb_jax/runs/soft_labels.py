@@ -1,7 +1,5 @@
 """Texts without labels, and the probabilities that a teacher gives them: soft labels."""
 
-from __future__ import annotations
-
 import dataclasses
 import hashlib
 import io
@@ -9,12 +7,13 @@ import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Self
 
 import numpy as np
 from jaxtyping import Float32
 
-from imdb_jax.datasets import tables
 from imdb_jax.config import UNSUPERVISED
+from imdb_jax.datasets import tables
 from imdb_jax.datasets.dataset import Dataset, Reviews
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_atomically
@@ -32,7 +31,7 @@ class SoftLabels:
 
     @property
     def fingerprint(self) -> str:
-        """Return a digest of the texts and their probabilities."""
+        """A digest of the texts and their probabilities."""
         texts = digest_of_texts(self.texts).encode()
         return hashlib.sha256(texts + self.probabilities.tobytes()).hexdigest()
 
@@ -45,7 +44,7 @@ class SoftLabels:
         write_atomically(path, file.getvalue())
 
     @classmethod
-    def load(cls, path: Path, texts: Sequence[Text]) -> SoftLabels:
+    def load(cls, path: Path, texts: Sequence[Text]) -> Self:
         """Read the soft labels of these texts; raise `UserError` if the file has others."""
         try:
             with np.load(path, allow_pickle=False) as arrays:
@@ -70,9 +69,8 @@ def digest_of_texts(texts: Sequence[Text]) -> str:
 def unlabelled_texts(source: str, column: str, dataset: Dataset, report: Report) -> list[Text]:
     """Read the texts to learn from, the split 'unsupervised' or a column of a file.
 
-    Texts that the data set itself holds, word for word, are left out: they have labels already, or
-    must remain unseen until the test. Of IMDb's 50,000 reviews without labels, 270 are test
-    reviews. Raises `UserError` if there is no such split or file, or no text that can be used.
+    Texts that the data set itself holds are left out: the test must not see them (270 of IMDb's
+    50,000 unlabelled reviews are test reviews). Raises `UserError` if no usable text is found.
     """
     texts: Sequence[Text]
     if source != UNSUPERVISED:

@@ -1,7 +1,5 @@
 """Evaluation of a model on any number of reviews, each counted exactly once."""
 
-from __future__ import annotations
-
 import jax
 import numpy as np
 from jax.sharding import Mesh
@@ -21,8 +19,7 @@ def evaluate_each(
 ) -> tuple[Metrics, Float32[np.ndarray, " num_reviews"]]:
     """Return the mean metrics over the examples, and the logit of each, in a single process.
 
-    Raises:
-      ValueError: there are no examples.
+    Raises `ValueError` if there are no examples.
     """
     if not len(examples):
         raise ValueError("there are no reviews to evaluate on")

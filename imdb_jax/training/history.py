@@ -1,11 +1,9 @@
 """What a run has to show so far: figures of its epochs, and where training stands."""
 
-from __future__ import annotations
-
 import statistics
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Self
 
 import jax
 import numpy as np
@@ -14,17 +12,10 @@ from imdb_jax.training.step import Sums
 
 
 class Epoch(NamedTuple):
-    """The figures of one epoch.
+    """The figures of one epoch: means over the reviews, and the duration of its training."""
 
-    Attributes:
-      epoch: number of the epoch, from 1.
-      loss, accuracy: means over the training reviews, each as it was when its batch was trained on.
-      val_loss, val_accuracy: means over the validation reviews after the epoch.
-      seconds: duration of its training.
-    """
-
-    epoch: int
-    loss: float
+    epoch: int  # from 1
+    loss: float  # of each training review, as it was when its batch was trained on
     accuracy: float
     val_loss: float
     val_accuracy: float
@@ -32,30 +23,20 @@ class Epoch(NamedTuple):
 
 
 class Position(NamedTuple):
-    """Where training stands.
+    """Where training stands."""
 
-    Attributes:
-      epochs: number of finished epochs, validation included.
-      steps: number of steps taken in the next epoch.
-    """
-
-    epochs: int
-    steps: int
+    epochs: int  # finished, validation included
+    steps: int  # taken in the next epoch
 
 
 @dataclass
 class Progress:
-    """What a run has to show so far, apart from the state of the model.
+    """What a run has to show so far, apart from the state of the model."""
 
-    Attributes:
-      histories: the finished epochs, for each seed.
-      sums: the sums of each step taken in the next epoch: scalars, or `[num_seeds]` for several.
-      seconds: how long these steps took.
-    """
-
-    histories: list[list[Epoch]]
+    histories: list[list[Epoch]]  # the finished epochs, for each seed
+    # Of each step taken in the next epoch: scalars, or `[num_seeds]` for several.
     sums: list[Sums] = field(default_factory=list)
-    seconds: float = 0.0
+    seconds: float = 0.0  # that these steps took
 
     @property
     def history(self) -> list[Epoch]:
@@ -77,7 +58,7 @@ class Progress:
         return notes | {"seconds": self.seconds}
 
     @classmethod
-    def from_notes(cls, notes: dict[str, Any]) -> Progress:
+    def from_notes(cls, notes: dict[str, Any]) -> Self:
         """Read exactly what `to_notes` returned."""
         histories = notes.get("histories", [notes["history"]])
         return cls(
@@ -99,8 +80,5 @@ def best_epoch(history: Sequence[Epoch]) -> int:
 
 
 def out_of_patience(history: Sequence[Epoch], patience: int) -> bool:
-    """Say whether validation has not improved for `patience` epochs, as Keras' `EarlyStopping`.
-
-    Patience 0 is infinite.
-    """
+    """Return whether to stop, as Keras' `EarlyStopping` would; patience 0 is infinite."""
     return bool(patience and history) and len(history) - best_epoch(history) >= patience

@@ -1,7 +1,5 @@
 """The optimizer, Adam as Keras has it, and its learning rate: pure functions of the step."""
 
-from __future__ import annotations
-
 from functools import partial
 from typing import Any, Literal
 
@@ -13,16 +11,10 @@ Schedule = Literal["constant", "linear", "cosine"]
 
 
 def keras_adam(learning_rate: optax.ScalarOrSchedule = 1e-3) -> optax.GradientTransformation:
-    """Make Adam as Keras computes it, with Keras' constants."""
-    return optax.chain(_scale_by_keras_adam(), optax.scale_by_learning_rate(learning_rate))
+    """Make Adam as Keras computes it, which adds epsilon before it corrects the moments' bias.
 
-
-def _scale_by_keras_adam() -> optax.GradientTransformation:
-    """Make Adam's rescaling, which adds epsilon (1e-7) before it corrects the moments' bias.
-
-    That is the form of section 2 of Kingma and Ba (2014), and Keras' own. `optax.adam` adds epsilon
-    afterwards: in its terms, Keras' epsilon starts at 3.2e-6. The gradients of rare words are small
-    enough for this to matter.
+    This is the form of section 2 of Kingma and Ba (2014). `optax.adam` adds epsilon afterwards: in
+    its terms, Keras' epsilon starts at 3.2e-6, which matters for the small gradients of rare words.
     """
     b1, b2, epsilon = 0.9, 0.999, 1e-7
 
@@ -41,21 +33,17 @@ def _scale_by_keras_adam() -> optax.GradientTransformation:
         updates = jax.tree.map(lambda m, v: scale * m / (jnp.sqrt(v) + epsilon), mu, nu)
         return updates, optax.ScaleByAdamState(step, mu, nu)
 
-    return optax.GradientTransformation(init, update)
+    scale_by_adam = optax.GradientTransformation(init, update)
+    return optax.chain(scale_by_adam, optax.scale_by_learning_rate(learning_rate))
 
 
 def learning_rate_schedule(
     schedule: Schedule, peak: float, steps: int, warmup: float = 0
 ) -> optax.ScalarOrSchedule:
-    """Make a function from the step, counted from 0, to the learning rate, or a constant.
+    """Return the learning rate: a constant, or a function of the step, counted from 0.
 
-    The rate rises from 0 along a line, then goes on as its name says.
-
-    Args:
-      schedule: 'constant'; 'linear' and 'cosine' reach 0 after the last step.
-      peak: the highest learning rate, that of the first step after the warm-up.
-      steps: number of steps in the whole run.
-      warmup: share of these steps, rounded to whole steps, to warm up in.
+    It rises linearly from 0 to `peak` over the share `warmup` of all `steps`, rounded to whole
+    steps; 'linear' and 'cosine' then fall to 0 after the last step.
     """
     warmup_steps = round(warmup * steps)
     if schedule == "constant" and not warmup_steps:

@@ -1,7 +1,5 @@
 """A trace of a few steps of training, as TensorBoard and Perfetto show it."""
 
-from __future__ import annotations
-
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
@@ -25,16 +23,10 @@ def traced_steps(first: int, end: int) -> range:
 def profiler(
     directory: Path, steps: range, state: Callable[[], Any], say: Callable[[str], None]
 ) -> Iterator[Callable[[int], None]]:
-    """Trace steps with JAX's profiler.
+    """Trace `steps`, if any, with JAX's profiler, and say where the trace is and how to view it.
 
-    Args:
-      directory: where the trace is written.
-      steps: which steps to trace; there may be none.
-      state: returns the arrays that the steps so far compute, which are waited for at both ends.
-      say: receives a line that says where the trace is and how to look at it.
-
-    Yields:
-      A function that is told, before the first step and after each, how many were taken.
+    Yields a function to call before the first step and after each with the number of steps taken.
+    Both ends of the trace wait for the arrays that `state` returns, which the steps compute.
     """
     running = False
 

@@ -1,12 +1,8 @@
 """How the models of a run are made, placed, fed and stepped: one model, or one for each seed.
 
-With several seeds, every array of the state has one more axis in front, the seed: S. At any step, a
-model starts from, reads and drops what it would in a run of its own, so that it ends as that run
-does, up to rounding. The seeds are spread over the largest number of devices that divides them; no
-device waits for another one.
+With several seeds, every array of the state has a first axis more, the seed: S. Each model starts
+from, reads and drops what it would in a run of its own, and ends as that run does, up to rounding.
 """
-
-from __future__ import annotations
 
 import statistics
 from collections.abc import Iterator, Sequence
@@ -147,7 +143,7 @@ def _stack_filled(*arrays: NDArray[Any]) -> NDArray[Any]:
 
 
 def seeds_mesh(seeds: int) -> Mesh:
-    """Return the largest number of devices that divides the seeds, along an axis `data`."""
+    """Return a mesh of the largest number of devices that divides the seeds, with axis `data`."""
     size = max(size for size in range(1, jax.device_count() + 1) if seeds % size == 0)
     return jax.make_mesh((size,), ("data",), (AxisType.Auto,), devices=jax.devices()[:size])
 

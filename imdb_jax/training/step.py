@@ -44,16 +44,19 @@ class TrainState(struct.PyTreeNode):
     def arrays(self) -> dict[str, Any]:
         """Return all arrays by name; of the dropout key, its numbers."""
         state = self.replace(dropout_key=jax.random.key_data(self.dropout_key))
-        leaves = jax.tree_util.tree_leaves_with_path(state)
-        return {
-            jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves
-        }
+        return named_leaves(state)
 
     def with_arrays(self, arrays: dict[str, Any]) -> Self:
         """Return the state that has these arrays, named as `arrays` names them."""
         leaves = [arrays[name] for name in self.arrays()]
         state = jax.tree.unflatten(jax.tree.structure(self), leaves)
         return state.replace(dropout_key=jax.random.wrap_key_data(state.dropout_key))
+
+
+def named_leaves(tree: Any) -> dict[str, Any]:
+    """Return the leaves of a tree, each by the keys that lead to it, joined by dots."""
+    leaves = jax.tree_util.tree_leaves_with_path(tree)
+    return {jax.tree_util.keystr(path, simple=True, separator="."): leaf for path, leaf in leaves}
 
 
 def create_train_state(
@@ -141,9 +144,8 @@ def train_steps(
 ) -> tuple[TrainState, Sums]:
     """Take many steps in one program, with all reviews on the device.
 
-    This is for accelerators, which would wait for the host between calls of `train_step`. On a CPU,
-    XLA would run the steps on a single core. `rows` and `weights` say which reviews make the batch
-    of each step. Returns the last state, and the sums of each step, `[steps]`.
+    A step trains on the reviews in its row of `rows`. For accelerators, which would wait for the
+    host between steps; a CPU would use one core. Returns the last state, and each step's sums.
     """
 
     def step(state: TrainState, of_step: tuple[jax.Array, jax.Array]) -> tuple[TrainState, Sums]:
@@ -190,9 +192,9 @@ def mean_metrics(sums: list[Sums]) -> Metrics:
 
 
 def metrics_of_each(sums: list[Sums]) -> list[Metrics]:
-    """Return what `mean_metrics` does for each seed: the sums are `[num_seeds]`, or `[]` for one.
+    """Return `mean_metrics` for each seed: the sums are `[num_seeds]`, or `[]` for one.
 
-    Waits for the device. The sums of the batches are added on the host in float64.
+    Waits for the device, and adds in float64 on the host.
     """
     columns = zip(*jax.device_get(sums), strict=True)
     # A cumulative sum adds one batch after the other, whatever the number of seeds.

@@ -1,7 +1,5 @@
 """A model in training: its compiled steps, where it stands, and what a checkpoint of it holds."""
 
-from __future__ import annotations
-
 import contextlib
 import io
 import math
@@ -47,17 +45,14 @@ class Trained(NamedTuple):
 class Trainer:
     """A model in training, or one for each seed, with steps compiled for the batches to come.
 
-    A program of many steps stops where a checkpoint may be due, and at the steps `breaks` of the
-    run. Without validation reviews the test reviews serve as such.
+    Without validation reviews the test reviews serve as such. `breaks` are steps of the run at
+    which a program of many steps must stop, besides those where a checkpoint may be due.
     """
 
     def __init__(
         self, config: Config, model: nn.Module, splits: Splits, resident: bool | None = None
     ) -> None:
-        """Initialize the model on all devices and compile its steps.
-
-        If `resident`, the training reviews stay on the device and one program takes many steps.
-        """
+        """Compile the steps: programs of many if reviews are `resident` on the device."""
         self.config = config
         self.progress = Progress([[] for _ in range(config.training.seeds)])
         self.steps = num_batches(splits.train.shards, config.training.batch_size)
@@ -111,9 +106,8 @@ class Trainer:
     def train_epoch(self, tick: Tick = lambda: None) -> Epoch:
         """Finish an epoch, validate, add its figures to the history, and return their means.
 
-        Calls `tick` after each step and before each batch of the validation. It may raise; the
-        epoch can then be finished from what `arrays` and `progress` say. Raises `UserError` if the
-        loss is no longer a finite number.
+        Calls `tick` after each step and before each batch of the validation; if that raises, the
+        epoch can be finished later. Raises `UserError` if the loss is no longer finite.
         """
         progress, started = self.progress, time.perf_counter() - self.progress.seconds
         epoch = progress.position.epochs + 1
@@ -183,10 +177,7 @@ class Trainer:
             ) from error
 
     def evaluate(self, examples: Examples, tick: Tick = lambda: None) -> list[Metrics]:
-        """Return the mean metrics of each seed over examples, each counted exactly once.
-
-        Calls `tick`, which may raise, before each batch. Raises `UserError` as `train_epoch` does.
-        """
+        """Return each seed's mean metrics; `tick` and errors are those of `train_epoch`."""
         sums, step = [], self._models.eval_step
         for batch in self._models.eval_batches(examples):
             tick()
@@ -217,8 +208,8 @@ class Trainer:
     def arrays(self) -> dict[str, Any]:
         """Return copies, on the host, of all that a step reads and changes, by name.
 
-        With several processes, which may hold slices only, the arrays are those on the devices, and
-        the next step overwrites them.
+        With several processes, which may hold slices only, return the arrays on the devices, which
+        the next step overwrites.
         """
         arrays = self.state.arrays()
         if num_processes() > 1:

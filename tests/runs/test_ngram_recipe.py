@@ -1,6 +1,5 @@
 """The recipe `ngram` from training to explanation, on a few invented reviews."""
 
-import dataclasses
 import itertools
 import json
 import math

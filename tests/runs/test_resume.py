@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 from small_runs import hasten, metrics_of, outcome, small
 
-from imdb_jax.config import replace
 from imdb_jax import files, load, train
+from imdb_jax.config import replace
 from imdb_jax.datasets.find import synthetic_dataset
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.runs import data, experiment, fit, reporting
@@ -175,7 +175,15 @@ PROGRAM = """if True:
 def test_processes_killed_at_random_moments(tmp_path, monkeypatch):
     """Ten SIGKILLs and a SIGTERM, to processes of their own, end as one process that was let be."""
     workdir, dice = tmp_path / "killed", random.Random(0)
-    program = [sys.executable, "-W", "error", "-c", PROGRAM, str(Path(__file__).parents[1]), workdir]
+    program = [
+        sys.executable,
+        "-W",
+        "error",
+        "-c",
+        PROGRAM,
+        str(Path(__file__).parents[1]),
+        workdir,
+    ]
     monkeypatch.setenv("JAX_COMPILATION_CACHE_DIR", str(tmp_path / "compiled"))
     monkeypatch.setenv("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
 

@@ -1,0 +1,1 @@
+"""A run directory: what is in it, and how a run gets there."""
