@@ -38,7 +38,7 @@ ENDED = (
 
 
 def in_cluster(environment: Mapping[str, str]) -> bool:
-    """Return whether a cluster has started this process and others, in a way that JAX recognizes."""
+    """Return whether a cluster that JAX recognizes started this process and others."""
 
     def several(name: str) -> bool:
         number = environment.get(name, "")
