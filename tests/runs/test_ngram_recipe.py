@@ -101,7 +101,10 @@ def test_log_ratios_are_those_of_the_reviews_trained_on(classifier, small_synthe
 def test_the_vocabulary_is_that_of_the_training_reviews(classifier, small_synthetic):
     model = classifier.model
     texts = small_synthetic.read("train").texts
-    assert classifier.vocabulary == NgramVocabulary.build_and_encode(texts, model.max_n, model.min_df)[0]
+    assert (
+        classifier.vocabulary
+        == NgramVocabulary.build_and_encode(texts, model.max_n, model.min_df)[0]
+    )
     assert classifier.config.input.num_words == classifier.vocabulary.num_features
 
 
