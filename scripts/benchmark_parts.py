@@ -109,7 +109,7 @@ def step_functions(state: TrainState, batch: Batch) -> dict[str, Callable[[], An
     return {
         "forward": lambda: forward(params, batch),
         "forward and backward": lambda: backward(params, batch),
-        "optimiser update": _repeated(
+        "optimizer update": _repeated(
             jax.jit(update, donate_argnums=0), copy((state.params, state.opt_state)), gradients
         ),
         "whole step": _repeated(lambda state, batch: train_step(state, batch)[0], state, batch),

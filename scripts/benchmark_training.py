@@ -1,4 +1,4 @@
-"""Training against Keras: takes turns, summarises, compares."""
+"""Training against Keras: takes turns, summarizes, compares."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ Summary = dict[str, Any]
 def turns(contestants: Sequence[str], repeats: int) -> list[list[str]]:
     """The order of the contestants in each repeat: each starts one later than the one before.
 
-    A machine that warms up, or that something else slows down for a while, so favours nobody.
+    A machine that warms up, or that something else slows down for a while, so favors nobody.
     """
     starts = (repeat % len(contestants) for repeat in range(repeats))
     return [[*contestants[start:], *contestants[:start]] for start in starts]

@@ -78,11 +78,11 @@ def run(command: list[str]) -> str:
 
 def agrees(expected: str, printed: str) -> bool:
     """Whether an output is as shown, but for its numbers, white space and omissions."""
-    pattern = r".*\n".join(map(re.escape, normalised(expected).split("...\n")))
-    return re.fullmatch(pattern, normalised(printed), re.DOTALL) is not None
+    pattern = r".*\n".join(map(re.escape, normalized(expected).split("...\n")))
+    return re.fullmatch(pattern, normalized(printed), re.DOTALL) is not None
 
 
-def normalised(output: str) -> str:
+def normalized(output: str) -> str:
     """An output with a mark for each number and one space for each run of them."""
     lines = (re.sub(r"[-+]?\d[\d,.]*(e[-+]\d+)?", "#", line) for line in output.splitlines())
     return "".join(f"{' '.join(line.split())}\n" for line in lines)

@@ -26,7 +26,7 @@ class Server(http.server.ThreadingHTTPServer):
     """Serves `body` as it is told to; counts the requests."""
 
     body = b""
-    behaviour = "good"
+    behavior = "good"
     requests = 0
     release = threading.Event()
 
@@ -36,21 +36,21 @@ class Handler(http.server.BaseHTTPRequestHandler):
 
     def do_GET(self) -> None:
         self.server.requests += 1
-        if self.server.behaviour == "redirecting":
+        if self.server.behavior == "redirecting":
             self.send_response(302)
             self.send_header("Location", self.path)
             self.end_headers()
             return
-        self.send_response(404 if self.server.behaviour == "missing" else 200)
+        self.send_response(404 if self.server.behavior == "missing" else 200)
         self.send_header("Content-Encoding", "x-gzip")  # as Apache does for .tar.gz
-        if self.server.behaviour != "endless":
+        if self.server.behavior != "endless":
             self.send_header("Content-Length", str(len(self.server.body)))
         self.end_headers()
-        if self.server.behaviour in ("stalling", "breaking off"):
+        if self.server.behavior in ("stalling", "breaking off"):
             self.wfile.write(self.server.body[:100])
-            if self.server.behaviour == "stalling":
+            if self.server.behavior == "stalling":
                 self.server.release.wait(10)
-        elif self.server.behaviour == "endless":
+        elif self.server.behavior == "endless":
             while not self.wfile.closed:
                 self.wfile.write(bytes(1 << 16))
         else:
@@ -96,9 +96,9 @@ def test_damaged_download_is_fetched_anew(directory: Path, server: Server) -> No
     assert archive.read_bytes() == server.body
 
 
-@pytest.mark.parametrize("behaviour", ["good", "endless"])
-def test_download_with_a_wrong_checksum(directory: Path, server: Server, behaviour: str) -> None:
-    server.body, server.behaviour = b"<html>Please log in</html>", behaviour
+@pytest.mark.parametrize("behavior", ["good", "endless"])
+def test_download_with_a_wrong_checksum(directory: Path, server: Server, behavior: str) -> None:
+    server.body, server.behavior = b"<html>Please log in</html>", behavior
     with pytest.raises(UserError) as caught:
         fetch(directory, ignore)
     message = str(caught.value)
@@ -108,7 +108,7 @@ def test_download_with_a_wrong_checksum(directory: Path, server: Server, behavio
 
 
 @pytest.mark.parametrize(
-    ("behaviour", "complaint"),
+    ("behavior", "complaint"),
     [
         ("missing", "answered 404 Not Found"),
         ("redirecting", "cannot be reached"),
@@ -120,11 +120,11 @@ def test_download_that_fails(
     directory: Path,
     server: Server,
     monkeypatch: pytest.MonkeyPatch,
-    behaviour: str,
+    behavior: str,
     complaint: str,
 ) -> None:
     monkeypatch.setattr(download, "_STALL_SECONDS", 0.2)
-    server.behaviour = behaviour
+    server.behavior = behavior
     with pytest.raises(DownloadUnreachable, match="--archive FILE") as caught:
         fetch(directory, ignore)
     assert complaint in str(caught.value)

@@ -348,7 +348,7 @@ def test_rows_that_cannot_be_used_are_reported(own):
         ("", "is empty"),
     ],
 )
-def test_files_that_cannot_be_learnt_from(tmp_path, content, match):
+def test_files_that_cannot_be_learned_from(tmp_path, content, match):
     path = tmp_path / "reviews.csv"
     path.write_text(content)
     with pytest.raises(UserError, match=match):

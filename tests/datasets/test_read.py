@@ -56,7 +56,7 @@ def test_records_hold_the_reviews_and_their_labels(prepared: Path) -> None:
         assert sorted(zip(texts, labels.tolist(), strict=True)) == sorted(wanted)
 
 
-def test_any_neighbouring_records_can_be_read_alone(prepared: Path) -> None:
+def test_any_neighboring_records_can_be_read_alone(prepared: Path) -> None:
     assert split_sizes(prepared) == COUNTS
     texts, labels = read_split(prepared, "train")
     number = len(texts)

@@ -1,4 +1,4 @@
-"""Our models, initialisers, padding and training steps against those of Keras."""
+"""Our models, initializers, padding and training steps against those of Keras."""
 
 import math
 import os
@@ -126,7 +126,7 @@ def test_number_of_parameters(arch):
 
 
 # Layers wide enough that the spread and the largest of the weights are those of the distribution.
-# Equal shapes throughout save Keras, which compiles the initialiser of each, time.
+# Equal shapes throughout save Keras, which compiles the initializer of each, time.
 WIDE = [
     variant("mlp", 1_000, hidden=[500, 500], dropout=[]),
     variant("embedding_mlp", 1_000, hidden=500),
@@ -138,7 +138,7 @@ WIDE = [
 
 
 @pytest.mark.parametrize("config", WIDE, ids=lambda config: config.arch)
-def test_initialisers(config):
+def test_initializers(config):
     keras.utils.set_random_seed(0)
     weights = keras_models.build(config, LENGTH).get_weights()
     theirs = keras_models.to_flax_params(config, weights)

@@ -75,7 +75,7 @@ def test_the_texts_are_those_that_the_data_set_does_not_hold(dataset):
     assert "2 more" in said[0]
 
 
-def test_test_reviews_are_never_learnt_from(dataset, tmp_path):
+def test_test_reviews_are_never_learned_from(dataset, tmp_path):
     file = tmp_path / "texts.txt"
     file.write_text("\n".join(text.replace("\n", " ") for text in dataset.read("test").texts))
     with pytest.raises(UserError, match="no text"):

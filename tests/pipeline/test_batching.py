@@ -357,7 +357,7 @@ def test_splits_are_the_same_for_any_number_of_shards(corpus, test_share, valida
         parts = [getattr(splits, name) for splits in shared]
         assert sorted(joined(map(reviews_of, parts))) == sorted(reviews_of(examples))
         assert {part.shards.sizes for part in parts} == {tuple(map(len, parts))}
-        # Neighbours at the source, of each of its splits.
+        # Neighbors at the source, of each of its splits.
         for number, part in enumerate(parts):
             for review in reviews_of(part):
                 place, count = (review - 1, 50) if review <= 50 else (review - 51, 25)

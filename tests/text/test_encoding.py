@@ -127,7 +127,7 @@ def test_sequences_join_and_select(first, second):
     assert as_lists(even) == [[i for i in ids if i % 2 == 0] for ids in first + second]
 
 
-def test_one_sequence_or_neighbours_are_a_view_and_others_a_copy():
+def test_one_sequence_or_neighbors_are_a_view_and_others_a_copy():
     sequences = sequences_of([[1, 2], [], [3]])
     assert np.shares_memory(sequences[0], sequences.values)
     assert np.shares_memory(sequences[1:].values, sequences.values)
@@ -137,7 +137,7 @@ def test_one_sequence_or_neighbours_are_a_view_and_others_a_copy():
 
 
 @pytest.mark.parametrize("part", [slice(None), slice(1, 3), slice(2, 1), slice(-2, None)])
-def test_neighbours_are_those_that_a_list_gives(part):
+def test_neighbors_are_those_that_a_list_gives(part):
     lists = [[1, 2], [], [3], [4, 5, 6]]
     found = sequences_of(lists)[part]
     assert [sequence.tolist() for sequence in found] == lists[part]
