@@ -50,15 +50,15 @@ def run_paths(*arguments: str) -> list[Path]:
 
 
 def is_run(argument: str) -> bool:
-    """Say whether an argument names a run directory."""
+    """Return whether an argument names a run directory."""
     return os.path.isfile(os.path.join(argument, "config.toml"))
 
 
 def _one_line(box: str) -> str:
     """Return the message in the box that tyro draws, and the option that it suggests.
 
-    Errors as data go to a private hook of tyro only. The message is between the box's first two
-    rules, the first of which is the frame, or below the title where standard output is not UTF-8.
+    tyro gives errors as data to a private hook only. The message is between the box's first two
+    rules: the first is the frame, or below the title where standard output is not UTF-8.
     """
     parts = re.split(r"(?m)^[╭│ ]*(?:─.*|--+ *)$", box)
     message = " ".join((parts[1:] or parts)[0].replace("│", " ").split())

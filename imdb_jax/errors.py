@@ -15,7 +15,7 @@ class UserError(Exception):
 
 
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
-    """Say that there is no `kind` called `name`, which name is nearest, and which names exist."""
+    """Return a message: no `kind` is called `name`; the nearest name, and all that exist."""
     choices = sorted(choices)
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""

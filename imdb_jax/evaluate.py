@@ -27,18 +27,15 @@ class Options(DataOptions):
     """Run directory, such as runs/cnn; or several, whose log-odds are averaged."""
 
     weights: str = ""
-    """Factors for the log-odds of several runs, joined by commas. By default they are fitted on the
-    reviews that all runs have held out by the same --validation; where there are none, all runs
-    count the same."""
+    """Factors for the log-odds of several runs, joined by commas; by default fitted on the reviews
+    that all runs held out by the same --validation, or all the same if there are none."""
 
     dataset: str = ""
-    """By default the data set that the run was trained on, split as it was then. Else as for
-    training: 'imdb_reviews', 'synthetic', a file, or another data set that TFDS has prepared; the
-    words are looked up in the run's vocabulary all the same."""
+    """By default the data set that the run was trained on, split as it was then; else as for
+    training: 'imdb_reviews', 'synthetic', a file, or another data set that TFDS has prepared."""
 
     split: Literal["", "test", "train", "validation", "all"] = ""
-    """Which of the reviews; by default 'test', and of another data set that has no test reviews of
-    its own, 'all'."""
+    """Which reviews; by default 'test', or 'all' of another data set without test reviews."""
 
     wrong: int = 5
     """How many of the most confidently misjudged reviews to show."""

@@ -43,16 +43,15 @@ class Options:
     """More run directories, then texts; write -- before a text that begins with a dash."""
 
     file: Path | None = None
-    """Read the texts from this file: .csv, .tsv, .jsonl, .ndjson or .parquet, by rows; any other
-    by lines."""
+    """Read texts from this file: .csv, .tsv, .jsonl, .ndjson, .parquet by rows, others by lines."""
 
     column: Annotated[str, tyro.conf.arg(aliases=("--text-column",))] = ""
-    """Column of the file that holds the texts; by default 'text', else 'review', 'sentence' or
+    """Column of the file with the texts; by default 'text', else 'review', 'sentence' or
     'content', whichever there is."""
 
     weights: str = ""
-    """Factors for the log-odds of several runs, joined by commas, such as 0.5,0.3; by default all
-    runs count the same. imdb_jax.evaluate finds weights."""
+    """Factors for the log-odds of several runs, such as 0.5,0.3, which imdb_jax.evaluate finds; by
+    default all runs count the same."""
 
     format: Literal["table", "jsonl", "csv"] = "table"
     """Columns for people, or a JSON object or CSV row per text, in the order of the texts."""
@@ -140,8 +139,7 @@ def _read_file(path: Path) -> Iterator[bytes]:
 def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
     from imdb_jax.views.predictions import prediction_line, printable
 
-    beside_figures = shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown  ")
-    width = max(beside_figures - 1, 20)
+    width = max(shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown   "), 20)
     shown, read = tee(texts)
     for text, prediction in zip(shown, predictor.stream(read), strict=False):
         if options.format == "jsonl":

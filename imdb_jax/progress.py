@@ -56,12 +56,9 @@ def now_and_then(seconds: float, act: Callable[[], None]) -> Callable[[], None]:
 
 @contextmanager
 def bar(
-    *columns: ProgressColumn, total: int, title: str = "", done: int = 0, **fields: Any
+    *columns: str | ProgressColumn, total: int, title: str = "", done: int = 0, **fields: Any
 ) -> Iterator[Callable[..., None]]:
-    """Draw a bar on standard error that vanishes at the end.
-
-    Yields `rich.progress.Progress.update` of the bar, which takes `advance`, `completed` or fields.
-    """
+    """Draw a bar on standard error that vanishes at the end; yield rich's `update` of it."""
     from rich.console import Console
     from rich.progress import Progress
 
@@ -85,30 +82,17 @@ def epoch_bar(
 ) -> Iterator[Callable[[int], None]]:
     """Show a progress bar while an epoch runs, if standard error is a terminal.
 
-    Args:
-      title: what stands before the bar.
-      steps: number of steps in the epoch.
-      running: returns the mean loss and accuracy so far. It waits for the device, so it is called a
-        few times a second only.
-      visible: whether to show the bar at all.
-
-    Yields:
-      A function that is told how many steps of the epoch are done.
+    Yields a function to call with the number of steps done. `running` returns the mean loss and
+    accuracy so far; it waits for the device, so it is called a few times a second only.
     """
     if not visible or not sys.stderr.isatty():
         yield lambda done: None
         return
 
-    from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsedColumn
+    from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 
-    columns = (
-        TextColumn("{task.description}"),
-        BarColumn(),
-        MofNCompleteColumn(),
-        TimeElapsedColumn(),
-        TextColumn("{task.fields[metrics]}"),
-    )
-    with bar(*columns, title=title, total=steps, metrics="") as update:
+    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    with bar(*columns, "{task.fields[metrics]}", title=title, total=steps, metrics="") as update:
 
         def show_metrics() -> None:
             loss, accuracy = running()

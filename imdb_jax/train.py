@@ -37,9 +37,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     else:
         recipe = load_recipe(named.arch or "cnn", unlabelled=bool(named.unlabelled))
     if named.config and named.arch not in (None, recipe.arch):
-        raise UserError(
-            f"--arch {named.arch} contradicts {named.config}, whose arch is {recipe.arch}"
-        )
+        raise UserError(f"--arch {named.arch} contradicts {named.config}: arch {recipe.arch}")
     options = cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
     # The recipe's name need not be that of its architecture.
     return replace(options, arch=recipe.arch)
@@ -58,8 +56,8 @@ def _complete(arguments: Sequence[str]) -> list[str]:
 def train(arguments: Sequence[str]) -> None:
     """Parse the arguments, train, and print the result.
 
-    The exit status is 143, as of a process that SIGTERM ended, if SIGTERM came during training: a
-    checkpoint is then written, and a line that says how to continue.
+    If SIGTERM comes during training, a checkpoint and a line that says how to continue are
+    written, and the exit status is 143.
     """
     options = parse_arguments(arguments)
     from imdb_jax.parallel.processes import processes

@@ -41,8 +41,7 @@ def refuse_options(options: DataOptions, *names: str) -> None:
 def file_dataset(options: DataOptions, report: Report) -> Dataset:
     """Return the labelled reviews of a file, with a test split from `options.test` or set apart.
 
-    Raises `UserError` if a file cannot be read, lacks the columns or two labels, or has too few
-    rows.
+    Raises `UserError` if a file cannot be read, or lacks columns, two labels or rows.
     """
     path, test = Path(options.dataset), options.test
     columns = _choose_columns(tables.column_names(path), options, str(path))
@@ -61,9 +60,9 @@ def file_dataset(options: DataOptions, report: Report) -> Dataset:
 def tfds_dataset(prepared: tfds.PreparedSet, options: DataOptions, report: Report) -> Dataset:
     """Return a labelled text data set that TFDS has prepared.
 
-    The test split is replaced by the validation split if it is missing or its labels are hidden,
-    and if there is no validation split either, by a share of the training reviews. Raises
-    `UserError` if there are no training reviews, no such features or not two labels, or for damage.
+    A test split that is missing or without labels is replaced by the validation split, else by a
+    share of the training reviews. Raises `UserError` if there are no training reviews, no such
+    features or not two labels, or for damage.
     """
     name = prepared.name
     refuse_options(options, "test")

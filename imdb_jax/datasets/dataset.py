@@ -33,13 +33,10 @@ class Reviews:
 
 @dataclass(frozen=True)
 class StreamedTexts(Sequence[Text]):
-    """Texts that are read from their source each time they are iterated over.
+    """Texts that are read from their source each time they are iterated over."""
 
-    `read` reads all texts of the source in order; `rows` are the numbers of those in the sequence.
-    """
-
-    read: Callable[[], Iterator[Text]]
-    rows: range
+    read: Callable[[], Iterator[Text]]  # all texts of the source, in order
+    rows: range  # which of them are in the sequence
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -62,10 +59,8 @@ class Dataset:
       fingerprint: changes whenever the texts, their labels or their order change.
       ties: how the vocabulary orders words that occur equally often.
       read: reads a split; of a large split only the labels, until its texts are iterated over.
-      test_is_share: the test reviews are a share of one source, set apart before any word is
-        counted.
-      fixed_split: the splits must not be merged, because the test reviews are such a share or come
-        from a file that somebody chose for them.
+      test_is_share: the test reviews were set apart from one source, before words are counted.
+      fixed_split: the test reviews are such a share or a chosen file; splits must not be merged.
       unsupervised: there is also a split `unsupervised`.
       sizes: returns the number of reviews of every split without reading them; None if impossible.
       read_rows: reads some consecutive reviews of a split and no others; None if impossible.
@@ -89,10 +84,7 @@ class Dataset:
             sizes = self.sizes()
         else:
             sizes = {split: len(self.read(split).labels) for split in ("train", "test")}
-        rows = {
-            split: range(number * size // of, (number + 1) * size // of)
-            for split, size in sizes.items()
-        }
+        rows = {s: range(number * n // of, (number + 1) * n // of) for s, n in sizes.items()}
 
         def read(split: str) -> Reviews:
             if self.read_rows:

@@ -33,8 +33,7 @@ def absolute_paths(options: Options) -> Options:
 def find_dataset(options: DataOptions, report: Report = print) -> Dataset:
     """Find the data set that the options name, and prepare it first if necessary.
 
-    Raises `UserError` if it is unknown, not available, unusable or has no use for one of the
-    options.
+    Raises `UserError` if it is unknown, unavailable, unusable or has no use for an option.
     """
     name = options.dataset
     if tables.is_table(Path(name)) or Path(name).is_file():

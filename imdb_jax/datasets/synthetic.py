@@ -74,9 +74,8 @@ def synthetic_reviews(
 ) -> tuple[list[str], NDArray[np.int8]]:
     """Write film reviews and their labels (see `Reviews`); `SPLIT_SIZES[split]` by default.
 
-    A review does not depend on `num_reviews`: a shorter list is the beginning of a longer one.
-    Reviews come in pairs of one positive and one negative review in random order, so every even
-    number of reviews is balanced. In the default sizes no two splits share a review. Raises
+    A shorter list is the beginning of a longer one. Each pair of reviews holds one of either label,
+    so every even number is balanced. In the default sizes no two splits share a review. Raises
     `UserError` if there is no such split, or `num_reviews` is less than 1.
     """
     if split not in SPLIT_SIZES:

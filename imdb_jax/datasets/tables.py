@@ -29,18 +29,14 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
 class Row(NamedTuple):
-    """One row of a table.
+    """One row of a table, whose values are those of the chosen columns, None if missing.
 
-    Attributes:
-      lines: first and last line in the file, from 1; in a Parquet file, row numbers.
-      values: those of the chosen columns, None where there is none; empty if the row is damaged.
-        In a str, a lone surrogate stands for a byte that is not UTF-8 (see `is_unicode`).
-      problem: what is wrong with a damaged row, else empty.
+    In a str, a lone surrogate stands for a byte that is not UTF-8 (see `is_unicode`).
     """
 
-    lines: tuple[int, int]
-    values: tuple[Any, ...]
-    problem: str = ""
+    lines: tuple[int, int]  # first and last line in the file, from 1; in a Parquet file, rows
+    values: tuple[Any, ...]  # empty if the row is damaged
+    problem: str = ""  # of a damaged row
 
 
 def is_table(path: Path) -> bool:
@@ -68,11 +64,10 @@ def column_names(path: Path) -> list[str]:
 def choose_column(
     names: Sequence[str], wanted: str, usual: Sequence[str], where: str, option: str
 ) -> str:
-    """Choose the wanted column or, if `wanted` is empty, the one with a usual name.
+    """Choose the wanted column or, if `wanted` is empty, the one with a usual, lower-case name.
 
-    The first of the usual, lower-case names is preferred; of the others only one may occur.
-    Raises `UserError` if there is no such column or more than one; the message names the table
-    (`where`) and the option that chooses a column.
+    The first usual name is preferred; of the others only one may occur. Raises `UserError`, which
+    names the table (`where`) and the option, if there is no such column or more than one.
     """
     if wanted and wanted not in names:
         raise UserError(f"{where}: {unknown_name('column', wanted, names)}")
@@ -89,9 +84,8 @@ def choose_column(
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read some of the `column_names` of a file, row by row, in constant memory.
 
-    Blank lines are skipped. Fields of a CSV or TSV file may be quoted, and quoted fields may hold
-    delimiters, doubled quotes and line ends. Raises `UserError` as `column_names`, or if the file
-    is so damaged that the remaining rows cannot be read either.
+    Blank lines are skipped. Quoted fields of a CSV or TSV file may hold delimiters, doubled quotes
+    and line ends. Raises `UserError` as `column_names`, or if damage hides the remaining rows.
     """
     suffix = _checked_suffix(path)
     if suffix == _PARQUET:
@@ -104,9 +98,8 @@ def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 def read_column(path: Path, column: str = "", option: str = "--text-column") -> Iterator[str]:
     """Read one text per row of a table, or per line of a .txt file.
 
-    No row is left out, so that results can be written beside the rows: a missing text is empty,
-    and bytes that are not UTF-8 become U+FFFD. `column` and `option` are those of `choose_column`.
-    Raises `UserError` as `read_rows`, or if a row is damaged or its value is not a string.
+    No row is left out: a missing text is empty, and bytes that are not UTF-8 become U+FFFD. Raises
+    `UserError` as `choose_column` and `read_rows`, or if a row is damaged or holds no string.
     """
     if path.suffix.lower() == ".txt":
         yield from (_replace_surrogates(line.rstrip("\r\n")) for _, line in _lines(path))

@@ -78,10 +78,9 @@ def load_keras_weights(
         ids = jax.ShapeDtypeStruct((1, config.input.max_length or 256), np.int32)
         params = jax.eval_shape(module.init, jax.random.key(0), ids)["params"]
         if num_params != sum(leaf.size for leaf in jax.tree.leaves(params)):
-            raise UserError(
-                f"its weights are not those of {config.arch} with {config.input.max_length} ids a "
-                "review"
-            )
+            length = config.input.max_length
+            of = f"{config.arch} with {length} ids a review"
+            raise UserError(f"its weights are not those of {of}")
         # Layers of dropout would want the states of their generators.
         ours = keras_layers.keras_layers(module, config.input.max_length)
         twin = keras_layers.build_keras(config, [x for x in ours if x.kind != "Dropout"])

@@ -7,6 +7,7 @@ from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
+from itertools import chain, pairwise
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -37,15 +38,11 @@ _CHUNK_CHARACTERS = 1 << 22
 
 
 class Prediction(NamedTuple):
-    """What a model says about a text.
-
-    `unknown_share` is the share of its words that the model cannot tell from one another, because
-    they occurred too rarely in training; 0 for a text without words.
-    """
+    """What a model says about a text."""
 
     probability: float  # that the text is positive
     label: str  # 'positive' or 'negative'
-    unknown_share: float
+    unknown_share: float  # of words too rare in training to be told apart; 0 if there are none
 
 
 class Predictor(ABC):
@@ -66,13 +63,8 @@ class Predictor(ABC):
         Reads up to two chunks of 512 texts ahead: the device computes the probabilities of one
         while the next is encoded.
         """
-        enqueued: Enqueued | None = None
-        for chunk in _chunks(texts):
-            following = self.enqueue(chunk)
-            if enqueued:
-                yield from enqueued.predictions()
-            enqueued = following
-        if enqueued:
+        for enqueued, _ in pairwise(chain(map(self.enqueue, _chunks(texts)), [None])):
+            assert enqueued is not None
             yield from enqueued.predictions()
 
     @abstractmethod
@@ -116,7 +108,7 @@ class Classifier(Predictor):
         return pad_sequences(sets, length, form.dtype, padding="post")
 
     def told_apart(self, ranks: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Say which words, given by their ranks, the model does not take for just 'unknown'."""
+        """Return which words, given by their ranks, the model does not take for just 'unknown'."""
         return (ranks > 0) & (ranks < self.config.input.num_words - INDEX_FROM)
 
     def read(self, texts: Iterable[Text]) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:

@@ -46,11 +46,6 @@ class Ensemble(Predictor):
         unknown_shares = np.mean([shares for _, shares in read], axis=0)
         return Enqueued(nn.sigmoid(sum(terms[1:], start=terms[0])), unknown_shares)
 
-    @property
-    def same_words(self) -> bool:
-        """Whether all members divide a text into the same words."""
-        return len({member.input_format.ngrams for member in self.members}) == 1
-
 
 def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
     """Load runs. Raises `UserError` if they were not trained and tested on the same reviews."""
@@ -59,9 +54,9 @@ def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
         for name in _SAME_REVIEWS:
             one, other = getattr(members[0].config.data, name), getattr(member.config.data, name)
             if one != other:
-                values = f"{name} is {one or 'not set'} and {other or 'not set'}"
                 raise UserError(
-                    f"{paths[0]} and {path} were not trained on the same reviews: {values}"
+                    f"{paths[0]} and {path} were not trained on the same reviews: {name} is "
+                    f"{one or 'not set'} and {other or 'not set'}"
                 )
     return members
 

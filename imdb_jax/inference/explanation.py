@@ -62,7 +62,7 @@ def explain(predictor: Predictor, text: Text) -> Explanation:
 
 def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
     """Explain a weighted sum of log-odds: a word adds to each of its terms."""
-    if not ensemble.same_words:
+    if len({member.input_format.ngrams for member in ensemble.members}) > 1:
         raise UserError("an ngram run divides texts into other words; explain it apart from others")
     (prediction,) = ensemble.stream([text])
     explained = [explain(member, text).words for member in ensemble.members]

@@ -78,15 +78,13 @@ def reliability(labels: Labels, probabilities: Scores, num_bins: int = NUM_BINS)
     """Bin reviews by the probability of the predicted class, which is at least 0.5.
 
     The bins are equally wide, from 0 to 1, and each includes its upper end (Guo et al. 2017, "On
-    calibration of modern neural networks"). With two classes the bins below 0.5 are empty.
+    calibration of modern neural networks").
     """
     predicted = probabilities > 0.5
     confidence = np.where(predicted, probabilities, 1 - probabilities)
     correct = predicted == (np.asarray(labels) > 0.5)
     bins = np.clip(np.ceil(confidence * num_bins).astype(np.int64) - 1, 0, num_bins - 1)
-    return Reliability(
-        *(np.bincount(bins, weights, num_bins) for weights in (None, confidence, correct))
-    )
+    return Reliability(*(np.bincount(bins, x, num_bins) for x in (None, confidence, correct)))
 
 
 def expected_calibration_error(

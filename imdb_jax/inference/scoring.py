@@ -48,9 +48,9 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     `own` is the configuration of the run if it was trained on this data set, which is then split as
     for training. Raises `UserError` if there is no such split.
     """
-    if own is None and split == "validation":
-        raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
     if own is None and split != "all":
+        if split == "validation":
+            raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
         reviews = dataset.read(split)
         return Reviews([*reviews.texts], reviews.labels)
     train, test = dataset.read("train"), dataset.read("test")
@@ -68,19 +68,13 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
 def measure(classifier: Classifier, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
     """Evaluate a model on at least one review, as training does.
 
-    Returns loss, accuracy and what `metrics.summary` returns; and the logits. Raises `UserError` if
-    a logit is not a finite number.
+    Returns loss, accuracy and `metrics.summary`; and the logits. Raises `UserError` if one is not
+    finite.
     """
     mesh = data_mesh()
-    state = TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=classifier.params,
-        opt_state=(),
-        dropout_key=jax.random.key(0),
-        apply_fn=classifier.model.apply,
-        optimizer=keras_adam(),
-        loss=classifier.config.training.loss,
-    )
+    apply_fn, loss = classifier.model.apply, classifier.config.training.loss
+    no_step, no_key = jnp.zeros((), jnp.int32), jax.random.key(0)
+    state = TrainState(no_step, classifier.params, (), no_key, apply_fn, keras_adam(), loss)
     examples = Examples(classifier.encode_each(reviews.texts), reviews.labels.astype(np.float32))
     means, logits = evaluate_each(jax.device_put(state, replicated(mesh)), examples, mesh)
     if not np.isfinite(logits).all():
@@ -111,8 +105,7 @@ def choose_weights(
 ) -> tuple[float, ...]:
     """Fit the weights of an ensemble on the validation reviews of all its models, if there are any.
 
-    The weights have four digits, so that `--weights` can repeat them. `dataset` is what the models
-    were trained on; None if it is not at hand.
+    They have four digits, for `--weights` to repeat. `dataset` is the models' own, None if absent.
     """
     (validation, *others) = {member.config.stopping.validation for member in members}
     if dataset is None or others or not validation:

@@ -32,9 +32,9 @@ from imdb_jax.runs.soft_labels import SoftLabels, unlabelled_texts
 def run(config: Config) -> dict[str, Any]:
     """Train with the help of a teacher if the configuration names unlabelled texts.
 
-    A resumed run, be it in the middle of its teacher, keeps the soft labels that it began with.
-    Returns and raises what `experiment.run` does; raises `UserError` also if there are no
-    unlabelled texts, or the teacher may have seen what the student is tested on.
+    A resumed run keeps the soft labels that it began with. Returns and raises what `experiment.run`
+    does, and `UserError` if there are no unlabelled texts, or the teacher may have seen what the
+    student is tested on.
     """
     if not config.self_training.unlabelled:
         return experiment.run(config)
@@ -42,10 +42,8 @@ def run(config: Config) -> dict[str, Any]:
         raise UserError("only a single process can learn from unlabelled texts")
     workdir = config.run.workdir or Path("runs") / config.arch
     source, teacher = config.self_training.unlabelled, config.self_training.teacher
-    if source != UNSUPERVISED:
-        source = str(Path(source).absolute())
-    if teacher:
-        teacher = teacher.absolute()
+    source = source if source == UNSUPERVISED else str(Path(source).absolute())
+    teacher = teacher and teacher.absolute()
     config = replace(absolute_paths(config), workdir=workdir, unlabelled=source, teacher=teacher)
     earlier = directory.earlier_run(workdir, config)
     # Before JAX starts, which loading a teacher makes it do.

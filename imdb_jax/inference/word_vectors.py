@@ -26,8 +26,8 @@ class WordVectors(NamedTuple):
 def word_vectors(classifier: Classifier) -> WordVectors:
     """Take the word vectors out of a model, or raise `UserError` if it has none.
 
-    The vectors of padding (id 0), the start (1), unknown words (2) and the unused id 3 are left
-    out. So are words whose id is not below the model's `num_words`, which it takes for unknown.
+    Left out are ids 0 to 3 (padding, start, unknown, unused) and words from `num_words` on, which
+    the model takes for unknown.
     """
     if "Embed_0" not in classifier.params:
         raise UserError(
@@ -47,13 +47,12 @@ def nearest_words(known: WordVectors, word: str, top: int = 10) -> list[tuple[st
     found = tokenize(word)
     if len(found) != 1:
         raise UserError(f"{word!r} is not a single word but {len(found)}: {' '.join(found)}")
-    if found[0] not in known.words:
-        near = difflib.get_close_matches(found[0], known.words, n=1)
+    (word,) = found
+    if word not in known.words:
+        near = difflib.get_close_matches(word, known.words, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
-        raise UserError(
-            f"{found[0]!r} is not among the {len(known.words)} words with a vector{hint}"
-        )
-    position = known.words.index(found[0])
+        raise UserError(f"{word!r} is not among the {len(known.words)} words with a vector{hint}")
+    position = known.words.index(word)
     lengths = np.linalg.norm(known.vectors, axis=1, keepdims=True)
     # A vector of length zero has no direction and is like no other.
     directions = known.vectors / np.where(lengths > 0, lengths, 1)
@@ -66,8 +65,7 @@ def to_word2vec(known: WordVectors) -> bytes:
     """Write word vectors in the text format of word2vec, which gensim and others read.
 
     The first line has the number of words and of dimensions, every other line a word and its
-    values, in UTF-8, separated by single spaces. No word holds a space or a newline. Each value is
-    the shortest number that gives the same float32 again.
+    values, in UTF-8, separated by single spaces. Reading a value gives the same float32 again.
     """
     lines = [f"{len(known.words)} {known.vectors.shape[1]}"]
     for word, values in zip(known.words, known.vectors.astype(str).tolist(), strict=True):

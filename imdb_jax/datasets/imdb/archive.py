@@ -58,9 +58,8 @@ def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> 
     """Read the 100,000 reviews into memory, some 130 MB, without white space around them.
 
     `path` is `aclImdb_v1.tar.gz` or a directory that holds it. Without `verify`, which demands the
-    published SHA-256, it may also be the same reviews in another tar file (gzip, xz, bzip2 or
-    plain), or an unpacked `aclImdb` directory or its parent. Raises `UserError` if it is none of
-    these, holds anything but the 100,000 reviews, or is not safe to read.
+    published SHA-256, another tar file (gzip, xz, bzip2 or plain), an unpacked `aclImdb` directory
+    or its parent will do. Raises `UserError` for anything but exactly the reviews, safe to read.
     """
     source = _find(path)
     if verify:

@@ -24,10 +24,9 @@ class DownloadUnreachable(UserError):
 def fetch(directory: Path, report: Report) -> Path:
     """Download the published archive into a directory, unless it is already there.
 
-    Raises:
-      DownloadUnreachable: within ten seconds if there is no answer at all.
-      UserError: the server sent something else, of which nothing is kept.
-      OSError: the directory cannot be written, or its parent is missing.
+    Raises `DownloadUnreachable`, within ten seconds if there is no answer at all; `UserError` if
+    the server sends something else, of which nothing is kept; `OSError` if the directory cannot be
+    written or its parent is missing.
     """
     published = archive.PUBLISHED
     file = directory / published.name

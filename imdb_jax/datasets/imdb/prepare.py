@@ -33,13 +33,9 @@ def prepare(
     """Prepare the 100,000 reviews in TFDS' `data_dir`, unless they are already there.
 
     They come from `archive` (see `read_archive`), or from a download into `data_dir/downloads`.
-    The result appears under its final name in one rename, so that an interrupted call leaves
-    nothing that could be taken for finished. If several processes call this function at the same
-    time, one of them prepares the reviews and the others wait for it.
-
-    Raises:
-      DownloadUnreachable: as `download.fetch`.
-      UserError: the archive is not as it should be, or `data_dir` cannot be written.
+    The result appears in one rename, so that an interrupted call leaves nothing that looks
+    finished. Of several processes, one prepares the reviews while the others wait. Raises
+    `DownloadUnreachable`, or `UserError` for a bad archive or if `data_dir` cannot be written.
     """
     if is_prepared(data_dir):
         if archive is not None:

@@ -112,11 +112,10 @@ def read_split(
 def read_file_names(data_dir: Path, split: str) -> list[str] | None:
     """Read the original file name of each record of a labelled split, such as `pos/0_9.txt`.
 
-    The names are in `file_names.json.gz` beside the records, gzipped JSON with three keys:
-    `format` (1), `names` ({"train": [...], "test": [...]}, in record order), and `sha256` of
-    `names` as `json.dumps` writes it. If something else prepared the directory, there is no such
-    file, and the result is None. Raises `UserError` if nothing is prepared there, the file is
-    damaged or from a later version, or the split has no names.
+    They are in `file_names.json.gz` beside the records, gzipped JSON with three keys: `format` (1),
+    `names` ({"train": [...], "test": [...]}, in record order), and `sha256` of `names` as
+    `json.dumps` writes it. Return None if something else prepared the reviews. Raises `UserError`
+    if nothing is prepared there, the file is damaged or later, or the split has no names.
     """
     sizes = split_sizes(data_dir)
     file = data_dir / DIRECTORY / _FILE_NAMES
@@ -146,11 +145,10 @@ def write_file_names(data_dir: Path, names: dict[str, list[str]]) -> None:
 def fingerprint(data_dir: Path) -> str:
     """Return a digest of the prepared reviews, which takes some 20 ms at every start of a run.
 
-    The digest covers the number and the total size of each split's records, 64 evenly spaced ones
-    of them, and the original names of the training files. It notices when reviews are added, left
-    out or reordered, or when many change; a few changed reviews of the same total size go
-    unnoticed. How files are dated, compressed or described does not matter: reviews that are
-    copied or prepared again keep their fingerprint. Raises `UserError` as `read_split` does.
+    The digest covers the number and total size of each split's records, 64 evenly spaced ones, and
+    the original names of the training files: a few changed reviews of the same total size go
+    unnoticed. Reviews that are copied, compressed otherwise or prepared again keep their
+    fingerprint. Raises `UserError` as `read_split` does.
     """
     prepared = _described(data_dir)
     content = []
