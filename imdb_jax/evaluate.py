@@ -6,13 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
 
 from imdb_jax import cli
-from imdb_jax.config import DataOptions
+from imdb_jax.config import DataOptions, OptionalPath
 from imdb_jax.errors import UserError
 from imdb_jax.views.figures import check_plot
 
@@ -43,7 +42,7 @@ class Options(DataOptions):
     json: bool = False
     """Print a JSON object."""
 
-    plot: Path | None = None
+    plot: OptionalPath = None
     """Draw the ROC curve and the reliability diagram to this .png, .svg or .pdf file."""
 
     quiet: bool = False

@@ -6,11 +6,12 @@ import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
+
+import tyro
 
 from imdb_jax import cli
-from imdb_jax.config import DataOptions
+from imdb_jax.config import DataOptions, OptionalPath
 from imdb_jax.errors import UserError
 from imdb_jax.views.figures import check_plot
 
@@ -28,13 +29,13 @@ class Options(DataOptions):
     top: int = 20
     """Number of words in each list."""
 
-    review: int | None = None
+    review: Annotated[int | None, tyro.conf.arg(metavar="INT")] = None
     """Show this review instead: as text, as ids and decoded. The order is load_data's."""
 
     split: Literal["train", "test"] = "train"
     """Split of the review."""
 
-    plot: Path | None = None
+    plot: OptionalPath = None
     """Draw a histogram and a box plot of the review lengths into this file: PNG, PDF or SVG."""
 
     json: bool = False

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from imdb_jax import cli
-from imdb_jax.config import dump_config, has_config, replace
+from imdb_jax.config import OptionalPath, dump_config, has_config, replace
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_regular, write_atomically
 
@@ -34,7 +34,7 @@ class Options:
     safetensors, npz: the parameters; keras: a model for Keras 3 (.keras and .weights.h5); word2vec:
     the word vectors, as text."""
 
-    out: Path | None = None
+    out: OptionalPath = None
     """Directory to write, with the vocabulary, the configuration and a README that says how to read
     the files; by default RUN-FORMAT, such as runs/cnn-stablehlo."""
 

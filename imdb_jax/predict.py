@@ -19,7 +19,7 @@ from typing import IO, TYPE_CHECKING, Annotated, Literal
 import tyro
 
 from imdb_jax import cli
-from imdb_jax.config import replace
+from imdb_jax.config import OptionalPath, replace
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_output
 from imdb_jax.text.tokens import Text
@@ -42,7 +42,7 @@ class Options:
     ] = ()
     """More run directories, then texts; write -- before a text that begins with a dash."""
 
-    file: Path | None = None
+    file: OptionalPath = None
     """Read texts from this file: .csv, .tsv, .jsonl, .ndjson, .parquet by rows, others by lines."""
 
     column: Annotated[str, tyro.conf.arg(aliases=("--text-column",))] = ""
@@ -59,7 +59,7 @@ class Options:
     explain: bool = False
     """Show which words pushed the probability up or down."""
 
-    html: Path | None = None
+    html: OptionalPath = None
     """Write the explanations, with the words colored, to this file; implies --explain."""
 
     quiet: bool = False
@@ -68,16 +68,20 @@ class Options:
 
 def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
     """Read the run directories and the options, whose `texts` then are texts alone."""
+    # Taken out here, because tyro takes no text after an option that follows several arguments.
+    first = next((i for i, argument in enumerate(arguments) if cli.is_run(argument)), 0)
+    more = [*takewhile(cli.is_run, arguments[first + 1 :])]
+    arguments = [*arguments[: first + 1], *arguments[first + 1 + len(more) :]]
     options = cli.parse("imdb_jax.predict", Options(run=tyro.MISSING), __doc__ or "", arguments)
-    more = [*takewhile(cli.is_run, options.texts)]
-    options = replace(options, texts=options.texts[len(more) :])
+    others = [*takewhile(cli.is_run, options.texts)]
+    options = replace(options, texts=options.texts[len(others) :])
     if options.texts and options.file:
         raise UserError("texts and --file exclude each other")
     if options.column and not options.file:
         raise UserError("--column is a column of --file, which is missing")
     if options.format == "csv" and (options.explain or options.html):
         raise UserError("a CSV row has no room for an explanation; choose --format table or jsonl")
-    return cli.run_paths(options.run, *more), options
+    return cli.run_paths(options.run, *more, *others), options
 
 
 def predict(arguments: Sequence[str]) -> None:

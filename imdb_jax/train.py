@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 from imdb_jax import cli
-from imdb_jax.config import UNSUPERVISED, Config, load_config, load_recipe, replace
+from imdb_jax.config import UNSUPERVISED, Config, OptionalPath, load_config, load_recipe, replace
 from imdb_jax.errors import Terminated, UserError
 
 
@@ -20,7 +20,7 @@ from imdb_jax.errors import Terminated, UserError
 class Options(Config):
     """A configuration, and the file that gives its defaults."""
 
-    config: Path | None = None
+    config: OptionalPath = None
     """Recipe of your own, a TOML file; options given here override it."""
 
 

@@ -1,6 +1,7 @@
 """What a person sees when a command fails: one line and an exit status."""
 
 import errno
+import importlib
 import os
 import subprocess
 import sys
@@ -246,3 +247,14 @@ def test_mistakes_and_help_do_not_wait_for_jax(modules, calls, absent):
     if "helped" in calls:
         assert "--overwrite" in done.stdout
         assert "--top" in done.stdout
+
+
+@pytest.mark.parametrize("command", ["train", "predict", "evaluate", "explore", "export"])
+def test_paths_that_may_be_left_out_are_shown_as_paths(command, capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "100")
+    run = getattr(importlib.import_module(f"imdb_jax.{command}"), command)
+    with pytest.raises(SystemExit):
+        run(["--help"])
+    shown = capsys.readouterr().out
+    assert "PATH" in shown
+    assert "{None}" not in shown

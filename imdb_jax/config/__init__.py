@@ -5,6 +5,7 @@ from imdb_jax.config.config import flatten as flatten
 from imdb_jax.config.config import replace as replace
 from imdb_jax.config.options import UNSUPERVISED as UNSUPERVISED
 from imdb_jax.config.options import DataOptions as DataOptions
+from imdb_jax.config.options import OptionalPath as OptionalPath
 from imdb_jax.config.recipes import DEBUG as DEBUG
 from imdb_jax.config.recipes import differences as differences
 from imdb_jax.config.recipes import dump_config as dump_config

@@ -100,6 +100,20 @@ def test_the_table_names_the_runs(runs, capsys):
     assert f"0.2500 of the log-odds of {runs / 'a'}" in capsys.readouterr().out
 
 
+def test_options_may_stand_between_runs_and_texts(runs, capsys):
+    a, b = map(str, several(runs, "ab"))
+    printed = []
+    for arguments in (
+        [a, b, "--weights", "0.25,1", "a fine film"],
+        [a, b, "a fine film", "--weights", "0.25,1"],
+        ["--weights", "0.25,1", a, b, "a fine film"],
+        [f"{a},{b}", "--weights=0.25,1", "--", "a fine film"],
+    ):
+        predict.predict(arguments)
+        printed.append(capsys.readouterr().out)
+    assert len(set(printed)) == 1
+
+
 def test_fitted_weights_have_the_least_cross_entropy():
     generator = np.random.default_rng(0)
     labels = (generator.random(500) < 0.5).astype(np.int8)
