@@ -31,7 +31,8 @@ class Options(DataOptions):
 
     dataset: str = ""
     """By default the data set that the run was trained on, split as it was then; else as for
-    training: 'imdb_reviews', 'synthetic', a file, or another data set that TFDS has prepared."""
+    training: 'imdb_reviews', 'synthetic', a file, or another data set that TFDS has prepared; its
+    words are looked up in the run's vocabulary all the same."""
 
     split: Literal["", "test", "train", "validation", "all"] = ""
     """Which reviews; by default 'test', or 'all' of another data set without test reviews."""
