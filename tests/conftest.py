@@ -1,6 +1,5 @@
 """What all tests share: four virtual devices, strict array semantics, no traces on the machine."""
 
-import dataclasses
 import importlib.metadata
 import os
 from collections.abc import Iterator
@@ -11,7 +10,6 @@ import pytest
 
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.imdb.read import is_prepared
-from imdb_jax.datasets.synthetic import synthetic_dataset
 
 # Several devices throughout, so that a sharding bug cannot hide. JAX, which nothing above imports,
 # reads these variables when it starts; programs that tests start inherit them.
@@ -69,7 +67,30 @@ def real_data_dir() -> Path:
 @pytest.fixture(scope="session")
 def small_synthetic() -> Dataset:
     """So few invented reviews that encoding them and training on them take no time."""
-    dataset = synthetic_dataset(num_train=60, num_test=30)
-    # Written once only, as inventing the reviews takes longer than all that is done with them.
-    reviews = {split: dataset.read(split) for split in ("train", "test")}
-    return dataclasses.replace(dataset, read=reviews.__getitem__)
+    # Here and below not before JAX may be imported.
+    from small_runs import small_dataset
+
+    return small_dataset()
+
+
+@pytest.fixture(scope="module")
+def few_reviews(small_synthetic: Dataset) -> Iterator[None]:
+    """Runs of any recipe train on a few invented reviews."""
+    from small_runs import share_compilation
+
+    from imdb_jax.runs import data
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(data, "find_dataset", lambda *_: small_synthetic)
+        share_compilation(patch)
+        yield
+
+
+@pytest.fixture(scope="module")
+def hastened(small_synthetic: Dataset) -> Iterator[None]:
+    """Small runs do without what takes long and shows in no figure."""
+    from small_runs import hasten
+
+    with pytest.MonkeyPatch.context() as patch:
+        hasten(patch, small_synthetic)
+        yield

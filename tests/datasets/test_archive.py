@@ -17,17 +17,7 @@ from imdb_jax.datasets.imdb import archive as archive_module
 from imdb_jax.datasets.imdb.archive import read_archive
 from imdb_jax.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module, "COUNTS", COUNTS)
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    file = tmp_path / "reviews.tar"
-    file.write_bytes(tar_bytes(review_files()))
-    return file
+pytestmark = pytest.mark.usefixtures("small_counts")
 
 
 def assert_read(source: Path, *, verify: bool = False) -> None:

@@ -11,7 +11,6 @@ from pathlib import Path
 import pytest
 from fake_archives import COUNTS, ignore, prepare_fake, publish, review_files, tar_bytes
 
-from imdb_jax.datasets.imdb import archive as archive_module
 from imdb_jax.datasets.imdb import download
 from imdb_jax.datasets.imdb import prepare as prepare_module
 from imdb_jax.datasets.imdb.download import DownloadUnreachable
@@ -19,17 +18,7 @@ from imdb_jax.datasets.imdb.prepare import prepare
 from imdb_jax.datasets.imdb.read import DIRECTORY, fingerprint, is_prepared, read_split
 from imdb_jax.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module, "COUNTS", COUNTS)
-
-
-@pytest.fixture
-def archive(tmp_path: Path) -> Path:
-    file = tmp_path / "reviews.tar"
-    file.write_bytes(tar_bytes(review_files()))
-    return file
+pytestmark = pytest.mark.usefixtures("small_counts")
 
 
 @pytest.fixture

@@ -24,10 +24,7 @@ from imdb_jax.datasets.imdb.read import (
 )
 from imdb_jax.errors import UserError
 
-
-@pytest.fixture(autouse=True)
-def _small_data(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive, "COUNTS", COUNTS)
+pytestmark = pytest.mark.usefixtures("small_counts")
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,6 @@ import jax
 import numpy as np
 import pytest
 from models_to_read import SMALL_MODELS
-from small_runs import share_compilation
 
 from imdb_jax.config import Config, load_config, load_recipe, recipe_names, replace
 from imdb_jax.datasets.find import find_dataset
@@ -37,12 +36,7 @@ def tiny(arch="pooled", **changes):
     return replace(recipe, **small)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _few_reviews(small_synthetic):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "find_dataset", lambda *_: small_synthetic)
-        share_compilation(patch)
-        yield
+pytestmark = pytest.mark.usefixtures("few_reviews")
 
 
 @dataclasses.dataclass

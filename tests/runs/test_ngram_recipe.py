@@ -8,7 +8,6 @@ import shutil
 import jax
 import numpy as np
 import pytest
-from small_runs import share_compilation
 
 from imdb_jax import load
 from imdb_jax.config import load_recipe, recipe_names, replace
@@ -33,12 +32,7 @@ def recipe(workdir, **changes):
     return replace(load_recipe("ngram"), **small | changes)
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _few_reviews(small_synthetic):
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(data, "find_dataset", lambda *_: small_synthetic)
-        share_compilation(patch)
-        yield
+pytestmark = pytest.mark.usefixtures("few_reviews")
 
 
 @pytest.fixture(scope="module")

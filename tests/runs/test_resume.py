@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import hasten, metrics_of, outcome, small
+from small_runs import metrics_of, outcome, small
 
 from imdb_jax import files, load, train
 from imdb_jax.config import replace
@@ -27,12 +27,7 @@ from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.training.history import Position
 from imdb_jax.training.trainer import Trainer
 
-
-@pytest.fixture(autouse=True, scope="module")
-def _hastened(small_synthetic):
-    with pytest.MonkeyPatch.context() as patch:
-        hasten(patch, small_synthetic)
-        yield
+pytestmark = pytest.mark.usefixtures("hastened")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import statistics
 import jax
 import numpy as np
 import pytest
-from small_runs import hasten, metrics_of, outcome, small
+from small_runs import metrics_of, outcome, small
 
 from imdb_jax import load
 from imdb_jax.config import Config, load_config, replace
@@ -25,11 +25,7 @@ MLP = {"arch": "mlp", "model": {"hidden": [4], "dropout": [0.5]}, "max_length": 
 NUM = 4
 
 
-@pytest.fixture(autouse=True, scope="module")
-def _hastened(small_synthetic):
-    with pytest.MonkeyPatch.context() as patch:
-        hasten(patch, small_synthetic)
-        yield
+pytestmark = pytest.mark.usefixtures("hastened")
 
 
 @pytest.fixture(scope="module")
