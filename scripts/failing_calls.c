@@ -2,7 +2,7 @@
 
    FAIL_UNDER names the directory. The calls on files below it are counted from 1; those from
    FAIL_FROM to FAIL_TO fail with FAIL_ERRNO. Reading fails too, but not looking whether a file
-   exists. */
+   exists. At the end, the number of calls is written to the file FAIL_COUNTED. */
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -33,6 +33,15 @@ static int fails_at(int file) {
   if (length < 0) return 0;
   path[length] = 0;
   return fails(path);
+}
+
+__attribute__((destructor)) static void tell(void) {
+  const char *path = getenv("FAIL_COUNTED");
+  FILE *file = path && counted ? fopen(path, "w") : NULL;
+  if (file) {
+    fprintf(file, "%d", counted);
+    fclose(file);
+  }
 }
 
 #define REAL(name) __typeof__(name) *real = (__typeof__(name) *)dlsym(RTLD_NEXT, #name)

@@ -58,7 +58,7 @@ def inputs(scratch: Path, rng: random.Random) -> Iterator[Trial]:
             arguments,
             {**environment, **case.environment},
             scratch,
-            before=shell if case.redirect else [],
+            before=before,
         )
         if not trained.is_dir() or workdir.is_file():
             raise UserError(f"{' '.join(arguments)} destroyed something")

@@ -76,10 +76,11 @@ def _interrupted(
     after = rng.uniform(0.02, kind.seconds)
     command = Command(kind.resume(workdir), environment, scratch)
     time.sleep(after)
-    command.process.send_signal(signal.Signals[name])
+    # Not by Popen, which would wait for a process that has ended.
+    os.kill(command.process.pid, signal.Signals[name])
     if name == "SIGSTOP":
         time.sleep(rng.uniform(0.1, 1.0))
-        command.process.send_signal(signal.SIGCONT)
+        os.kill(command.process.pid, signal.SIGCONT)
     return f"{name} after {after:.2f} s", command.wait()
 
 
@@ -162,30 +163,38 @@ _ERRORS = ("EIO", "ENOSPC", "EACCES", "EDQUOT", "EROFS", "EMFILE")
 
 def calls(scratch: Path, rng: random.Random) -> Iterator[Trial]:
     """Let one system call on our files fail in each run, or all calls from there on."""
-    shim = scratch / "failing_calls.so"
+    shim, counted = scratch / "failing_calls.so", scratch / "counted"
     source = Path(__file__).with_name("failing_calls.c")
     compiler = shutil.which("cc") or shutil.which("gcc") or shutil.which("clang")
     if not compiler:
         raise UserError("there is no C compiler, which makes system calls fail; install gcc")
     subprocess.run([compiler, "-shared", "-fPIC", "-O1", "-o", shim, source, "-ldl"], check=True)
+    totals: dict[int, int] = {}  # calls of an undisturbed run, by kind
     kinds = _kinds(scratch, {"IMDB_JAX_CACHE": str(scratch / "cache")})
     for number in count():
-        kind, disk = kinds[number % len(kinds)], scratch / f"calls-{number}"
+        which = number % len(kinds)
+        kind, disk = kinds[which], scratch / f"calls-{number}"
         disk.mkdir()
         environment = {"IMDB_JAX_CACHE": str(disk / "cache")}
         error = rng.choice(_ERRORS)
-        first, forever = rng.randint(1, 500), rng.random() < 0.5
+        # At first none fails, to count them.
+        first = rng.randint(1, totals[which]) if which in totals else 1 << 30
+        forever = rng.random() < 0.5
         failing = environment | {
             "LD_PRELOAD": str(shim),
             "FAIL_UNDER": str(disk),
             "FAIL_FROM": str(first),
             "FAIL_TO": str(1 << 30 if forever else first),
             "FAIL_ERRNO": str(getattr(errno, error)),
+            "FAIL_COUNTED": str(counted),
         }
         ended = run(kind.resume(disk / "run"), failing, scratch)
+        fault = ended.fault(0, 2)
+        if which not in totals:
+            totals[which] = int(counted.read_text())
+            continue
+        finished = list(_finished(kind, disk / "run", scratch, environment, "afterwards", 0))
         onward = " and all after it" * forever
         what = f"{' '.join(kind.options)}, {error} from call {first}{onward}"
-        fault = ended.fault(0, 2)
-        finished = list(_finished(kind, disk / "run", scratch, environment, "afterwards", 0))
         yield Trial(what, fault or finished[0].fault)
         shutil.rmtree(disk)
