@@ -7,6 +7,7 @@ and error messages appear at once.
 from __future__ import annotations
 
 import math
+import re
 import typing
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -237,8 +238,18 @@ class DistributionOptions(NotSaved):
     process_id: int = -1
     """Number of this process, from 0."""
 
+    join_timeout: int = 60
+    """Seconds to wait at the start for processes that have not come."""
+
     def __post_init__(self) -> None:
-        _check_at_least(self, model_parallel=1, num_processes=0, process_id=-1)
+        _check_at_least(self, model_parallel=1, num_processes=0, process_id=-1, join_timeout=1)
+        # A name, an IPv4 address, or an IPv6 address in brackets.
+        address = re.fullmatch(r"([\w.-]+|\[[\w:.%]+\]):([0-9]{1,5})", self.coordinator)
+        if self.coordinator and not (address and 0 < int(address[2]) < 1 << 16):
+            raise UserError(
+                "coordinator must be HOST:PORT with a port from 1 to 65535, not "
+                f"{self.coordinator!r}"
+            )
         several = bool(self.coordinator), self.num_processes > 0, self.process_id >= 0
         if any(several) and not all(several):
             raise UserError("coordinator, num_processes and process_id must be given together")
