@@ -75,8 +75,8 @@ def _difference(name: str, of_each: Mapping[int, Mapping[str, str]]) -> str:
     having: dict[str, list[int]] = {}
     for number, own in sorted(of_each.items()):
         having.setdefault(own.get(name, "missing"), []).append(number)
-    values = [f"{_shortened(value)} in {numbered(who)}" for value, who in having.items()]
-    return f"{name} is {', '.join(values[:-1])} and {values[-1]}"
+    values = [f"{_shortened(value)} ({numbered(who)})" for value, who in having.items()]
+    return f"{name} is {' or '.join(values)}"
 
 
 def numbered(numbers: list[int]) -> str:

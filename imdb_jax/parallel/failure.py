@@ -10,6 +10,7 @@ from imdb_jax.parallel.rendezvous import Peer
 
 # Process 0 hosts JAX's service, without which the others would be aborted: they leave first.
 _LAST_SECONDS = 3.0
+_GONE = "was killed, or crashed; continue by --resume, on those that are left if need be"
 
 
 class FailureWatch:
@@ -46,7 +47,7 @@ class FailureWatch:
             return  # the network's trouble, of which JAX will judge
         if message.get("leaves"):
             return
-        failed = str(message.get("failed") or f"process {other} was killed, or crashed")
+        failed = str(message.get("failed") or f"process {other} {_GONE}")
         if self._ending.acquire(blocking=False):
             self._tell(failed)
             self._end(failed)

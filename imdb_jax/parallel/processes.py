@@ -251,7 +251,7 @@ def _is_about_others(error: BaseException | None) -> bool:
 
 def _reason(error: BaseException) -> str:
     """Return an error as part of a sentence."""
-    if isinstance(error, UserError):
+    if isinstance(error, UserError | OSError):
         return str(error)
     if isinstance(error, KeyboardInterrupt):
         return "it was interrupted"

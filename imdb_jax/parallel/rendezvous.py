@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import json
+import os
 import socket
 import time
 from collections.abc import Mapping
@@ -21,11 +22,13 @@ from imdb_jax.parallel.agreement import disagreement, numbered
 _GREETING = b"imdb_jax, process 0\n"
 # What is at odds is told to processes that come within this time.
 _GRACE_SECONDS = 7.0
-_ANSWER_SECONDS = 3.0  # for one line from a process that is there
+_HELLO_SECONDS = 3.0  # in which a process that has connected says who it is
+_GREETING_SECONDS = 10.0  # in which process 0, which may be greeting others, answers
 _PAUSE_SECONDS = 0.1  # between two attempts to connect
 _LONGEST_LINE = 1 << 20
 _MOST_MISSING = 4  # processes that an error counts
 _LONGEST_WAIT = 1e6  # what every system's timers can hold
+_SHORTEST_WAIT = 0.001
 
 Characteristics = Mapping[str, str]
 
@@ -92,8 +95,8 @@ def listen(port: int) -> socket.socket:
         return socket.create_server(("", port), family=family, dualstack_ipv6=dual)
     except OSError as error:
         raise UserError(
-            f"process 0 cannot listen at port {port}: {error.strerror}; choose another port for "
-            "--coordinator"
+            f"process 0 cannot listen at port {port}: {os.strerror(error.errno or 0)}; choose "
+            "another port for --coordinator"
         ) from error
 
 
@@ -109,7 +112,6 @@ def gather(
     come: dict[int, Peer] = {}
     known = {0: own}
     doubles: dict[Peer, int] = {}
-    problem = None
 
     def missing() -> list[int]:
         """Return the first of the processes that have not come, or have ended meanwhile."""
@@ -117,15 +119,11 @@ def gather(
         absent = (n for n in numbers if n not in come or not come[n].is_silent())
         return list(itertools.islice(absent, _MOST_MISSING))
 
-    with listener:
-        while missing() if problem is None else len(come) + len(doubles) < num_processes - 1:
-            if (left := deadline - time.monotonic()) <= 0:
-                break
-            listener.settimeout(left)
-            try:
-                connection, _ = listener.accept()
-            except TimeoutError:
-                break
+    at_odds = False
+    with listener, contextlib.suppress(TimeoutError):
+        while len(come) + len(doubles) < num_processes - 1 or (missing() and not at_odds):
+            listener.settimeout(max(deadline - time.monotonic(), _SHORTEST_WAIT))
+            connection, _ = listener.accept()
             if (met := _welcome(connection)) is None:
                 continue
             number, theirs, peer = met
@@ -133,13 +131,14 @@ def gather(
                 doubles[peer] = number
             else:
                 come[number], known[number] = peer, theirs
-            problem = _two_of(doubles) or disagreement(known)
-            if problem:
+            if not at_odds and (doubles or disagreement({0: own, number: theirs})):
+                at_odds = True
                 deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
+    problem = _two_of(doubles) or disagreement(known)
     if not problem and (absent := missing()):
         problem = (
-            f"{numbered(absent)} of {num_processes} did not come within {seconds} seconds; see "
-            "what became of each, and whether it can reach --coordinator"
+            f"of the {num_processes} processes of this run, {numbered(absent)} did not come within "
+            f"{seconds} seconds; see whether each runs, and can reach --coordinator"
         )
     for peer in [*come.values(), *doubles]:
         peer.send({"problem": problem})
@@ -158,9 +157,8 @@ def _welcome(connection: socket.socket) -> tuple[int, Characteristics, Peer] | N
     """Let a process introduce itself; None if it is something else that connected."""
     peer = Peer(connection)
     with contextlib.suppress(OSError):
-        connection.settimeout(_ANSWER_SECONDS)
         connection.sendall(_GREETING)
-        hello = peer.receive(_ANSWER_SECONDS)
+        hello = peer.receive(_HELLO_SECONDS)
         number, theirs = hello.get("number"), hello.get("characteristics")
         if type(number) is int and number > 0 and isinstance(theirs, dict):
             return number, theirs, peer
@@ -203,22 +201,21 @@ def meet(
 
 def _connect(host: str, port: int, seconds: float) -> Peer:
     """Connect to process 0; raise `OSError` to try again, `UserError` if another answers there."""
-    connection = socket.create_connection((host, port), min(seconds, _ANSWER_SECONDS))
+    connection = socket.create_connection((host, port), seconds)
     # Where nobody listens, the system may connect a socket to itself.
     if connection.getsockname() == connection.getpeername():
         connection.close()
-        raise ConnectionRefusedError("it is not there")
+        raise ConnectionRefusedError("nobody listens there")
     peer = Peer(connection)
     try:
-        greeting = peer.receive_line(_ANSWER_SECONDS)
+        greeting = peer.receive_line(min(seconds, _GREETING_SECONDS))
+        if not greeting:
+            raise ConnectionResetError("what listens there does not answer")
     except TimeoutError:
         greeting = b""
-    if greeting == _GREETING:
-        return peer
-    peer.close()
-    if not greeting:
-        raise ConnectionError("what listens there does not answer")
-    raise UserError(
-        f"another program, or a run that has begun, answers at {host}:{port}; choose another port "
-        "for --coordinator"
-    )
+    if greeting != _GREETING:
+        raise UserError(
+            f"another program, or a run that has begun, listens at {host}:{port}; choose another "
+            "port for --coordinator"
+        )
+    return peer
