@@ -9,7 +9,7 @@ import json
 import os
 import platform
 import re
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -75,15 +75,15 @@ def _difference(name: str, of_each: Mapping[int, Mapping[str, str]]) -> str:
     having: dict[str, list[int]] = {}
     for number, own in sorted(of_each.items()):
         having.setdefault(own.get(name, "missing"), []).append(number)
-    values = [f"{_shortened(value)} ({numbered(who)})" for value, who in having.items()]
+    values = [f"{_shortened(value)} ({numbered(who, len(who))})" for value, who in having.items()]
     return f"{name} is {' or '.join(values)}"
 
 
-def numbered(numbers: list[int]) -> str:
-    """Name processes: "process 1", or "processes 1, 2, 3 and 7 more"."""
-    first = ", ".join(map(str, numbers[:_MOST_NAMED]))
-    more = f" and {len(numbers) - _MOST_NAMED} more" if len(numbers) > _MOST_NAMED else ""
-    return f"process{'es' if len(numbers) > 1 else ''} {first}{more}"
+def numbered(numbers: Iterable[int], number_of_all: int) -> str:
+    """Name so many processes: "process 1", or "processes 1, 2, 3 and 7 more"."""
+    first = ", ".join(map(str, itertools.islice(numbers, _MOST_NAMED)))
+    more = f" and {number_of_all - _MOST_NAMED} more" if number_of_all > _MOST_NAMED else ""
+    return f"process{'es' if number_of_all > 1 else ''} {first}{more}"
 
 
 def _printed(value: Any) -> str:

@@ -23,8 +23,11 @@ class FailureWatch:
         """Start to listen; `end` must end the process, and is called in another thread."""
         self._number, self._peers, self._end = number, peers, end
         self._ending = threading.Lock()  # held by the thread that ends the process, to its end
-        for other in peers:
-            threading.Thread(target=self._listen, args=(other,), daemon=True).start()
+        self._threads = [
+            threading.Thread(target=self._listen, args=(other,), daemon=True) for other in peers
+        ]
+        for thread in self._threads:
+            thread.start()
 
     def fail(self, reason: str) -> None:
         """Tell the other processes why this one ends. Does not return if another one failed first.

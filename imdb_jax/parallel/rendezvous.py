@@ -8,7 +8,6 @@ say who they are and what they run. The connections stay: a process that ends cl
 from __future__ import annotations
 
 import contextlib
-import itertools
 import json
 import os
 import socket
@@ -26,7 +25,6 @@ _HELLO_SECONDS = 3.0  # in which a process that has connected says who it is
 _GREETING_SECONDS = 10.0  # in which process 0, which may be greeting others, answers
 _PAUSE_SECONDS = 0.1  # between two attempts to connect
 _LONGEST_LINE = 1 << 20
-_MOST_MISSING = 4  # processes that an error counts
 _LONGEST_WAIT = 1e6  # what every system's timers can hold
 _SHORTEST_WAIT = 0.001
 
@@ -113,15 +111,13 @@ def gather(
     known = {0: own}
     doubles: dict[Peer, int] = {}
 
-    def missing() -> list[int]:
-        """Return the first of the processes that have not come, or have ended meanwhile."""
-        numbers = range(1, num_processes)
-        absent = (n for n in numbers if n not in come or not come[n].is_silent())
-        return list(itertools.islice(absent, _MOST_MISSING))
+    def present() -> set[int]:
+        """Return the processes that have come, and have not ended meanwhile."""
+        return {number for number, peer in come.items() if peer.is_silent()}
 
     at_odds = False
     with listener, contextlib.suppress(TimeoutError):
-        while len(come) + len(doubles) < num_processes - 1 or (missing() and not at_odds):
+        while len(come if at_odds else present()) + len(doubles) < num_processes - 1:
             listener.settimeout(max(deadline - time.monotonic(), _SHORTEST_WAIT))
             connection, _ = listener.accept()
             if (met := _welcome(connection)) is None:
@@ -130,18 +126,24 @@ def gather(
             if number in come and come[number].is_silent():
                 doubles[peer] = number
             else:
+                if number in come:
+                    come[number].close()
                 come[number], known[number] = peer, theirs
             if not at_odds and (doubles or disagreement({0: own, number: theirs})):
                 at_odds = True
                 deadline = min(deadline, time.monotonic() + _GRACE_SECONDS)
     problem = _two_of(doubles) or disagreement(known)
-    if not problem and (absent := missing()):
+    there = present()
+    if not problem and (missing := num_processes - 1 - len(there)):
+        numbers = (number for number in range(1, num_processes) if number not in there)
         problem = (
-            f"of the {num_processes} processes of this run, {numbered(absent)} did not come within "
-            f"{seconds} seconds; see whether each runs, and can reach --coordinator"
+            f"of the {num_processes} processes of this run, {numbered(numbers, missing)} did not "
+            f"come within {seconds} seconds; see whether each runs, and can reach --coordinator"
         )
     for peer in [*come.values(), *doubles]:
         peer.send({"problem": problem})
+        if problem:
+            peer.close()
     if problem:
         raise UserError(problem)
     return come
@@ -195,6 +197,7 @@ def meet(
     if not verdict:
         verdict = {"problem": "process 0 ended before all processes of this run had come"}
     if verdict.get("problem"):
+        peer.close()
         raise UserError(str(verdict["problem"]))
     return {0: peer}
 
@@ -210,10 +213,12 @@ def _connect(host: str, port: int, seconds: float) -> Peer:
     try:
         greeting = peer.receive_line(min(seconds, _GREETING_SECONDS))
         if not greeting:
+            peer.close()
             raise ConnectionResetError("what listens there does not answer")
     except TimeoutError:
         greeting = b""
     if greeting != _GREETING:
+        peer.close()
         raise UserError(
             f"another program, or a run that has begun, listens at {host}:{port}; choose another "
             "port for --coordinator"
