@@ -40,6 +40,8 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     if config.run.tensorboard:
         reporting.summary_writer_class()  # fails now rather than when training has begun
     earlier = directory.earlier_run(workdir, config)
+    if num_processes() > 1 and not all_have(repr(earlier)):
+        raise UserError(f"the processes of this run do not all see the same run in {workdir}")
     if earlier:
         earlier = replace(earlier, shards=earlier.training.shards or 1)
     if (

@@ -192,6 +192,14 @@ def test_processes_that_cannot_share_the_shards_evenly_are_refused(tmp_path, mon
         experiment.run(small(tmp_path / "run", **SHARED))
 
 
+def test_processes_that_do_not_see_the_same_run_are_refused(tmp_path, monkeypatch):
+    """As when one machine lacks the directory of the run to resume."""
+    monkeypatch.setattr(experiment, "num_processes", lambda: 2)
+    monkeypatch.setattr(experiment, "all_have", lambda run: run != "None")
+    with pytest.raises(UserError, match="do not all see the same run in"):
+        experiment.run(small(tmp_path / "run", resume=True))
+
+
 def test_the_way_to_join_them_leads_past_jax():
     """Which is told on its import to be silent about what is said in one line here."""
     program = "import sys, imdb_jax.parallel.processes; sys.exit('jax' in sys.modules)"
