@@ -183,16 +183,16 @@ def test_a_run_is_loaded_from_wherever_it_is(trained, tmp_path):
     [
         (lambda run: shutil.rmtree(run), "not a run directory"),
         (lambda run: (run / "config.toml").unlink(), "not a run directory"),
-        (lambda run: (run / "config.toml").write_text('arch = "ccn"'), "did you mean 'cnn'"),
-        (lambda run: (run / "vocabulary.txt").unlink(), "vocabulary"),
-        (lambda run: (run / "vocabulary.txt").write_text("film\n"), "not a vocabulary"),
-        (lambda run: shutil.rmtree(run / "params"), "no checkpoint"),
-        (lambda run: (run / "result.json").unlink(), "has not ended"),
+        (lambda run: (run / "vocabulary.txt").unlink(), "vocabulary.txt is missing"),
+        (lambda run: (run / "vocabulary.txt").write_text("film\n"), "vocabulary.txt has changed"),
+        (lambda run: shutil.rmtree(run / "params"), "params/.* is missing"),
+        (lambda run: (run / "result.json").unlink(), "result.json is missing"),
+        (lambda run: (run / "manifest.json").unlink(), "has not ended.*manifest.json"),
         (
             lambda run: (run / "config.toml").write_text(
-                (run / "config.toml").read_text().replace("num_words = 200", "num_words = 300")
+                (run / "config.toml").read_text().replace("max_length = 16", "max_length = 17")
             ),
-            "of another model",
+            "config.toml has changed",
         ),
     ],
 )

@@ -92,7 +92,7 @@ def test_nothing_there(tmp_path, kind):
 
 
 def test_directory_that_is_no_checkpoint(tmp_path):
-    assert "incomplete or damaged" in refusal(tmp_path)
+    assert "damaged: manifest.json is missing" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["flip a bit", "truncate", "empty", "delete"])
@@ -217,14 +217,14 @@ def test_latest_and_best_are_kept(tmp_path, keep, best, kept):
 
 def test_unfinished_checkpoints_are_never_taken(tmp_path):
     checkpoints = write_all(tmp_path, 5, [(1, 0), (1, 2), (2, 0)])
-    (tmp_path / "2-0" / "checksums.json").unlink()
+    (tmp_path / "2-0" / "manifest.json").unlink()
     (tmp_path / "1-2").rename(tmp_path / "1-2.orbax-checkpoint-tmp-7")
     reports = []
     arrays, _ = checkpoints.latest(TINY, reports.append)
     assert arrays["x"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["1-0"]
     (report,) = reports
-    assert "2-0 is incomplete" in report
+    assert "2-0 is damaged: manifest.json is missing" in report
 
 
 def test_no_checkpoint_at_all(tmp_path):
@@ -336,7 +336,7 @@ def test_only_checkpoints_are_ever_removed(tmp_path, linked):
     before = surround(directory, tmp_path / "elsewhere")
     checkpoints = write_all(directory, 2, [(1, 0), (1, 2), (2, 0)])
     assert checkpoints.positions() == [(1, 2), (2, 0)]
-    (directory / "2-0" / "checksums.json").unlink()
+    (directory / "2-0" / "manifest.json").unlink()
     unfinished = directory / "1-0.orbax-checkpoint-tmp"
     unfinished.mkdir()
     reports = []
@@ -372,14 +372,14 @@ def test_checkpoint_whose_place_is_taken_is_not_written(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_discarding_leaves_files_and_links(tmp_path, place, kind):
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "checksums.json").write_text("ten years of work")
+    (tmp_path / "thesis" / "manifest.json").write_text("ten years of work")
     if kind == "file":
         (tmp_path / place).write_text("a file")
     else:
         (tmp_path / place).symlink_to(tmp_path / "thesis")
     discard(tmp_path / "params")
     assert os.path.lexists(tmp_path / place)
-    assert (tmp_path / "thesis" / "checksums.json").read_text() == "ten years of work"
+    assert (tmp_path / "thesis" / "manifest.json").read_text() == "ten years of work"
 
 
 def test_what_is_left_of_a_discarded_checkpoint_is_never_taken_for_one(saved, monkeypatch):

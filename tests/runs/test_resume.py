@@ -376,7 +376,7 @@ def test_full_disk_leaves_the_checkpoints_before(tmp_path, uninterrupted, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         files.write_atomically(path, data)
 
-    monkeypatch.setattr("imdb_jax.runs.checkpoints.write_atomically", write)
+    monkeypatch.setattr("imdb_jax.runs.manifest.write_atomically", write)
     with pytest.raises(UserError, match=r"cannot be written: .*No space left"):
         experiment.run(small(tmp_path))
     assert len([*(tmp_path / "checkpoints").iterdir()]) == min(nth - 1, 2)
@@ -514,9 +514,9 @@ def test_what_could_be_had_at_first_decides_for_auto(broken_off, small_synthetic
 
 def test_run_of_a_newer_version_is_refused(broken_off):
     saved = (broken_off / "config.toml").read_text()
-    assert saved.startswith("format = 1\n")
-    (broken_off / "config.toml").write_text(saved.replace("format = 1", "format = 2"))
-    refused(small(broken_off, resume=True), "by a newer version of imdb_jax, in format 2")
+    assert saved.startswith("format = 2\n")
+    (broken_off / "config.toml").write_text(saved.replace("format = 2", "format = 3"))
+    refused(small(broken_off, resume=True), "by a newer version of imdb_jax, in format 3")
     (broken_off / "result.json").write_text("{}")
     with pytest.raises(UserError, match="by a newer version"):
         load(broken_off)
