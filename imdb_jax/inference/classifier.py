@@ -174,7 +174,7 @@ def load(path: str | os.PathLike[str]) -> Classifier:
       UserError: the directory is missing, incomplete or damaged.
     """
     directory = Path(path)
-    if not (directory / runs.CONFIG).exists():
+    if not (directory / runs.CONFIG).is_file():
         raise UserError(f"{directory} is not a run directory; python -m imdb_jax.train makes one")
     ended = runs.has_ended(directory)
     if ended:

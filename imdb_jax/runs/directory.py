@@ -126,6 +126,9 @@ def verify_run(workdir: Path) -> None:
     if os.path.lexists(workdir / MANIFEST):
         verify(workdir, needed=[CONFIG, RESULT])
         return
+    for name in _READ:
+        if os.path.lexists(workdir / name) and not (workdir / name).is_file():
+            raise Damaged(f"{workdir} is damaged: {name} is not a file")
     if os.path.lexists(workdir / PARAMS):
         verify_checksums(workdir / PARAMS)
     if is_first():

@@ -30,9 +30,7 @@ def write_manifest(directory: Path, names: Iterable[str]) -> None:
         with _open_regular(directory, name) as file:
             size = os.fstat(file.fileno()).st_size
             files[name] = {"size": size, "sha256": hashlib.file_digest(file, "sha256").hexdigest()}
-    listed = {"format": _FORMAT, "files": files}
-    manifest = listed | {"digest": _digest(listed)}
-    write_atomically(directory / MANIFEST, (json.dumps(manifest, indent=1) + "\n").encode())
+    write_atomically(directory / MANIFEST, _render(files))
 
 
 def verify(directory: Path, needed: Iterable[str]) -> None:
@@ -40,13 +38,11 @@ def verify(directory: Path, needed: Iterable[str]) -> None:
 
     Files that are not listed are ignored, but the manifest must list those that are `needed`.
     """
-    manifest = _read(directory, MANIFEST)
-    number = manifest.get("format")
+    data, manifest = _read(directory, MANIFEST)
+    number, files = manifest.get("format"), manifest.get("files")
     if type(number) is int and number > _FORMAT:
-        raise Damaged(f"{directory} was written by a newer version of imdb_jax: upgrade it")
-    digest = manifest.pop("digest", None)
-    files = manifest.get("files")
-    if number != _FORMAT or digest != _digest(manifest) or not isinstance(files, dict):
+        raise Damaged(f"{directory / MANIFEST} was written by a newer version of imdb_jax")
+    if not isinstance(files, dict) or data != _render(files):
         raise _damage(directory, MANIFEST, "has changed")
     for name in needed:
         if name not in files:
@@ -57,7 +53,7 @@ def verify(directory: Path, needed: Iterable[str]) -> None:
 
 def verify_checksums(directory: Path) -> None:
     """Raise `Damaged` unless all files are as the checksums of format 1 say."""
-    checksums = _read(directory, CHECKSUMS)
+    _, checksums = _read(directory, CHECKSUMS)
     for name, sha256 in checksums.items():
         _compare(directory, name, {"sha256": sha256})
     for name in files_in(directory):
@@ -73,12 +69,14 @@ def files_in(directory: Path, within: str = "") -> list[str]:
     return sorted(path.relative_to(directory).as_posix() for path in files)
 
 
-def _digest(listed: Any) -> str:
-    """Return the SHA-256 of what a manifest holds but for that digest."""
-    return hashlib.sha256(json.dumps(listed, sort_keys=True).encode()).hexdigest()
+def _render(files: dict[str, Any]) -> bytes:
+    """Return a manifest, with the SHA-256 of what it lists."""
+    listed = {"format": _FORMAT, "files": files}
+    digest = hashlib.sha256(json.dumps(listed).encode()).hexdigest()
+    return (json.dumps(listed | {"digest": digest}, indent=1) + "\n").encode()
 
 
-def _read(directory: Path, name: str) -> dict[str, Any]:
+def _read(directory: Path, name: str) -> tuple[bytes, dict[str, Any]]:
     with _open_regular(directory, name) as file:
         data = file.read(_MAX_BYTES + 1)
     try:
@@ -87,7 +85,7 @@ def _read(directory: Path, name: str) -> dict[str, Any]:
         content = None
     if not isinstance(content, dict):
         raise _damage(directory, name, "is not the file that was written")
-    return content
+    return data, content
 
 
 def _compare(directory: Path, name: str, entry: Any) -> None:

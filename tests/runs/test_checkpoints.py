@@ -1,5 +1,6 @@
 """Parameters on disk: read back as they were, on other devices too, or refused in one line."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -171,6 +172,41 @@ def test_nothing_is_pickled(saved):
     for file in saved.rglob("*"):
         # Protocols 2 and up begin with these, and all end with a full stop.
         assert not (file.is_file() and file.read_bytes().startswith(b"\x80"))
+
+
+# Failures
+
+
+def test_full_disk_is_one_error_and_nothing_else(tmp_path, capfd):
+    """TensorStore and Orbax would log 47 lines or more, some after the error."""
+    resource = pytest.importorskip("resource")
+    many = {str(number): np.random.default_rng(number).random(5000) for number in range(8)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"params cannot be written: File too large$"):
+            save_params(tmp_path / "params", many)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_thread_waits_for_a_directory_that_cannot_be_created(tmp_path, monkeypatch, capfd):
+    def fail(path, *arguments, **options):
+        if "orbax" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        make(path, *arguments, **options)
+
+    make, before = os.mkdir, threading.enumerate()
+    monkeypatch.setattr(os, "mkdir", fail)
+    with pytest.raises(UserError, match=r"cannot be written: No space left on device$"):
+        save_params(tmp_path / "params", PARAMS)
+    after = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in after:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in after)
+    assert capfd.readouterr() == ("", "")
 
 
 # The checkpoints of a run
