@@ -124,7 +124,10 @@ def verify_run(workdir: Path) -> None:
     Runs of format 1 keep checksums of their parameters only, as a note says.
     """
     if os.path.lexists(workdir / MANIFEST):
-        verify(workdir, needed=[CONFIG, RESULT])
+        try:
+            verify(workdir, needed=[CONFIG, RESULT])
+        except Damaged as error:
+            raise Damaged(f"{error}; restore it from a copy, or train again") from None
         return
     for name in _READ:
         if os.path.lexists(workdir / name) and not (workdir / name).is_file():

@@ -1,5 +1,6 @@
 """Keep two processes from training in one directory."""
 
+import errno
 import os
 import warnings
 from collections.abc import Iterator
@@ -53,20 +54,24 @@ def _acquire(path: Path) -> Any:
         path.parent.mkdir(parents=True, exist_ok=True)
         with warnings.catch_warnings(action="ignore"):
             lock.acquire(timeout=0)
+        # Without locks, filelock may use a file instead, which would outlive a killed process.
+        missing = isinstance(lock, filelock.SoftFileLock)
     except filelock.Timeout:
         raise UserError(
             f"another process is training in {path.parent}; wait until it has ended, or choose "
             "another --workdir"
         ) from None
-    except PermissionError:
-        return None  # nothing can be written here, as will be told when something is to be
-    except (OSError, NotImplementedError) as error:
-        if path.parent.is_dir():
-            note(f"{path.parent} cannot be locked against a second run ({error})")
-        return None
-    if isinstance(lock, filelock.SoftFileLock):
-        # A file that stands for a lock would outlive a process that is killed.
+    except NotImplementedError:
+        missing = True
+    except OSError as error:
+        # If nothing can be written here, that is told when something is to be.
+        if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
+            return None
+        missing = True
+    if not missing:
+        return lock
+    with suppress(OSError):
         lock.release()
-        note(f"{path.parent} cannot be locked against a second run: its file system has no locks")
-        return None
-    return lock
+        path.unlink()
+    note(f"{path.parent} is not protected from a second run: its file system has no locks")
+    return None
