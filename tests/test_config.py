@@ -204,10 +204,11 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
         ("patience = 3\nvalidation = 0.1\nkeep = 0", "patience needs checkpoints to return to"),
         ("resume = true\noverwrite = true", "resume continues a run and overwrite replaces it"),
         (
-            "format = 2",
-            "this was written by a newer version of imdb_jax, in format 2; the installed",
+            "format = 3",
+            "this was written by a newer version of imdb_jax, in format 3; the installed",
         ),
-        ('format = "b"', "this was written by a newer version of imdb_jax, in format b; the"),
+        ('format = "b"', "the format must be a number from 1 to 2, not 'b'"),
+        ("format = 0", "the format must be a number from 1 to 2, not 0"),
     ],
 )
 def test_mistakes_are_named(refusal, line, message):

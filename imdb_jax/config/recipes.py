@@ -57,7 +57,9 @@ def load_config(path: Path) -> Config:
         raise UserError(f"{path} is not valid TOML: {error}") from error
     try:
         number = table.pop("format", FORMAT)
-        if not isinstance(number, int) or number > FORMAT:
+        if type(number) is not int or number < 1:
+            raise UserError(f"the format must be a number from 1 to {FORMAT}, not {number!r}")
+        if number > FORMAT:
             raise UserError(
                 f"this was written by a newer version of imdb_jax, in format {number}; "
                 f"the installed one reads up to {FORMAT}: upgrade it"
@@ -83,7 +85,12 @@ def dump_config(config: Config) -> str:
 
 
 def has_config(directory: Path) -> bool:
-    """Return whether `dump_config` wrote the `config.toml` in a directory.
+    """Return whether `dump_config` wrote the `config.toml` in a directory."""
+    return saved_format(directory) is not None
+
+
+def saved_format(directory: Path) -> int | None:
+    """Return the format of the `config.toml` in a directory; None if `dump_config` wrote none.
 
     Other programs have a file of that name too, and so may a recipe; they have no format.
     """
@@ -91,12 +98,14 @@ def has_config(directory: Path) -> bool:
     try:
         table = tomllib.loads(path.read_text(encoding="utf-8")) if is_regular(path) else {}
     except (OSError, ValueError):
-        return False
-    return type(table.get("format")) is int and isinstance(table.get("arch"), str)
+        return None
+    number = table.get("format")
+    return number if type(number) is int and isinstance(table.get("arch"), str) else None
 
 
 # The format of a run directory; raise it when an older version would misread what this one writes.
-FORMAT = 1
+# Runs of format 1 have no manifest.
+FORMAT = 2
 
 _TYPES = option_types(Config)
 

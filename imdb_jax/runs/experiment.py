@@ -2,7 +2,7 @@
 
 A run directory holds `config.toml`, `vocabulary.txt`, `metrics.csv` (a row per epoch),
 `checkpoints` (from which the run can be resumed), `history.png`, `params` (an Orbax checkpoint),
-`tensorboard` if asked for, and, written last, `result.json`.
+`tensorboard` if asked for, `result.json`, and, written last, `manifest.json`.
 """
 
 from pathlib import Path
@@ -22,7 +22,8 @@ from imdb_jax.runs import directory, reporting
 from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
 from imdb_jax.runs.fit import fit, restore_latest
-from imdb_jax.runs.results import announce, conclude
+from imdb_jax.runs.lock import only_run_in
+from imdb_jax.runs.results import announce, conclude, read_result
 from imdb_jax.runs.soft_labels import SoftLabels
 from imdb_jax.training.trainer import Trainer
 
@@ -33,8 +34,13 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     `soft` is learned from besides the labelled reviews; `of` stands before the printed result.
     Raises `UserError`, or `Terminated` if SIGTERM came and the run can be resumed.
     """
-    share_one_heap()
     workdir = config.run.workdir or Path("runs") / config.arch
+    with only_run_in(workdir):
+        return _run(config, workdir, soft, of)
+
+
+def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dict[str, Any]:
+    share_one_heap()
     config = absolute_paths(config)
     say = unless(config.run.quiet or not is_first(), print)
     if config.run.tensorboard:
@@ -63,8 +69,9 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     model = create_configured_model(config)
     if earlier:
         directory.refuse_other_run(workdir, config, earlier)
-        result = directory.read_result(workdir)
-        if result is not None and config.training.epochs == earlier.training.epochs:
+        if directory.has_ended(workdir) and config.training.epochs == earlier.training.epochs:
+            directory.verify_run(workdir)
+            result = read_result(workdir)
             say(f"the run in {workdir} has ended before; there is nothing to resume")
             if is_first():
                 announce(result, of)
