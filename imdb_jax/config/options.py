@@ -6,7 +6,6 @@ and error messages appear at once.
 
 from __future__ import annotations
 
-import dataclasses
 import functools
 import typing
 from dataclasses import dataclass, field
@@ -269,7 +268,8 @@ class DebuggingOptions(NotSaved):
 
 def check_options(options: Any, **least: int) -> None:
     """Raise `UserError` unless each option has its type, and an integer at least this value."""
-    for name, kind in _types(type(options)).items():
+    group: Any = type(options)
+    for name, kind in _types(group).items():
         value = getattr(options, name)
         if typing.get_origin(kind) is UnionType:
             if value is None:
@@ -289,5 +289,4 @@ _LARGEST_SEED = (1 << 63) - 1
 
 @functools.cache
 def _types(kind: type) -> dict[str, Any]:
-    types = typing.get_type_hints(kind)
-    return {field.name: types[field.name] for field in dataclasses.fields(kind)}
+    return typing.get_type_hints(kind)

@@ -58,6 +58,8 @@ def create_model(
     for name in fields:
         if name not in known:
             raise UserError(unknown_name(f"{arch} field", name, known))
+    # TOML has lists only, and a module is to be hashable.
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     if "dtype" in attributes:
         return module(num_words, dtype=jnp.dtype(dtype), **fields)
     if dtype != "float32":
