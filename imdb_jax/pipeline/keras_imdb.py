@@ -29,7 +29,6 @@ def keras_orders(
     num_train: int, num_test: int, seed: int = 113
 ) -> tuple[Int64[np.ndarray, " num_train"], Int64[np.ndarray, " num_test"]]:
     """Return the orders in which `keras.datasets.imdb.load_data` gives train and test reviews."""
-    check_integer("seed", seed, most=(1 << 32) - 1)
     generator = np.random.RandomState(seed)
     train, test = np.arange(num_train), np.arange(num_test)
     generator.shuffle(train)
@@ -87,6 +86,7 @@ def load_data(
     """
     check_id_options(num_words, skip_top, start_char, oov_char, index_from)
     check_integer("maxlen", 0 if maxlen is None else maxlen)
+    check_integer("seed", seed, most=(1 << 32) - 1)
     ids, labels = [], []
     for reviews in keras_shuffle(_find_corpus(dataset, data_dir, exact), seed):
         sequences = ranks_to_ids(reviews.ranks, None, 0, start_char, oov_char, index_from)

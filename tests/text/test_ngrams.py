@@ -312,7 +312,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path_factory, reviews, max_n):
     loaded = NgramVocabulary.load(path)
     assert loaded == vocabulary
     assert hash(loaded) == hash(vocabulary)
-    assert loaded.max_n == max_n
+    assert loaded.max_n == vocabulary.max_n
     assert as_lists(loaded.encode(reviews)) == as_lists(vocabulary.encode(reviews))
     first = path.read_bytes()
     loaded.save(path)
