@@ -280,7 +280,7 @@ def check_options(options: Any, **least: int) -> None:
         elif kind is int:
             most = _LARGEST_SEED if name == "seed" else LARGEST
             check_integer(name, value, least.get(name, -LARGEST), most)
-        else:
+        elif isinstance(kind, type):  # and not made of others, as arguments of commands may be
             check_type(name, value, kind)
 
 

@@ -21,6 +21,7 @@ def keras_adam(learning_rate: optax.ScalarOrSchedule = 1e-3) -> optax.GradientTr
     """
     if not callable(learning_rate):
         check_positive("learning_rate", learning_rate)
+        learning_rate = float(learning_rate)  # an integer would have to fit 32 bits
     b1, b2, epsilon = 0.9, 0.999, 1e-7
 
     def init(params: Any) -> optax.ScaleByAdamState:
@@ -55,6 +56,7 @@ def learning_rate_schedule(
     check_positive("learning_rate", peak)
     check_integer("steps", steps, 1)
     check_share("warmup", warmup)
+    peak = float(peak)
     warmup_steps = round(warmup * steps)
     if schedule == "constant" and not warmup_steps:
         return peak

@@ -50,6 +50,12 @@ def test_rises_along_a_line_to_the_peak_and_never_again(schedule, warmup):
         assert np.all(found[rising:] == PEAK)
 
 
+def test_an_integer_is_a_rate_too():
+    """However large: as an integer it would have to fit 32 bits."""
+    updates, _ = keras_adam(10**12).update(np.float32([1]), keras_adam(1).init(np.float32([1])))
+    assert float(updates[0]) < -1e11
+
+
 def test_adam_follows_it():
     """The first step of Adam is as long as the learning rate."""
     optimizer = keras_adam(learning_rate_schedule("linear", PEAK, 4))
