@@ -6,25 +6,15 @@ and error messages appear at once.
 
 from __future__ import annotations
 
-import functools
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import UnionType
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from imdb_jax.errors import (
-    LARGEST,
-    UserError,
-    check_choice,
-    check_integer,
-    check_positive,
-    check_share,
-    check_type,
-)
+from imdb_jax.config.checks import LARGEST_SEED, check_options
+from imdb_jax.errors import UserError
 
 UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 
@@ -81,7 +71,6 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
-        check_share("test_share", self.test_share)
 
 
 @dataclass(frozen=True)
@@ -143,9 +132,7 @@ class TrainingOptions:
 
     def __post_init__(self) -> None:
         check_options(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
-        check_share("warmup", self.warmup)
-        check_positive("learning_rate", self.learning_rate)
-        if self.seed + self.seeds - 1 > _LARGEST_SEED:
+        if self.seed + self.seeds - 1 > LARGEST_SEED:
             raise UserError(f"seed must be below 2**63, not {self.seed + self.seeds - 1}")
         if self.batch_size < self.shards:
             raise UserError(f"batch_size must be at least shards, {self.shards}")
@@ -165,7 +152,6 @@ class StoppingOptions:
 
     def __post_init__(self) -> None:
         check_options(self, patience=0)
-        check_share("validation", self.validation)
         if self.patience and not self.validation:
             raise UserError("patience needs a validation loss; hold reviews out by validation")
 
@@ -264,29 +250,3 @@ class DebuggingOptions(NotSaved):
 
     debug_nans: bool = False
     """Stop at the first step that computes a NaN, and name the operation; slower."""
-
-
-def check_options(options: Any, **least: int) -> None:
-    """Raise `UserError` unless each option has its type, and an integer at least this value."""
-    group: Any = type(options)
-    for name, kind in _types(group).items():
-        value = getattr(options, name)
-        if typing.get_origin(kind) is UnionType:
-            if value is None:
-                continue
-            kind, _ = typing.get_args(kind)
-        if typing.get_origin(kind) is Literal:
-            check_choice(name, value, typing.get_args(kind))
-        elif kind is int:
-            most = _LARGEST_SEED if name == "seed" else LARGEST
-            check_integer(name, value, least.get(name, -LARGEST), most)
-        elif isinstance(kind, type):  # and not made of others, as arguments of commands may be
-            check_type(name, value, kind)
-
-
-_LARGEST_SEED = (1 << 63) - 1
-
-
-@functools.cache
-def _types(kind: type) -> dict[str, Any]:
-    return typing.get_type_hints(kind)
