@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from imdb_jax.config.config import Config, flatten, option_types, replace
-from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.errors import UserError, check_type, unknown_name
 from imdb_jax.files import is_regular
 
 
@@ -166,8 +166,4 @@ def _check_like(name: str, value: Any, example: Any) -> None:
 def _check_type(name: str, value: Any, kind: Any) -> None:
     if _is_path(kind) or typing.get_origin(kind) is Literal:
         kind = str
-    kind = typing.get_origin(kind) or kind
-    accepted = (float, int) if kind is float else (kind,)
-    # In Python True is an int; in a configuration it is a mistake.
-    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
-        raise UserError(f"{name} must be of type {kind.__name__}, not {value!r}")
+    check_type(name, value, typing.get_origin(kind) or kind)

@@ -19,7 +19,7 @@ from jaxtyping import Float, Float32, UInt
 from numpy.typing import NDArray
 
 from imdb_jax.config import Config, load_config
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, shown
 from imdb_jax.pipeline.input_format import (
     InputFormat,
     configured_input_format,
@@ -53,8 +53,11 @@ class Predictor(ABC):
     def predict(self, texts: Text | Iterable[Text]) -> Float32[np.ndarray, " num_texts"]:
         """Return the probability that each text is positive.
 
-        Texts may be one or many, str or bytes, empty, in any language.
+        Texts may be one or many, str or bytes, empty, in any language. Raises `TypeError` for
+        anything else.
         """
+        if not isinstance(texts, Iterable):
+            raise TypeError(f"texts must be a text or several, not {shown(texts)}")
         texts = [texts] if isinstance(texts, str | bytes) else texts
         probabilities = [prediction.probability for prediction in self.stream(texts)]
         return np.array(probabilities, np.float32)

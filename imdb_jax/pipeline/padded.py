@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import hashlib
+import math
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
@@ -17,6 +18,7 @@ import numpy as np
 from jaxtyping import Int64, UInt
 from numpy.typing import NDArray
 
+from imdb_jax.parallel.host_memory import check_memory
 from imdb_jax.pipeline import input_format
 from imdb_jax.pipeline.cache import entry_name, open_entry, source_digest, write_entry
 from imdb_jax.pipeline.corpus import Corpus
@@ -79,6 +81,8 @@ def _pad(
     """Pad reviews block by block, into a file of an entry if one is given, else in memory."""
     shape = len(rows), longest(corpus, form, rows) if length is None else length
     if entry is None:
+        size = math.prod(shape) * form.dtype.itemsize
+        check_memory("padding the reviews", size, f"lower max_length, {form.max_length}")
         padded = np.empty(shape, form.dtype)
     else:
         padded = np.lib.format.open_memmap(entry / _FILE, "w+", form.dtype, shape)

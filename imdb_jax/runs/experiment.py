@@ -25,6 +25,7 @@ from imdb_jax.runs.fit import fit, restore_latest
 from imdb_jax.runs.lock import only_run_in
 from imdb_jax.runs.results import announce, conclude, read_result
 from imdb_jax.runs.soft_labels import SoftLabels
+from imdb_jax.training.memory import check_model_and_batch
 from imdb_jax.training.trainer import Trainer
 
 
@@ -61,11 +62,13 @@ def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dic
     config = replace(config, shards=config.training.shards or shards)
     _refuse_in_shards(config, soft)
     use_all_cores(create_configured_model(config), config.training.seeds)
+    check_model_and_batch(config)
     say(reporting.versions())
     data = load_data_for(config, note if is_first() else say, soft)
     if not all_have(" ".join([data.fingerprint, reporting.sizes(data), *data.vocabulary.words])):
         raise UserError("the processes of this run have found different reviews")
     config = _completed(config, data, workdir)
+    check_model_and_batch(config)  # again, now that the reviews tell their length and n-grams
     model = create_configured_model(config)
     if earlier:
         directory.refuse_other_run(workdir, config, earlier)
@@ -78,10 +81,7 @@ def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dic
             return result
     say(reporting.sizes(data))
     keep_freed_memory()  # only now: the memory for reading reviews goes back to the system
-    try:
-        trainer = Trainer(config, model, data.splits)
-    except ValueError as error:
-        raise UserError(f"{config.arch} cannot be made so: {error}") from error
+    trainer = Trainer(config, model, data.splits)
     say(reporting.layer_table(model, data.splits.train))
     figures = f"validation figures: {reporting.validated_on(data)}"
     say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")

@@ -19,7 +19,7 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int64
 
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, check_integer
 from imdb_jax.files import write_atomically
 from imdb_jax.text.blocks import map_in_order, num_cores
 from imdb_jax.text.ngram_keys import Places, find_keys, frequent_keys
@@ -65,11 +65,11 @@ class NgramVocabulary:
         """Collect the n-grams of up to `max_n` words in at least `min_df` texts; encode the texts.
 
         Raises:
-          UserError: no word occurs in `min_df` texts, or there are too many n-grams to count.
-          ValueError: `max_n` or `min_df` is less than 1.
+          UserError: no word occurs in `min_df` texts, there are too many n-grams to count, or
+            `max_n` or `min_df` is not an integer from 1 on.
         """
-        if max_n < 1 or min_df < 1:
-            raise ValueError(f"max_n and min_df must be at least 1, not {max_n} and {min_df}")
+        check_integer("max_n", max_n, 1)
+        check_integer("min_df", min_df, 1)
         words, ids = _count_words(texts, min_df)
         if not words:
             raise UserError(f"no word occurs in {min_df} of the {len(ids):,} reviews")
@@ -80,6 +80,8 @@ class NgramVocabulary:
             # The parts of a frequent n-gram are frequent, so no other keys need be counted.
             candidates, keys = places.extend(len(words) + 1)
             frequent = frequent_keys(keys, places.rows[candidates], len(ids), min_df)
+            if not len(frequent):
+                break  # no longer n-gram has frequent parts
             find = partial(find_keys, frequent, first=num_features)
             parts = np.array_split(keys, num_cores())
             places.add(candidates, np.concatenate(list(map_in_order(find, parts))))

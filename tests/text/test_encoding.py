@@ -264,10 +264,26 @@ def test_one_text_where_several_belong_is_refused():
             Vocabulary(["some"]).rank(text)
 
 
-def test_mistaken_vocabularies_are_refused():
-    with pytest.raises(ValueError, match="same word twice"):
-        Vocabulary(["a", "b", "a"])
-    with pytest.raises(ValueError, match="not 'kears'"):
+@pytest.mark.parametrize(
+    ("words", "named"),
+    [
+        (["a", "b", "a"], "'a' is there twice"),
+        (["two words"], "not 'two words'"),
+        (["a", ""], "not ''"),
+        (["a", "B"], "not 'B'"),
+        (["a", "x\ny"], r"not 'x\\ny'"),
+        (["a", "\ud800"], r"not '\\ud800'"),
+        ([1, 2], "not 1"),
+        ([None], "not None"),
+    ],
+)
+def test_mistaken_vocabularies_are_refused(words, named):
+    with pytest.raises(ValueError, match=f"words must be .*{named}"):
+        Vocabulary(words)
+
+
+def test_mistaken_order_of_ties_is_refused():
+    with pytest.raises(ValueError, match="unknown ties 'kears'"):
         Vocabulary.build(["a"], ties="kears")
 
 
@@ -426,7 +442,7 @@ def test_nothing_to_pad():
 
 @pytest.mark.parametrize("option", ["padding", "truncating"])
 def test_pad_sequences_refuses_other_sides(option):
-    with pytest.raises(ValueError, match=f"{option} must be 'pre' or 'post', not 'left'"):
+    with pytest.raises(ValueError, match=f"unknown {option} 'left'; there are: post, pre"):
         pad_sequences([[1]], **{option: "left"})
 
 

@@ -140,6 +140,8 @@ def _tar_files(archive: Path) -> Iterator[tuple[str, bytes]]:
                         yield match[1], content.read()
             while bounded.read(1 << 18):  # to the end, where gzip, xz and bzip2 keep checksums
                 pass
+    except UserError:  # a ValueError that says more
+        raise
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{archive} is not an intact tar archive: {error}") from error
 
