@@ -14,7 +14,8 @@ import re
 import stat
 import tomllib
 import zipfile
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 # No such file of ours is nearly as large. Parsed, JSON may take fifty times as much memory, and
 # TOML as much as the square of its size.
 _MAX_JSON, _MAX_TOML = 1 << 22, 1 << 14
-_MAX_READ = 1 << 20  # of an archive of arrays at a time
+_MAX_READ = 1 << 20  # of a zip file at a time
 
 
 def cache_directory() -> Path:
@@ -162,6 +163,14 @@ class _SmallReads(io.FileIO):
         return data
 
 
+@contextmanager
+def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
+    """Open a zip file whose directory fits in memory; read its members in pieces of 1 MB at most."""
+    check_file(path)
+    with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
+        yield archive
+
+
 def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """Read a NumPy archive (.npz) that `np.savez` wrote, and whose zip file has checksums.
 
@@ -170,7 +179,7 @@ def read_arrays(path: Path) -> dict[str, NDArray[Any]]:
     """
     size = check_file(path)
     try:
-        with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
+        with open_zip(path) as archive:
             members = archive.infolist()
             if sum(member.file_size for member in members) > size:
                 raise ValueError("its arrays have more bytes than the file")

@@ -155,14 +155,15 @@ class Vocabulary:
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
         """Read a file that `save` wrote; raise `UserError` if it is missing or damaged."""
         data = read_file(Path(path), _MAX_BYTES)
-        header, *_ = data[:_MAX_HEADER].split(b"\n")
+        lines = io.BytesIO(data)
+        header = lines.readline(_MAX_HEADER).removesuffix(b"\n")
         try:
             found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header.decode())
             if found is None or data[-1:] != b"\n" or data.count(b"\n") != int(found[1]) + 1:
                 raise ValueError("its first line and its number of words do not agree")
             words: dict[str, None] = {}
             # Word by word, since the same word again and again would make a very long list.
-            for line in io.BytesIO(data[len(header) + 1 :]):
+            for line in lines:
                 word = line.decode().removesuffix("\n")
                 if word in words:
                     raise ValueError(f"it holds the word {word!r} twice")
@@ -172,6 +173,6 @@ class Vocabulary:
             raise UserError(f"{path} is not a vocabulary file, or is damaged: {error}") from error
 
 
-_MAX_BYTES, _MAX_HEADER = 1 << 27, 1 << 8  # of a file, which has some 10 bytes a word
+_MAX_BYTES, _MAX_HEADER = 1 << 26, 1 << 8  # of a file, which has some 10 bytes a word
 # No word can begin with '#', which is punctuation.
 _HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, ties {}"

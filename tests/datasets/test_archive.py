@@ -7,6 +7,7 @@ import importlib.resources
 import io
 import lzma
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -192,6 +193,15 @@ def test_truncated_archives(archive: Path, compress: Callable[[bytes], bytes]) -
     archive.write_bytes(content[: len(content) // 2])
     message = refusal(archive)
     assert "not an intact tar archive" in message or "there must be" in message
+
+
+def test_xz_with_a_huge_dictionary(archive: Path) -> None:
+    small = lzma.compress(archive.read_bytes())
+    # 0x16 is 8 MB and 0x20 256 MB; the header of the block ends in its checksum.
+    header = small[12:20].replace(b"\x16", b"\x20")
+    checksum = zlib.crc32(header).to_bytes(4, "little")
+    archive.write_bytes(small[:12] + header + checksum + small[24:])
+    assert "Memory usage limit exceeded" in refusal(archive)
 
 
 def test_gzip_with_a_wrong_checksum(archive: Path) -> None:

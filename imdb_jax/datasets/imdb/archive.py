@@ -50,6 +50,7 @@ _REVIEW_PATH = re.compile(rf"(?:\./)?(aclImdb/(?:{'|'.join(_FOLDERS)})/\d+_\d+\.
 # members, or one more for each review if macOS or tar's pax format made it. Anything larger is
 # something else.
 _MAX_REVIEW_BYTES, _MAX_TEXT_BYTES = 1 << 20, 1 << 28
+_MAX_XZ_BYTES = 1 << 27  # in memory; `xz -9` takes half
 _MAX_OTHER_MEMBERS, _MAX_UNPACKED_BYTES = 1 << 17, 1 << 30
 
 # By the first bytes of a file. The streams of tarfile itself would not check gzip's checksum.
@@ -138,7 +139,9 @@ def _tree_files(tree: Path) -> Iterator[tuple[str, bytes]]:
 def _tar_files(archive: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with archive.open("rb") as file:
-            start = file.read(6)
+            start = file.read(1 << 10)
+        if start.startswith(b"\xfd7zXZ\0"):  # whose dictionary may take gigabytes
+            lzma.LZMADecompressor(memlimit=_MAX_XZ_BYTES).decompress(start, max_length=1)
         opener = next((_OPENERS[magic] for magic in _OPENERS if start.startswith(magic)), open)
         with opener(archive, "rb") as stream:
             bounded: Any = _Bounded(stream, archive)
