@@ -165,7 +165,7 @@ class _SmallReads(io.FileIO):
 
 @contextmanager
 def open_zip(path: Path) -> Iterator[zipfile.ZipFile]:
-    """Open a zip file whose directory fits in memory; read its members in pieces of 1 MB at most."""
+    """Open a zip file whose directory fits in memory; read members in pieces of up to 1 MB."""
     check_file(path)
     with _SmallReads(path) as file, zipfile.ZipFile(file) as archive:
         yield archive
