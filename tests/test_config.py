@@ -249,9 +249,9 @@ def test_files_that_are_no_configuration_are_refused(refusal, text, message):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read the configuration .*none\.toml: No such"):
+    with pytest.raises(UserError, match=r"there is no file .*none\.toml"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(UserError, match=r"cannot read the configuration .*: Is a directory"):
+    with pytest.raises(UserError, match="is a directory, not a file"):
         load_config(tmp_path)
     (tmp_path / "latin.toml").write_bytes('arch = "cnn"  # réseau'.encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.toml is not valid TOML: 'utf-8' codec"):

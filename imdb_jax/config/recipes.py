@@ -6,7 +6,6 @@ A file has one flat table with the names of the command-line options, and a tabl
 from __future__ import annotations
 
 import json
-import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
@@ -14,7 +13,7 @@ from typing import Any, Literal
 
 from imdb_jax.config.config import Config, flatten, option_types, replace
 from imdb_jax.errors import UserError, check_type, unknown_name
-from imdb_jax.files import is_regular
+from imdb_jax.files import is_regular, read_toml
 
 
 def recipe_directory() -> Path:
@@ -49,12 +48,7 @@ def load_config(path: Path) -> Config:
 
     The recipe of its `arch` gives the options that the file leaves out.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from error
+    table = read_toml(path)
     try:
         number = table.pop("format", FORMAT)
         if type(number) is not int or number < 1:
@@ -96,8 +90,8 @@ def saved_format(directory: Path) -> int | None:
     """
     path = directory / "config.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")) if is_regular(path) else {}
-    except (OSError, ValueError):
+        table = read_toml(path) if is_regular(path) else {}
+    except (OSError, UserError):
         return None
     number = table.get("format")
     return number if type(number) is int and isinstance(table.get("arch"), str) else None

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +15,7 @@ from imdb_jax.config import UNSUPERVISED
 from imdb_jax.datasets import tables
 from imdb_jax.datasets.dataset import Dataset, Reviews
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
+from imdb_jax.files import read_arrays, write_atomically
 from imdb_jax.progress import Report, note
 from imdb_jax.text.tokens import Text, utf8
 
@@ -51,12 +50,12 @@ class SoftLabels:
     @classmethod
     def load(cls, path: Path, texts: Sequence[Text]) -> Self:
         """Read the soft labels of these texts; raise `UserError` if the file has others."""
+        arrays = read_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                probabilities = arrays["probabilities"].astype(np.float32, casting="equiv")
-                of_texts, teacher = str(arrays["texts"]), str(arrays["teacher"])
-                digest = str(arrays["digest"]) if "digest" in arrays else ""
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            probabilities = arrays["probabilities"].astype(np.float32, casting="equiv")
+            of_texts, teacher = str(arrays["texts"]), str(arrays["teacher"])
+            digest = str(arrays["digest"]) if "digest" in arrays else ""
+        except (KeyError, TypeError) as error:
             raise UserError(f"the soft labels {path} are damaged: {error}") from error
         if of_texts != digest_of_texts(texts):
             raise UserError(

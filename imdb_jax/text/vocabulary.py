@@ -10,6 +10,7 @@ trained here sees the same numbers as one trained there:
 
 from __future__ import annotations
 
+import io
 import operator
 import os
 import re
@@ -21,7 +22,7 @@ import numpy as np
 from jaxtyping import Int32
 
 from imdb_jax.errors import UserError, check_choice, shown
-from imdb_jax.files import write_atomically
+from imdb_jax.files import read_file, write_atomically
 from imdb_jax.text.python2_dict import python2_dict_order
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, START_ID, Sequences, ranks_to_ids
 from imdb_jax.text.tokens import Text, separate_words, tokenize
@@ -161,15 +162,22 @@ class Vocabulary:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
         """Read a file that `save` wrote; raise `UserError` if it is missing or damaged."""
+        data = read_file(Path(path), _MAX_BYTES)
+        lines = io.BytesIO(data)
+        header = lines.readline(_MAX_HEADER).removesuffix(b"\n")
         try:
-            header, *words = Path(path).read_bytes().decode().split("\n")
-            found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header)
-            if found is None or words.pop() != "" or len(words) != int(found[1]):
+            found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header.decode())
+            if found is None or data[-1:] != b"\n" or data.count(b"\n") != int(found[1]) + 1:
                 raise ValueError("its first line and its number of words do not agree")
+            words: dict[str, None] = {}
+            # Word by word, since the same word again and again would make a very long list.
+            for line in lines:
+                word = line.decode().removesuffix("\n")
+                if word in words:
+                    raise ValueError(f"it holds the word {word!r} twice")
+                words[word] = None
             return cls(words, cast(Ties, found[2]))
-        except OSError as error:
-            raise UserError(f"cannot read the vocabulary {path}: {error.strerror}") from error
-        except (ValueError, IndexError) as error:
+        except ValueError as error:
             raise UserError(f"{path} is not a vocabulary file, or is damaged: {error}") from error
 
 
@@ -196,5 +204,6 @@ def _index(i: Any) -> int:
         raise TypeError(f"ids must be integers, not {shown(i)}") from None
 
 
+_MAX_BYTES, _MAX_HEADER = 1 << 26, 1 << 8  # of a file, which has some 10 bytes a word
 # No word can begin with '#', which is punctuation.
 _HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, ties {}"
