@@ -282,7 +282,7 @@ def test_soft_labels_that_have_changed(tmp_path, workdir, dataset, capsys):
     assert "kept no digest" in capsys.readouterr().err
 
 
-@pytest.mark.parametrize("option", [{"teacher": "runs/ngram"}, {"unlabelled_column": "body"}])
+@pytest.mark.parametrize("option", [{"teacher": Path("runs/ngram")}, {"unlabelled_column": "body"}])
 def test_options_that_mean_nothing_without_texts(option):
     with pytest.raises(UserError, match="goes with unlabelled texts only"):
         small(None, **option)
