@@ -40,6 +40,12 @@ def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> 
     except SystemExit as stop:
         if stop.code in (0, None):
             raise
+        # tyro draws its box around any ValueError, which a UserError does not need.
+        cause = stop.__context__
+        while cause is not None:
+            if isinstance(cause, UserError):
+                raise cause from None
+            cause = cause.__context__
         raise UserError(f"{_one_line(complaint.getvalue())}; see --help") from None
 
 

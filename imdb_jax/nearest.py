@@ -11,7 +11,7 @@ from typing import Annotated
 import tyro
 
 from imdb_jax import cli
-from imdb_jax.errors import UserError
+from imdb_jax.errors import check_integer
 
 
 @dataclass(frozen=True)
@@ -35,8 +35,7 @@ def nearest(arguments: Sequence[str]) -> None:
     """Parse the arguments and print the nearest words, one a line, with the cosine."""
     default = Options(tyro.MISSING, tyro.MISSING)
     options = cli.parse("imdb_jax.nearest", default, __doc__ or "", arguments)
-    if options.top < 1:
-        raise UserError(f"top must be at least 1, not {options.top}")
+    check_integer("top", options.top, 1)
     from imdb_jax.inference.classifier import load
     from imdb_jax.inference.word_vectors import nearest_words, word_vectors
 

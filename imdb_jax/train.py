@@ -35,10 +35,16 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     if named.config:
         recipe = load_config(named.config)
     else:
-        recipe = load_recipe(named.arch or "cnn", unlabelled=bool(named.unlabelled))
+        arch = "cnn" if named.arch is None else named.arch
+        recipe = load_recipe(arch, unlabelled=bool(named.unlabelled))
     if named.config and named.arch not in (None, recipe.arch):
         raise UserError(f"--arch {named.arch} contradicts {named.config}: arch {recipe.arch}")
     options = cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
+    # A value that begins with a dash is one for the second parser only.
+    if named.arch is None and options.arch != recipe.arch:
+        load_recipe(options.arch)
+    if options.config != named.config:
+        raise UserError(f"a configuration's name cannot begin with a dash: {options.config}")
     # The recipe's name need not be that of its architecture.
     return replace(options, arch=recipe.arch)
 

@@ -1,6 +1,7 @@
 """Runs that are over in no time, for tests of many of them."""
 
 import dataclasses
+import hashlib
 import json
 
 import jax
@@ -102,3 +103,21 @@ def params_of(workdir):
     model = experiment.create_configured_model(load_config(workdir / "config.toml"))
     like = jax.eval_shape(model.init, jax.random.key(0), jnp.zeros((1, 8), int))["params"]
     return load_params(workdir / "params", like)[0]
+
+
+def to_format_1(workdir):
+    """Makes a run what a version without manifests would have left."""
+    config = (workdir / "config.toml").read_text()
+    config = config.replace("format = 2", "format = 1").partition("# SHA-256")[0]
+    (workdir / "config.toml").write_text(config)
+    for manifest in workdir.rglob("manifest.json"):
+        manifest.unlink()
+        files = [path for path in manifest.parent.rglob("*") if path.is_file()]
+        sums = {
+            path.relative_to(manifest.parent).as_posix(): hashlib.sha256(
+                path.read_bytes()
+            ).hexdigest()
+            for path in files
+        }
+        if manifest.parent != workdir:
+            (manifest.parent / "checksums.json").write_text(json.dumps(sums))

@@ -135,7 +135,7 @@ shares = st.floats(0, 1, exclude_max=True)
             "padding": st.sampled_from(["pre", "post"]),
             "test_share": shares,
             "validation": shares,
-            "learning_rate": st.floats(0, exclude_min=True, allow_infinity=False),
+            "learning_rate": st.floats(0, 3.4e38, exclude_min=True),
             "loss": st.sampled_from(["binary_crossentropy", "mse"]),
             "dtype": st.sampled_from(["float32", "bfloat16"]),
             "seed": st.integers(0, 2**40),
@@ -204,10 +204,11 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
         ("patience = 3\nvalidation = 0.1\nkeep = 0", "patience needs checkpoints to return to"),
         ("resume = true\noverwrite = true", "resume continues a run and overwrite replaces it"),
         (
-            "format = 2",
-            "this was written by a newer version of imdb_jax, in format 2; the installed",
+            "format = 3",
+            "this was written by a newer version of imdb_jax, in format 3; the installed",
         ),
-        ('format = "b"', "this was written by a newer version of imdb_jax, in format b; the"),
+        ('format = "b"', "the format must be a number from 1 to 2, not 'b'"),
+        ("format = 0", "the format must be a number from 1 to 2, not 0"),
     ],
 )
 def test_mistakes_are_named(refusal, line, message):
@@ -248,9 +249,9 @@ def test_files_that_are_no_configuration_are_refused(refusal, text, message):
 
 
 def test_files_that_cannot_be_read_are_refused(tmp_path):
-    with pytest.raises(UserError, match=r"cannot read the configuration .*none\.toml: No such"):
+    with pytest.raises(UserError, match=r"there is no file .*none\.toml"):
         load_config(tmp_path / "none.toml")
-    with pytest.raises(UserError, match=r"cannot read the configuration .*: Is a directory"):
+    with pytest.raises(UserError, match="is a directory, not a file"):
         load_config(tmp_path)
     (tmp_path / "latin.toml").write_bytes('arch = "cnn"  # réseau'.encode("latin-1"))
     with pytest.raises(UserError, match=r"latin\.toml is not valid TOML: 'utf-8' codec"):

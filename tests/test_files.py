@@ -1,15 +1,28 @@
-"""Files that appear whole or not at all."""
+"""Files that appear whole or not at all, and files that people give."""
 
 import errno
 import hashlib
+import io
+import math
 import os
 import stat
+import zipfile
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from imdb_jax.files import file_digest, is_temporary, save_blocks, write_atomically
+from imdb_jax.errors import UserError
+from imdb_jax.files import (
+    check_file,
+    file_digest,
+    is_temporary,
+    read_arrays,
+    read_json,
+    read_toml,
+    save_blocks,
+    write_atomically,
+)
 
 
 @pytest.mark.parametrize("data", [b"", b"new\r\n\x00\xff", b"x" * 1_000_000])
@@ -108,9 +121,100 @@ def test_digest_is_sha256(tmp_path):
 
 
 @pytest.mark.parametrize("sizes", [[], [0], [3, 0, 5], [12_345, 1]], ids=str)
-@pytest.mark.parametrize("dtype", [np.int32, np.int8])
-def test_blocks_are_saved_as_numpy_saves_them_joined(tmp_path, sizes, dtype):
-    blocks = [np.arange(size).astype(dtype) for size in sizes]
-    np.save(tmp_path / "whole.npy", np.concatenate([np.zeros(0, dtype), *blocks]))
-    save_blocks(tmp_path / "blocks.npy", dtype, iter(blocks))
+@pytest.mark.parametrize(("dtype", "row"), [(np.int32, ()), (np.int8, ()), (np.uint16, (3,))])
+def test_blocks_are_saved_as_numpy_saves_them_joined(tmp_path, sizes, dtype, row):
+    blocks = [np.arange(size * math.prod(row)).astype(dtype).reshape(-1, *row) for size in sizes]
+    np.save(tmp_path / "whole.npy", np.concatenate([np.zeros((0, *row), dtype), *blocks]))
+    save_blocks(tmp_path / "blocks.npy", dtype, iter(blocks), row)
     assert (tmp_path / "blocks.npy").read_bytes() == (tmp_path / "whole.npy").read_bytes()
+
+
+def npy(shape, dtype="<f4", data=b""):
+    """Return an array's file that declares what it may not hold."""
+    file, header = io.BytesIO(), {"descr": dtype, "fortran_order": False, "shape": shape}
+    np.lib.format.write_array_header_1_0(file, header)
+    return file.getvalue() + data
+
+
+def object_array():
+    file = io.BytesIO()
+    np.save(file, np.array([{}]), allow_pickle=True)
+    return file.getvalue()
+
+
+def test_arrays_are_read_as_numpy_reads_them(tmp_path):
+    arrays = {"a": np.arange(6.0).reshape(2, 3).T, "b": np.array("text"), "c": np.zeros(0, np.int8)}
+    np.savez(tmp_path / "file.npz", **arrays)
+    found = read_arrays(tmp_path / "file.npz")
+    assert found.keys() == arrays.keys()
+    for name, array in arrays.items():
+        np.testing.assert_array_equal(found[name], array)
+
+
+@pytest.mark.parametrize(
+    ("member", "compression", "message"),
+    [
+        (npy((10**12,)), zipfile.ZIP_STORED, "has not 0 bytes of numbers"),
+        (npy((-1, -4), data=bytes(4)), zipfile.ZIP_STORED, "has not 4 bytes of numbers"),
+        (npy((10**12,), "<U0"), zipfile.ZIP_STORED, "has not 0 bytes of numbers"),
+        (npy((250_000,), data=bytes(10**6)), zipfile.ZIP_DEFLATED, "more bytes than the file"),
+        (npy((8,), data=np.arange(8, dtype="f4").tobytes()), zipfile.ZIP_DEFLATED, "compressed"),
+        (object_array(), zipfile.ZIP_STORED, "damaged"),
+        (b"no array", zipfile.ZIP_STORED, "magic string"),
+    ],
+)
+def test_hostile_arrays_are_refused(tmp_path, member, compression, message):
+    with zipfile.ZipFile(tmp_path / "file.npz", "w", compression) as archive:
+        archive.writestr("a.npy", member)
+        if message == "compressed":
+            archive.writestr("b.npy", bytes(1000), zipfile.ZIP_STORED)
+    with pytest.raises(UserError, match=rf"file\.npz is not an archive of arrays.*{message}"):
+        read_arrays(tmp_path / "file.npz")
+
+
+def test_archives_of_very_many_members_are_refused(tmp_path):
+    with zipfile.ZipFile(tmp_path / "file.npz", "w") as archive:
+        archive.comment = b"x" * 100
+        for number in range(20):
+            archive.writestr(f"{number:060000}.npy", b"")
+    with pytest.raises(UserError, match="its directory is too large"):
+        read_arrays(tmp_path / "file.npz")
+
+
+@pytest.mark.parametrize(
+    ("read", "text", "message"),
+    [
+        (read_json, b"[" * 100_000, "not valid JSON: it is nested too deeply"),
+        (read_json, b"{", "not valid JSON: Expecting"),
+        (read_json, b'"\xff"', "not valid JSON: 'utf-8' codec"),
+        (read_json, b"1" * 5000, "not valid JSON: Exceeds the limit"),
+        (read_json, b" " * 5_000_000, "5,000,000 bytes, more than any such file"),
+        (read_toml, b"a = " + b"[" * 10_000, "not valid TOML: it is nested too deeply"),
+        (read_toml, b"a", "not valid TOML: Expected"),
+        (read_toml, b"a = '\xff'", "not valid TOML: 'utf-8' codec"),
+        (read_toml, b"a = " + b"1" * 5000, "not valid TOML: Exceeds the limit"),
+        (read_toml, b"a." * 10_000 + b"a = 1", "20,005 bytes, more than any such file"),
+    ],
+    ids=lambda value: value.__name__ if callable(value) else str(value)[:20],
+)
+def test_hostile_documents_are_refused(tmp_path, read, text, message):
+    (tmp_path / "file").write_bytes(text)
+    with pytest.raises(UserError, match=message):
+        read(tmp_path / "file")
+
+
+def test_only_files_are_read(tmp_path):
+    """Neither a device without an end nor a pipe that nobody writes to is opened."""
+    os.mkfifo(tmp_path / "pipe")
+    for path, message in [
+        (tmp_path / "none", "there is no file"),
+        (tmp_path / "none" / "below", "there is no file"),
+        (tmp_path, "is a directory, not a file"),
+        (tmp_path / "pipe", "is a device or a pipe"),
+        (Path("/dev/zero"), "is a device or a pipe"),
+        (Path("x" * 5000), "File name too long"),
+        (Path("x\0"), "null"),
+    ]:
+        for read in (check_file, read_json, read_toml, read_arrays):
+            with pytest.raises(UserError, match=message):
+                read(path)

@@ -3,6 +3,7 @@
 import inspect
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -79,3 +80,54 @@ def test_public_parts_fit_together():
     assert after.loss < before
     assert after.correct == 8
     assert jax.tree.all(jax.tree.map(lambda leaf: bool(np.isfinite(leaf).all()), state.params))
+
+
+NAN = float("nan")
+
+
+@pytest.mark.parametrize(
+    ("function", "options"),
+    [
+        *(
+            (function, {name: value})
+            for function in ("load_data", "encode")
+            for name in ("num_words", "skip_top", "start_char", "oov_char", "index_from")
+            for value in (-1, 2.5, NAN, True, "3", 2**70)
+        ),
+        *(("load_data", {name: value}) for name in ("skip_top", "index_from") for value in [None]),
+        *(("load_data", {"maxlen": value}) for value in (-1, 2.5, NAN, "3", 2**70)),
+        *(("load_data", {"seed": value}) for value in (-1, 2.5, None, 2**32)),
+        *(("load_data", {"dataset": value}) for value in (3, None, "")),
+        *(("pad_sequences", {"maxlen": value}) for value in (-1, 2.5, NAN, "3", 2**70)),
+        *(("pad_sequences", {"padding": value}) for value in ("left", "", None, 3)),
+        *(("pad_sequences", {"truncating": value}) for value in ("left", None)),
+        *(("multi_hot", {"num_words": value}) for value in (0, -1, 2.5, NAN, None, "3")),
+    ],
+)
+def test_arguments_are_checked_and_named(function, options):
+    functions = {
+        "load_data": partial(imdb_jax.load_data, **{"dataset": "synthetic", **options}),
+        "encode": partial(imdb_jax.Vocabulary(["film"]).encode, "a film", **options),
+        "pad_sequences": partial(imdb_jax.pad_sequences, [[1]], **options),
+        "multi_hot": partial(imdb_jax.multi_hot, [[1]], **options),
+    }
+    name = next(iter(options)).replace("dataset", "data ?set")
+    with pytest.raises(ValueError, match=rf"^(unknown )?{name} "):
+        functions[function]()
+
+
+@pytest.mark.parametrize("ids", [[1.0], [NAN], ["1"], [None], [[1]]])
+def test_ids_to_decode_are_integers(ids):
+    with pytest.raises(TypeError, match="ids must be integers, not "):
+        imdb_jax.Vocabulary(["film"]).decode(ids)
+
+
+@pytest.mark.parametrize("text", [None, 3, ["film"]])
+def test_a_text_is_a_string(text):
+    with pytest.raises(TypeError, match="a text must be str or bytes"):
+        imdb_jax.tokenize(text)
+
+
+def test_numbers_that_do_not_fit_are_refused():
+    with pytest.raises(ValueError, match="does not fit int32"):
+        imdb_jax.pad_sequences([[2**70]])

@@ -136,20 +136,32 @@ def mistake(capsys, monkeypatch, *arguments, run=pytest.fail):
     return errors
 
 
+SIZES = (
+    *("num-words", "max-length", "epochs", "batch-size", "seed", "seeds", "shards", "patience"),
+    *("checkpoint-every", "keep", "model-parallel", "num-processes", "process-id"),
+)
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
         ("--arch ccn", "did you mean 'cnn'"),
         ("--arch", "arch"),
+        ("--arch=", "unknown architecture ''"),
+        ("--arch -inf", "unknown architecture '-inf'"),
+        ("--config -inf", "cannot begin with a dash: -inf"),
         ("--epoch 3", "--epochs"),
         ("--epochs three", "three"),
-        ("--epochs 0", "epochs must be at least 1, not 0"),
+        ("--epochs 0", "error: epochs must be at least 1, not 0\n"),
         ("--epochs", "--epochs"),
         ("--learning-rate -1", "learning_rate must be positive"),
         ("--learning-rate nan", "learning_rate must be positive"),
+        ("--learning-rate 1e300", "learning_rate must be at most 3.4e+38"),
+        *((f"--{name} {2**70}", "must be at most") for name in SIZES),
         ("--loss hinge", "loss"),
         ("--validation 1", "validation must be a share"),
-        ("--resume --overwrite", "resume continues a run and overwrite replaces it"),
+        ("--num-words 4", "error: num_words must be at least 5, not 4\n"),
+        ("--resume --overwrite", "error: resume continues a run and overwrite replaces it"),
         ("--model.filter 3", "--model.filters"),
         ("--model.hidden -3", "hidden"),
         ("--config absent.toml", "absent.toml"),

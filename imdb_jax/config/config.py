@@ -20,7 +20,7 @@ from imdb_jax.config.options import (
     StoppingOptions,
     TrainingOptions,
 )
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, check_type, shown
 
 
 @dataclass(frozen=True)
@@ -45,15 +45,17 @@ class Config:
     debugging: OmitArgPrefixes[DebuggingOptions] = field(default_factory=DebuggingOptions)
 
     def __post_init__(self) -> None:
+        check_type("arch", self.arch, str)
+        check_type("model", self.model, dict)
         # Ids 0 to 3 mark padding, start and unknown words: a vocabulary of 5 ids has one word.
         if self.arch != "ngram" and self.input.num_words < 5:
             raise UserError(f"num_words must be at least 5, not {self.input.num_words}")
         for name, value in self.model.items():
             for size in value if isinstance(value, list | tuple) else [value]:
                 if not isinstance(size, int | float):
-                    raise UserError(f"model.{name} must be made of numbers, not {value!r}")
+                    raise UserError(f"model.{name} must be made of numbers, not {shown(value)}")
                 if size < 0:
-                    raise UserError(f"model.{name} must not be negative, not {value}")
+                    raise UserError(f"model.{name} must not be negative, not {shown(value)}")
         if self.self_training.unlabelled and self.training.seeds > 1:
             raise UserError("one model at a time learns from unlabelled texts; leave out seeds")
         if self.stopping.patience and self.training.seeds > 1:

@@ -6,16 +6,16 @@ and error messages appear at once.
 
 from __future__ import annotations
 
-import math
-import typing
+import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.config.checks import LARGEST_SEED, check_options
+from imdb_jax.errors import UserError
 
 UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 
@@ -71,7 +71,7 @@ class DataOptions:
     preparation: OmitArgPrefixes[PreparationOptions] = field(default_factory=PreparationOptions)
 
     def __post_init__(self) -> None:
-        _check_share("test_share", self.test_share)
+        check_options(self)
 
 
 @dataclass(frozen=True)
@@ -92,8 +92,7 @@ class InputOptions:
     """Side on which long reviews are cut."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, num_words=0, max_length=0)
-        _check_choices(self, "padding", "truncating")
+        check_options(self, num_words=0, max_length=0)
 
 
 @dataclass(frozen=True)
@@ -133,13 +132,9 @@ class TrainingOptions:
     """Parts of the reviews to shuffle separately, equally many in each process; 0: one in each."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
-        _check_choices(self, "dtype", "loss", "schedule")
-        _check_share("warmup", self.warmup)
-        if self.seed + self.seeds > 1 << 63:
+        check_options(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
+        if self.seed + self.seeds - 1 > LARGEST_SEED:
             raise UserError(f"seed must be below 2**63, not {self.seed + self.seeds - 1}")
-        if not 0 < self.learning_rate < math.inf:
-            raise UserError(f"learning_rate must be positive, not {self.learning_rate}")
         if self.batch_size < self.shards:
             raise UserError(f"batch_size must be at least shards, {self.shards}")
 
@@ -157,8 +152,7 @@ class StoppingOptions:
     of the epoch with the lowest; needs validation. 0: train all epochs and keep the last."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, patience=0)
-        _check_share("validation", self.validation)
+        check_options(self, patience=0)
         if self.patience and not self.validation:
             raise UserError("patience needs a validation loss; hold reviews out by validation")
 
@@ -181,6 +175,7 @@ class SelfTrainingOptions:
     without the unlabelled texts first, in this run's directory 'teacher'."""
 
     def __post_init__(self) -> None:
+        check_options(self)
         for name in ("teacher", "unlabelled_column"):
             if getattr(self, name) and not self.unlabelled:
                 raise UserError(f"{name} goes with unlabelled texts only; give them by unlabelled")
@@ -214,7 +209,7 @@ class RunOptions(NotSaved):
     """Print the result only."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, checkpoint_every=0, keep=0)
+        check_options(self, checkpoint_every=0, keep=0)
         if self.resume and self.overwrite:
             raise UserError("resume continues a run and overwrite replaces it; choose one of them")
 
@@ -237,8 +232,18 @@ class DistributionOptions(NotSaved):
     process_id: int = -1
     """Number of this process, from 0."""
 
+    join_timeout: int = 60
+    """Seconds to wait at the start for processes that have not come."""
+
     def __post_init__(self) -> None:
-        _check_at_least(self, model_parallel=1, num_processes=0, process_id=-1)
+        check_options(self, model_parallel=1, num_processes=0, process_id=-1, join_timeout=1)
+        # A name, an IPv4 address, or an IPv6 address in brackets.
+        address = re.fullmatch(r"([\w.-]+|\[[\w:.%]+\]):([0-9]{1,5})", self.coordinator)
+        if self.coordinator and not (address and 0 < int(address[2]) < 1 << 16):
+            raise UserError(
+                "coordinator must be HOST:PORT with a port from 1 to 65535, not "
+                f"{self.coordinator!r}"
+            )
         several = bool(self.coordinator), self.num_processes > 0, self.process_id >= 0
         if any(several) and not all(several):
             raise UserError("coordinator, num_processes and process_id must be given together")
@@ -256,21 +261,3 @@ class DebuggingOptions(NotSaved):
 
     debug_nans: bool = False
     """Stop at the first step that computes a NaN, and name the operation; slower."""
-
-
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share < 1:
-        raise UserError(f"{name} must be a share, from 0 to below 1, not {share}")
-
-
-def _check_at_least(options: Any, **lowest: int) -> None:
-    for name, low in lowest.items():
-        if getattr(options, name) < low:
-            raise UserError(f"{name} must be at least {low}, not {getattr(options, name)}")
-
-
-def _check_choices(options: Any, *names: str) -> None:
-    for name in names:
-        choices = typing.get_args(typing.get_type_hints(type(options))[name])
-        if getattr(options, name) not in choices:
-            raise UserError(unknown_name(name, getattr(options, name), choices))

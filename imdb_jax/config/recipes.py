@@ -6,15 +6,14 @@ A file has one flat table with the names of the command-line options, and a tabl
 from __future__ import annotations
 
 import json
-import tomllib
 import typing
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from imdb_jax.config.config import Config, flatten, option_types, replace
-from imdb_jax.errors import UserError, unknown_name
-from imdb_jax.files import is_regular
+from imdb_jax.errors import UserError, check_type, unknown_name
+from imdb_jax.files import is_regular, read_toml
 
 
 def recipe_directory() -> Path:
@@ -49,15 +48,12 @@ def load_config(path: Path) -> Config:
 
     The recipe of its `arch` gives the options that the file leaves out.
     """
-    try:
-        table = tomllib.loads(path.read_text(encoding="utf-8"))
-    except OSError as error:
-        raise UserError(f"cannot read the configuration {path}: {error.strerror}") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
-        raise UserError(f"{path} is not valid TOML: {error}") from error
+    table = read_toml(path)
     try:
         number = table.pop("format", FORMAT)
-        if not isinstance(number, int) or number > FORMAT:
+        if type(number) is not int or number < 1:
+            raise UserError(f"the format must be a number from 1 to {FORMAT}, not {number!r}")
+        if number > FORMAT:
             raise UserError(
                 f"this was written by a newer version of imdb_jax, in format {number}; "
                 f"the installed one reads up to {FORMAT}: upgrade it"
@@ -83,20 +79,27 @@ def dump_config(config: Config) -> str:
 
 
 def has_config(directory: Path) -> bool:
-    """Return whether `dump_config` wrote the `config.toml` in a directory.
+    """Return whether `dump_config` wrote the `config.toml` in a directory."""
+    return saved_format(directory) is not None
+
+
+def saved_format(directory: Path) -> int | None:
+    """Return the format of the `config.toml` in a directory; None if `dump_config` wrote none.
 
     Other programs have a file of that name too, and so may a recipe; they have no format.
     """
     path = directory / "config.toml"
     try:
-        table = tomllib.loads(path.read_text(encoding="utf-8")) if is_regular(path) else {}
-    except (OSError, ValueError):
-        return False
-    return type(table.get("format")) is int and isinstance(table.get("arch"), str)
+        table = read_toml(path) if is_regular(path) else {}
+    except (OSError, UserError):
+        return None
+    number = table.get("format")
+    return number if type(number) is int and isinstance(table.get("arch"), str) else None
 
 
 # The format of a run directory; raise it when an older version would misread what this one writes.
-FORMAT = 1
+# Runs of format 1 have no manifest.
+FORMAT = 2
 
 _TYPES = option_types(Config)
 
@@ -157,8 +160,4 @@ def _check_like(name: str, value: Any, example: Any) -> None:
 def _check_type(name: str, value: Any, kind: Any) -> None:
     if _is_path(kind) or typing.get_origin(kind) is Literal:
         kind = str
-    kind = typing.get_origin(kind) or kind
-    accepted = (float, int) if kind is float else (kind,)
-    # In Python True is an int; in a configuration it is a mistake.
-    if not isinstance(value, accepted) or (kind is not bool and isinstance(value, bool)):
-        raise UserError(f"{name} must be of type {kind.__name__}, not {value!r}")
+    check_type(name, value, typing.get_origin(kind) or kind)

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple, TextIO
 
 from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.files import check_file
 
 TEXT_COLUMNS = ("text", "review", "sentence", "content")
 LABEL_COLUMNS = ("label", "sentiment", "class", "target")
@@ -21,9 +23,14 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
 SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", _PARQUET)
 
-# Python's own limit, 131,072 characters, is less than a long text; without any limit, a quote that
-# is never closed would read a whole file into one field.
-_MAX_FIELD = 1 << 27
+# Characters of a row of a CSV file, or of a text in a Parquet file. Python's own limit of a field,
+# 131,072 characters, is less than a long text; without any limit, a quote that is never closed
+# would read a whole file into one row.
+_MAX_ROW = 1 << 23
+_MAX_FOOTER = 1 << 22  # bytes of the schema of a Parquet file, of which there are some hundred
+# Texts have a hundredth of their size at best when compressed, and in a Parquet file some bytes a
+# row; so a file of N bytes that has more than these is no file of texts, unless it is small.
+_MAX_ROWS, _MAX_UNPACKED, _MAX_TEXT = (1, 1 << 20), (100, 1 << 26), (1000, 1 << 28)
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -131,11 +138,7 @@ def _checked_suffix(path: Path) -> str:
 
 
 def _check_file(path: Path) -> None:
-    if path.is_dir():
-        raise UserError(f"{path} is a directory, not a file")
-    if not path.is_file():
-        raise UserError(f"there is no file {path}")
-    if not path.stat().st_size:
+    if not check_file(path):
         raise UserError(f"{path} is empty")
 
 
@@ -177,12 +180,21 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _delimited_records(path: Path) -> Iterator[tuple[tuple[int, int], list[str] | None]]:
     """Read the first and last line of each row, and its fields; None for text behind a quote."""
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
+    csv.field_size_limit(max(csv.field_size_limit(), _MAX_ROW))
+    size = 0
+
+    def lines() -> Iterator[str]:
+        nonlocal size
+        for line in file:
+            if (size := size + len(line)) > _MAX_ROW:
+                raise UserError(f"{path}, line {first}: a row of more than {_MAX_ROW:,} characters")
+            yield line
+
     with _open_text(path, newline="") as file:
         # Strict, because a parser that guesses would silently join rows at a stray quote.
-        reader = csv.reader(file, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
+        reader = csv.reader(lines(), delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
         while True:
-            first = reader.line_num + 1
+            first, size = reader.line_num + 1, 0
             try:
                 fields: list[str] | None = next(reader)
             except StopIteration:
@@ -223,6 +235,11 @@ def _parquet_file(path: Path) -> Any:
     from pyarrow import parquet
 
     try:
+        with path.open("rb") as file:
+            file.seek(-8, os.SEEK_END)
+            footer = int.from_bytes(file.read(4), "little")
+            if footer > _MAX_FOOTER and file.read() == b"PAR1":
+                raise UserError(f"{path} has too large a schema, of {footer:,} bytes")
         return parquet.ParquetFile(path)
     except (pyarrow.ArrowException, OSError) as error:
         raise UserError(f"{path} is not a Parquet file, or is damaged: {error}") from error
@@ -232,11 +249,38 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     import pyarrow
 
     with _parquet_file(path) as file:
-        number = 0
+        _check_parquet(path, file, columns)
+        number = total = 0
         try:
-            for batch in file.iter_batches(batch_size=1024, columns=list(columns)):
-                for values in zip(*(batch[column].to_pylist() for column in columns), strict=True):
+            # Few rows, and one value at a time: a file may repeat one long text very often.
+            for batch in file.iter_batches(batch_size=32, columns=list(columns)):
+                for cells in zip(*(batch[column] for column in columns), strict=True):
                     number += 1
+                    values = tuple(cell.as_py() for cell in cells)
+                    lengths = [len(value) for value in values if isinstance(value, str | bytes)]
+                    if max(lengths, default=0) > _MAX_ROW:
+                        raise UserError(f"{path}, row {number}: more than {_MAX_ROW:,} characters")
+                    total += sum(lengths)
+                    _refuse_bomb(path, total, _MAX_TEXT)
                     yield Row((number, number), values)
         except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:
             raise UserError(f"{path} is damaged after row {number}: {error}") from error
+
+
+def _check_parquet(path: Path, file: Any, columns: Sequence[str]) -> None:
+    """Raise `UserError` if columns hold no plain values, or very many for the size of the file."""
+    import pyarrow
+
+    for column in columns:
+        if pyarrow.types.is_nested(kind := file.schema_arrow.field(column).type):
+            raise UserError(f"{path}: the column {column!r} holds values of type {kind}")
+    metadata = file.metadata
+    _refuse_bomb(path, metadata.num_rows, _MAX_ROWS)
+    groups = map(metadata.row_group, range(metadata.num_row_groups))
+    _refuse_bomb(path, sum(group.total_byte_size for group in groups), _MAX_UNPACKED)
+
+
+def _refuse_bomb(path: Path, number: int, limit: tuple[int, int]) -> None:
+    per_byte, always = limit
+    if number > always and number > per_byte * path.stat().st_size:
+        raise UserError(f"{path} holds far more than texts of its size do")

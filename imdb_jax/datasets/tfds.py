@@ -14,10 +14,12 @@ from typing import Any, NamedTuple
 
 from imdb_jax.datasets.tables import Row
 from imdb_jax.errors import UserError
+from imdb_jax.files import check_file, parse, read_json
 
 # NAME or NAME/CONFIG, with or without :VERSION.
 NAME = re.compile(r"(\w+)(?:/([\w.+-]+))?(?::(\d+\.\d+\.\d+))?", re.ASCII)
 _VERSION = re.compile(r"\d+\.\d+\.\d+")
+_MAX_METADATA = 1 << 18  # bytes of a file that describes the data; glue/sst2's have 5 kB
 _CHUNK = 1000  # records read together: five times as fast as one by one
 
 
@@ -39,6 +41,8 @@ class PreparedSet(NamedTuple):
         name_of = getattr(builder.info.features[label], "int2str", None)
         number = 0
         try:
+            for file in builder.info.splits[split].filepaths:
+                check_file(Path(file))
             source = builder.as_data_source(split)
             while number < len(source):
                 chunk = range(number, min(number + _CHUNK, len(source)))
@@ -48,7 +52,9 @@ class PreparedSet(NamedTuple):
                     if name_of is not None:
                         value = name_of(int(value)) if value >= 0 else None
                     yield Row((number, number), (record[text], value))
-        except (RuntimeError, OSError, IndexError) as error:  # ArrayRecord's, for any damage
+        except UserError:
+            raise
+        except Exception as error:  # of many kinds, of ArrayRecord and of TFDS, for any damage
             where = f"the {split} split in {self.directory}"
             raise UserError(f"{where} is damaged after record {number}: {error}") from error
 
@@ -88,17 +94,42 @@ def _versions(place: Path) -> list[Path]:
 
 
 def _check_format(directory: Path) -> None:
-    try:
-        info = json.loads((directory / "dataset_info.json").read_bytes())
-        file_format = info.get("fileFormat", "tfrecord")
-    except (OSError, ValueError, AttributeError) as error:
-        raise UserError(f"{directory}/dataset_info.json is damaged: {error}") from error
+    info = read_json(directory / "dataset_info.json", _MAX_METADATA)
+    if not isinstance(info, dict):
+        raise UserError(f"{directory}/dataset_info.json is damaged: it is not an object")
+    file_format = info.get("fileFormat", "tfrecord")
     if file_format != "array_record":
         raise UserError(
             f"{directory} is in {file_format} format, which only TensorFlow reads; convert it "
             f"where TensorFlow is installed: tfds convert_format --dataset_dir {directory} "
             f"--out_file_format array_record --out_path OTHER/{directory.name}"
         )
+    for path in directory.iterdir():
+        if not path.is_dir() and ".array_record" not in path.name:
+            check_file(path, _MAX_METADATA)  # such as the names of classes
+    _check_features(directory / "features.json")
+
+
+def _check_features(path: Path) -> None:
+    """Raise `UserError` if features are not of TFDS: it would import any module that they name."""
+    problem = f"{path} is not valid JSON"
+    left = [read_json(path)]
+    while left:
+        value = left.pop()
+        if isinstance(value, list):
+            left += value
+        elif isinstance(value, dict):
+            for key, item in value.items():
+                if not isinstance(item, str):
+                    left.append(item)
+                elif key == "json":  # of a feature within a feature, as earlier versions wrote it
+                    left.append(parse(json.loads, item.encode(errors="replace"), problem))
+                elif key in _CLASS_KEYS and not item.startswith(_FEATURES):
+                    raise UserError(f"{path} names {item!r}, which is not a feature of TFDS")
+
+
+_FEATURES = "tensorflow_datasets.core.features."
+_CLASS_KEYS = ("pythonClassName", "python_class_name", "type")
 
 
 def _builder(directory: Path) -> Any:

@@ -12,7 +12,6 @@ import math
 import os
 import re
 import tempfile
-import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 from typing import IO, Any
@@ -24,10 +23,11 @@ import numpy as np
 from imdb_jax.config import Config, replace
 from imdb_jax.errors import UserError, require
 from imdb_jax.exporting import keras_layers
+from imdb_jax.files import check_file, open_zip
 from imdb_jax.models import ARCHITECTURES, CNN, create_model
 
 # Our largest model has 17 MB; whatever exceeds these limits is something else, or an attack.
-_MAX_CONFIG_BYTES = 1 << 24
+_MAX_CONFIG_BYTES = 1 << 20
 _MAX_WEIGHT_BYTES = 1 << 30
 
 
@@ -72,6 +72,7 @@ def load_keras_weights(
         model; or Keras is not installed.
     """
     path = Path(path)
+    check_file(path)
     try:
         layers, config, num_params = _examine(path, recipe)
         module = create_model(config.arch, config.input.num_words, config.model)
@@ -101,7 +102,7 @@ def _examine(path: Path, recipe: str | Config | None) -> tuple[list[dict[str, An
     layers: list[dict[str, Any]] = []
     if path.suffix == ".keras":
         limits = {"config.json": _MAX_CONFIG_BYTES, "model.weights.h5": _MAX_WEIGHT_BYTES}
-        with zipfile.ZipFile(path) as archive:
+        with open_zip(path) as archive:
             for name, limit in limits.items():  # a member gives no more bytes than its entry says
                 if archive.getinfo(name).file_size > limit:
                     raise UserError(f"{name} has more than {limit:,} bytes")

@@ -19,13 +19,15 @@ from jaxtyping import Float, Float32, UInt
 from numpy.typing import NDArray
 
 from imdb_jax.config import Config, load_config
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, shown
 from imdb_jax.pipeline.input_format import (
     InputFormat,
     configured_input_format,
     create_configured_model,
 )
-from imdb_jax.runs.checkpoints import load_params
+from imdb_jax.runs import directory as runs
+from imdb_jax.runs.checkpoints import read_params
+from imdb_jax.runs.manifest import MANIFEST
 from imdb_jax.text.sequences import INDEX_FROM, Sequences, pad_sequences
 from imdb_jax.text.tokens import Text
 from imdb_jax.training.step import predict_step
@@ -51,8 +53,11 @@ class Predictor(ABC):
     def predict(self, texts: Text | Iterable[Text]) -> Float32[np.ndarray, " num_texts"]:
         """Return the probability that each text is positive.
 
-        Texts may be one or many, str or bytes, empty, in any language.
+        Texts may be one or many, str or bytes, empty, in any language. Raises `TypeError` for
+        anything else.
         """
+        if not isinstance(texts, Iterable):
+            raise TypeError(f"texts must be a text or several, not {shown(texts)}")
         texts = [texts] if isinstance(texts, str | bytes) else texts
         probabilities = [prediction.probability for prediction in self.stream(texts)]
         return np.array(probabilities, np.float32)
@@ -172,20 +177,26 @@ def load(path: str | os.PathLike[str]) -> Classifier:
       UserError: the directory is missing, incomplete or damaged.
     """
     directory = Path(path)
-    if not (directory / "config.toml").exists():
+    if not (directory / runs.CONFIG).is_file():
         raise UserError(f"{directory} is not a run directory; python -m imdb_jax.train makes one")
-    config = load_config(directory / "config.toml")
+    ended = runs.has_ended(directory)
+    if ended:
+        runs.verify_run(directory)
+    config = load_config(directory / runs.CONFIG)
     if config.training.seeds > 1:
         first = f"{directory}/seed-{config.training.seed}"
         raise UserError(
             f"{directory} holds a run of each of {config.training.seeds} seeds; name one: {first}"
         )
+    if not ended:
+        raise UserError(
+            f"the run in {directory} has not ended: its last file, {MANIFEST}, is missing; "
+            "continue it by --resume"
+        )
     model = create_configured_model(config)
     ids = jax.ShapeDtypeStruct((1, config.input.max_length or 256), jnp.uint16)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
-    if not (directory / "result.json").exists():
-        raise UserError(f"the run in {directory} has not ended; its training was interrupted")
     kind = configured_input_format(config).vocabulary_class
     vocabulary = kind.load(directory / kind.FILE)
-    params = jax.device_put(load_params(directory / "params", shapes)[0])
+    params = jax.device_put(read_params(directory / runs.PARAMS, shapes)[0])
     return Classifier(config, vocabulary, model, params)

@@ -26,6 +26,7 @@ from imdb_jax.parallel.exchange import num_processes
 from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.progress import note, unless
 from imdb_jax.runs import directory, experiment
+from imdb_jax.runs.lock import only_run_in
 from imdb_jax.runs.soft_labels import SoftLabels, unlabelled_texts
 
 
@@ -41,6 +42,11 @@ def run(config: Config) -> dict[str, Any]:
     if num_processes() > 1:
         raise UserError("only a single process can learn from unlabelled texts")
     workdir = config.run.workdir or Path("runs") / config.arch
+    with only_run_in(workdir):
+        return _run(config, workdir)
+
+
+def _run(config: Config, workdir: Path) -> dict[str, Any]:
     source, teacher = config.self_training.unlabelled, config.self_training.teacher
     source = source if source == UNSUPERVISED else str(Path(source).absolute())
     teacher = teacher and teacher.absolute()

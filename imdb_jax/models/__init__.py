@@ -11,7 +11,7 @@ from typing import Any
 import jax.numpy as jnp
 from flax import linen as nn
 
-from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.errors import UserError, check_choice, check_type, unknown_name
 from imdb_jax.models.cnn import CNN
 from imdb_jax.models.embedding_mlp import EmbeddingMLP
 from imdb_jax.models.lstm import LSTM
@@ -44,9 +44,11 @@ def create_model(
       dtype: what to compute in, float32 or bfloat16; parameters and logits are float32.
 
     Raises:
-      UserError: an unknown architecture, a field that the architecture does not have, a value out
-        of range, or a dtype that it does not compute in.
+      UserError: an unknown architecture, a field that the architecture does not have, a value of
+        another type or out of range, or a dtype that it does not compute in.
     """
+    check_type("architecture", arch, str)
+    check_choice("dtype", dtype, ("bfloat16", "float32"))
     if arch not in ARCHITECTURES:
         raise UserError(unknown_name("architecture", arch, ARCHITECTURES))
     module = ARCHITECTURES[arch]
@@ -56,21 +58,10 @@ def create_model(
     for name in fields:
         if name not in known:
             raise UserError(unknown_name(f"{arch} field", name, known))
-        _check_range(name, fields[name])
+    # TOML has lists only, and a module is to be hashable.
+    fields = {name: tuple(v) if isinstance(v, list) else v for name, v in fields.items()}
     if "dtype" in attributes:
         return module(num_words, dtype=jnp.dtype(dtype), **fields)
     if dtype != "float32":
         raise UserError(f"{arch} computes in float32 only, not in {dtype}")
     return module(num_words, **fields)
-
-
-def _check_range(name: str, value: Any) -> None:
-    """Raise `UserError` for a size or a share of dropout that no layer can have."""
-    several = isinstance(value, list | tuple)
-    # 0 has a meaning for these: no hidden layer, and a pool as long as the review.
-    lowest = 0 if name in ("hidden", "pool_size") and not several else 1
-    for number in value if several else [value]:
-        if name == "dropout" and not 0 <= number < 1:
-            raise UserError(f"model.dropout must be shares from 0 to below 1, not {value}")
-        if name != "dropout" and number < lowest:
-            raise UserError(f"model.{name} must be at least {lowest}, not {value}")

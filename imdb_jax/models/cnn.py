@@ -5,10 +5,10 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import Dense, Embed, WordConv, max_pool
+from imdb_jax.models.layers import Dense, Embed, Model, WordConv, max_pool
 
 
-class CNN(nn.Module):
+class CNN(Model):
     """One convolution over a review's words, max-pooled, into a dense layer.
 
     Attributes:

@@ -5,10 +5,10 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import Dense, Embed
+from imdb_jax.models.layers import Dense, Embed, Model
 
 
-class EmbeddingMLP(nn.Module):
+class EmbeddingMLP(Model):
     """A dense layer over the concatenated vectors of a review's words, place by place.
 
     Attributes:

@@ -11,7 +11,7 @@ import numpy as np
 from flax import struct
 from jaxtyping import Array, Float, Int, Integer
 
-from imdb_jax.models.layers import look_up
+from imdb_jax.models.layers import check_ids, look_up
 from imdb_jax.text.sequences import Sequences
 
 _WIDTH = 32  # ids in a line
@@ -73,6 +73,7 @@ def sum_rows(
     Row 0 of the table, the row of padding, must be zeros; ids may also be arrays padded with 0.
     """
     lines = jnp.asarray(ids.ids if isinstance(ids, Sets) else ids)
+    check_ids(lines)
     sums = look_up(table, lines.reshape(-1)).reshape(*lines.shape, *table.shape[1:]).sum(axis=1)
     if not isinstance(ids, Sets):
         return sums

@@ -1,6 +1,8 @@
-"""What several architectures share: Keras' initializers, and pooling over words."""
+"""What several architectures share: checked sizes, Keras' initializers, pooling over words."""
 
+import dataclasses
 import functools
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -8,12 +10,50 @@ from flax import linen as nn
 from flax.typing import Dtype, PRNGKey, Shape
 from jaxtyping import Array, Float, Integer
 
+from imdb_jax.errors import UserError, check_integer, check_share
+
 # In mixed precision (`dtype`) parameters are float32, and so are look-ups: the gradient of a
 # frequent word is a sum of too many terms for bfloat16. The layer that makes the logits has no
 # `dtype`: Linen then computes in the dtype of its parameters.
 
 # Keras' Dense starts from Glorot uniform kernels and zero biases (Linen's from LeCun normal ones).
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
+
+
+class Model(nn.Module):
+    """An architecture, which refuses sizes that no layer can have when it is made."""
+
+    def __post_init__(self) -> None:
+        """Raise `UserError` for a size or a share of dropout that is wrong or of another type."""
+        for field in dataclasses.fields(self):
+            if field.name not in ("dtype", "parent", "name"):
+                _check_field(field.name, getattr(self, field.name), field.default)
+        super().__post_init__()
+
+
+def _check_field(name: str, value: Any, default: Any) -> None:
+    """Check the value of a field, which is a number or a sequence of numbers as its default is."""
+    shown = name if name.startswith("num_") else f"model.{name}"
+    if isinstance(default, tuple):
+        if not isinstance(value, list | tuple):
+            raise UserError(f"{shown} must be a list of numbers, not {value!r}")
+        for number in value:
+            if name == "dropout":
+                check_share(f"each of {shown}", number)
+            else:
+                check_integer(f"each of {shown}", number, 1)
+    else:
+        # 0 has a meaning for these: no hidden layer, a pool as long as the review, and n-grams that
+        # are not counted yet.
+        least = 0 if name in ("hidden", "pool_size", "num_features") else 1
+        check_integer(shown, value, least)
+
+
+def check_ids(ids: Any) -> None:
+    """Raise `TypeError` unless word ids are an array `[batch, length]` of integers."""
+    shape, dtype = getattr(ids, "shape", None), getattr(ids, "dtype", type(ids).__name__)
+    if shape is None or len(shape) != 2 or not jnp.issubdtype(dtype, jnp.integer):
+        raise TypeError(f"ids must be integers [batch, length], not {dtype} {shape or ''}")
 
 
 def _uniform_embedding(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> jax.Array:
@@ -27,6 +67,7 @@ class Embed(nn.Embed):
 
     def __call__(self, ids: Integer[Array, "batch length"]) -> Float[Array, "batch length dim"]:
         """Look up the vectors of words."""
+        check_ids(ids)
         vectors = look_up(self.embedding, ids.reshape(-1)).reshape(*ids.shape, self.features)
         return vectors.astype(self.dtype)
 
@@ -55,6 +96,7 @@ class WordConv(nn.Module):
         self, embedding: Float[Array, "num_words dim"], ids: Integer[Array, "batch length"]
     ) -> Float[Array, "batch length filters"]:
         """Convolve the vectors of words, given the vector of each word and word ids."""
+        check_ids(ids)
         num_words, dim = embedding.shape
         shape = (self.kernel_size, dim, self.filters)
         kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
@@ -65,10 +107,12 @@ class WordConv(nn.Module):
         sides = ((0, 0), (before, self.kernel_size - 1 - before))
         padded = jnp.pad(ids.astype(jnp.int32), sides, constant_values=num_words)
         length = ids.shape[1]
+        # A position further from the middle than the review is long sees nothing but zeros.
+        seeing = range(max(0, before - length + 1), min(self.kernel_size, before + length))
         # XLA compiles a flat look-up, of all words of the batch in one row, to faster code.
         looked_up = [
             look_up(beyond @ kernel[position], padded[:, position : position + length].reshape(-1))
-            for position in range(self.kernel_size)
+            for position in seeing
         ]
         return (sum(looked_up) + bias[None]).reshape(*ids.shape, self.filters).astype(self.dtype)
 

@@ -9,7 +9,7 @@ from flax.linen.initializers import glorot_uniform, orthogonal
 from flax.typing import Dtype, PRNGKey, Shape
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import Dense, Embed, look_up
+from imdb_jax.models.layers import Dense, Embed, Model, check_ids, look_up
 
 
 def _forget_bias_one(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> jax.Array:
@@ -92,7 +92,7 @@ def _backward(
 last_state.defvjp(_forward, _backward)
 
 
-class LSTM(nn.Module):
+class LSTM(Model):
     """A long short-term memory network whose last state is classified (Hochreiter 1997).
 
     Padding is read like a word, as Keras does unless told otherwise, so reviews are padded at the
@@ -117,6 +117,7 @@ class LSTM(nn.Module):
         self, ids: Integer[Array, "batch length"], train: bool = False
     ) -> Float[Array, " batch"]:
         """Return the logit of 'positive' for each review."""
+        check_ids(ids)
         embed = Embed(self.num_words, self.embedding_dim)
         kernel = self.param("kernel", glorot_uniform(), (self.embedding_dim, 4 * self.units))
         recurrent_kernel = self.param(

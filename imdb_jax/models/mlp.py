@@ -9,7 +9,7 @@ from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
 from imdb_jax.models.inputs import Sets, sum_rows
-from imdb_jax.models.layers import Dense
+from imdb_jax.models.layers import Dense, Model, check_ids
 from imdb_jax.text.sequences import PAD_ID
 
 
@@ -17,6 +17,7 @@ def multi_hot_on_device(
     ids: Integer[Array, "batch length"], num_words: int
 ) -> Float[Array, "batch num_words"]:
     """Mark with a one which words each review holds, but padding, as part of the compiled step."""
+    check_ids(ids)
     rows = jnp.arange(ids.shape[0])[:, None]
     # JAX adds the size of the axis to negative indices, and it need not fit the dtype of the ids.
     hot = jnp.zeros((ids.shape[0], num_words)).at[rows, ids.astype(jnp.int32)].set(1.0)
@@ -44,7 +45,7 @@ class SetDense(nn.Module):
         return multi_hot_on_device(ids, self.num_words) @ kernel + bias[None]
 
 
-class MLP(nn.Module):
+class MLP(Model):
     """Dense layers with dropout over the set of words a review holds.
 
     Attributes:

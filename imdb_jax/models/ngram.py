@@ -8,12 +8,13 @@ from flax import linen as nn
 from jaxtyping import Array, Float, Float32, Integer
 
 from imdb_jax.models.inputs import Sets, sum_rows
+from imdb_jax.models.layers import Model
 from imdb_jax.text.sequences import PAD_ID, Sequences
 
 _REVIEWS_AT_A_TIME = 256
 
 
-class Ngram(nn.Module):
+class Ngram(Model):
     """The sum of the weights of the n-grams that a review holds, each times its log-ratio.
 
     The log-ratio (see `nb_log_ratios`) is a parameter that is set before training and does not

@@ -5,10 +5,10 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import Dense, Embed
+from imdb_jax.models.layers import Dense, Embed, Model
 
 
-class Pooled(nn.Module):
+class Pooled(Model):
     """A dense layer over the mean of a review's word vectors.
 
     Padding counts in the mean, as in the tutorial.

@@ -2,6 +2,7 @@
 
 import contextlib
 import os
+import warnings
 import zlib
 from pathlib import Path
 
@@ -26,6 +27,8 @@ def keep_compiled_programs() -> None:
         # JAX would keep only programs that took a second to compile; ours are many and small.
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS", "0")
         os.environ.setdefault("JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES", "-1")
+        # Such as on a full disk, where the program is merely compiled again the next time.
+        warnings.filterwarnings("ignore", "Error (reading|writing) persistent compilation cache")
         with contextlib.suppress(OSError):
             _remove_damaged_programs(directory)
 

@@ -6,6 +6,7 @@ JAX's distributed runtime does the work, but if a process disappears, it aborts 
 from __future__ import annotations
 
 import atexit
+import collections
 import ctypes
 import itertools
 import logging
@@ -22,14 +23,20 @@ from typing import TYPE_CHECKING, Any
 
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.parallel.exchange import num_processes
+from imdb_jax.parallel.failure import FailureWatch
 
 if TYPE_CHECKING:
     from imdb_jax.config import Config
 
-# A process that sends no heartbeat for this long is considered dead, and the others end, too.
+# A process that sends no heartbeat for this long is considered dead, and the others end, too. Only
+# a machine or a network that is gone is noticed so: a process that ends closes its connections.
+# Machines may stand still for some seconds, and go on.
 HEARTBEAT_SECONDS = 30
-# How long the processes wait for each other at the start, and at the end.
-START_SECONDS = 300
+# How long JAX waits: for processes that have come already, at the start, and for process 0 at the
+# end, which writes the results.
+_START_SECONDS, _END_SECONDS = 60, 300
+# An error in a connection says little; within this time that of the process that caused it comes.
+_CAUSE_SECONDS = 5
 
 ENDED = (
     "another process of this run has ended, or cannot be reached any more; continue by --resume, "
@@ -59,8 +66,9 @@ def in_cluster(environment: Mapping[str, str]) -> bool:
 def processes(config: Config) -> Iterator[None]:
     """Join the other processes of a run, if there are any; at the end, wait for them and leave.
 
-    Enter it before JAX is imported. If this process fails, it ends without waiting; the others
-    notice after `HEARTBEAT_SECONDS` at the latest. Raises `UserError` if none can be found.
+    Enter it before JAX is imported. If this process fails, it ends without waiting for the others,
+    and they end with a line that says why. Raises `UserError` if not all processes come in time, or
+    they differ in anything that changes what they compute.
     """
     if not (config.distribution.coordinator or in_cluster(os.environ) or _on_cloud_tpu()):
         yield
@@ -69,22 +77,31 @@ def processes(config: Config) -> Iterator[None]:
     os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")
     # Orbax logs every exception that it raises.
     logging.getLogger("absl").setLevel(logging.CRITICAL)
-    _send_native_output_to_stderr()
+    place = _place(config)
+    if place is None:
+        yield
+        return
+    watch = _meet(config, *place)
+    _drop_native_output()
     import jax
 
     try:
-        _join(config)
+        _join(*place)
         yield
     except Terminated:  # as all processes have been
+        watch.leave()
         jax.distributed.shutdown()
         raise
     except BaseException as error:
         # Writing a checkpoint fails, too, when others are missing, and Orbax wraps the reason.
         if _is_about_others(error):
+            time.sleep(_CAUSE_SECONDS)
             error = UserError(ENDED)
+        watch.fail(_reason(error))
         # Leaving in good order would mean waiting for processes that may be waiting for this one.
-        atexit.register(_leave, _exit_status(error), patient=config.distribution.process_id == 0)
+        atexit.register(_leave, _exit_status(error))
         raise error
+    watch.leave()
     jax.distributed.shutdown()
 
 
@@ -118,55 +135,101 @@ def _on_cloud_tpu() -> bool:
     return find_spec("libtpu") is not None and any(map(Path.exists, devices))
 
 
-def _join(config: Config) -> None:
+# The address of process 0, the number of processes, and the number of this one.
+_Place = tuple[str, int, int]
+
+
+def _place(config: Config) -> _Place | None:
+    """Return this process's place among the others; None if it turns out to be alone."""
+    options = config.distribution
+    if options.coordinator:
+        return options.coordinator, options.num_processes, options.process_id
+    # JAX has no public function for what its `initialize` finds out about a cluster.
+    from jax._src.clusters import ClusterEnv
+
+    address = os.environ.get("JAX_COORDINATOR_ADDRESS")
+    try:
+        address, number_of_all, number, _ = ClusterEnv.auto_detect_unset_distributed_params(
+            address, None, None, None, None, options.join_timeout
+        )
+        if address is None or number_of_all is None or number is None:
+            raise RuntimeError("the cluster does not say who takes part")
+    except (ValueError, RuntimeError, OSError) as error:
+        if not in_cluster(os.environ):
+            return None  # a TPU that is one machine
+        raise UserError(
+            f"the processes of this run cannot be found: {str(error).splitlines()[0]}; give "
+            "--coordinator HOST:PORT, --num-processes and --process-id to each"
+        ) from error
+    return address, number_of_all, number
+
+
+def _meet(config: Config, address: str, number_of_all: int, number: int) -> FailureWatch:
+    """Wait for the other processes, compare them, and begin to listen for their failures."""
+    from imdb_jax.parallel import rendezvous
+    from imdb_jax.parallel.agreement import characteristics
+
+    own = characteristics(config) | {"num_processes": str(number_of_all)}
+    host, _, port = address.rpartition(":")
+    seconds = config.distribution.join_timeout
+    if number == 0:
+        listener = rendezvous.listen(int(port))
+        peers = rendezvous.gather(listener, number_of_all, own, seconds)
+    else:
+        peers = rendezvous.meet(host.strip("[]"), int(port), number, own, seconds)
+    return FailureWatch(number, peers, _end)
+
+
+def _join(address: str, number_of_all: int, number: int) -> None:
+    """Let JAX's runtime join processes that have met."""
     import jax
     from jax.experimental import multihost_utils
 
-    options = config.distribution
-    late = (
-        f"the {options.num_processes} processes of this run have not all come to "
-        f"{options.coordinator} within {START_SECONDS} seconds"
-    )
-    _end_aborts_with(late if options.coordinator else ENDED)
+    from imdb_jax.parallel.agreement import disagreement
+
+    _end_aborts_with(ENDED)
     try:
         jax.distributed.initialize(
-            options.coordinator or None,
-            options.num_processes or None,
-            options.process_id if options.coordinator else None,
+            address,
+            number_of_all,
+            number,
             heartbeat_timeout_seconds=HEARTBEAT_SECONDS,
-            initialization_timeout=START_SECONDS,
-            shutdown_timeout_seconds=START_SECONDS,  # while process 0 writes the results
+            initialization_timeout=_START_SECONDS,
+            shutdown_timeout_seconds=_END_SECONDS,
         )
     except (ValueError, RuntimeError, OSError) as error:
-        if not options.coordinator and not in_cluster(os.environ):
-            return  # a TPU that is one machine
         raise UserError(
-            f"the processes of this run cannot be joined: {str(error).splitlines()[0]}; give "
-            "--coordinator HOST:PORT, --num-processes and --process-id to each"
+            f"JAX cannot join the processes of this run at {address}: {str(error).splitlines()[0]}"
         ) from error
+    devices = collections.Counter(device.process_index for device in jax.devices())
+    counts = {process: {"the number of devices": str(n)} for process, n in devices.items()}
+    if problem := disagreement(counts):
+        raise UserError(problem)
     # On CPUs the first exchange has a short timeout, and later ones have none.
     multihost_utils.sync_global_devices("joined")
-    _end_aborts_with(ENDED)
 
 
-def _send_native_output_to_stderr() -> None:
-    """Keep standard output for Python alone: gloo greets on it, which JAX uses on CPUs."""
+def _drop_native_output() -> None:
+    """Keep standard output for Python alone: gloo, which JAX uses on CPUs, greets on it."""
     stream = sys.stdout
     stream.flush()
     own = os.dup(stream.fileno())
-    os.dup2(sys.stderr.fileno(), stream.fileno())
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(nowhere, stream.fileno())
+    os.close(nowhere)
     sys.stdout = os.fdopen(own, "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
+
+
+def _end(words: str) -> None:
+    """Print an error and end with status 2, from any thread."""
+    print("error:", " ".join(words.split()), file=sys.stderr)
+    _leave(2)
 
 
 def _end_aborts_with(words: str) -> None:
     """Print this error and end with status 2 when JAX aborts, in C++, beyond Python's handlers."""
-
-    def end(_: int) -> None:
-        print("error:", words, file=sys.stderr)
-        _leave(2)
-
     global _handler
-    _handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(end)
+    _handler = ctypes.CFUNCTYPE(None, ctypes.c_int)(lambda _: _end(words))
     ctypes.CDLL(None).signal(signal.SIGABRT, _handler)
 
 
@@ -186,16 +249,25 @@ def _is_about_others(error: BaseException | None) -> bool:
     return found or _is_about_others(error.__cause__ or error.__context__)
 
 
+def _reason(error: BaseException) -> str:
+    """Return an error as part of a sentence."""
+    if isinstance(error, UserError | OSError):
+        return str(error)
+    if isinstance(error, KeyboardInterrupt):
+        return "it was interrupted"
+    return ": ".join([type(error).__name__, *str(error).splitlines()[:1]])
+
+
 def _exit_status(error: BaseException) -> int:
     if isinstance(error, SystemExit):
         return error.code if isinstance(error.code, int) else 1
-    return {UserError: 2, KeyboardInterrupt: 130}.get(type(error), 1)
+    if isinstance(error, KeyboardInterrupt):
+        return 130
+    return 2 if isinstance(error, UserError | OSError) else 1
 
 
-def _leave(status: int, patient: bool = False) -> None:
+def _leave(status: int) -> None:
     """End the process at once, without waiting for other processes or for Python's threads."""
-    if patient:  # without process 0 the others hear of its end before they say why they ended
-        time.sleep(1)
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(status)

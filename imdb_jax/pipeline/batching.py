@@ -14,6 +14,7 @@ import numpy as np
 from jax.sharding import Mesh, NamedSharding, PartitionSpec
 from jaxtyping import Float, Int, Int64
 
+from imdb_jax.errors import check_integer
 from imdb_jax.models.inputs import Batch, Sets, num_lines
 from imdb_jax.parallel.exchange import largest
 from imdb_jax.pipeline.shuffling import Order, epoch_order
@@ -92,6 +93,7 @@ def batch_rows(
 
 def num_batches(shards: Shards, batch_size: int) -> int:
     """Return the number of batches that `batches` makes, until every part is used up."""
+    check_integer("batch_size", batch_size, 1)
     shares = _shares(shards, batch_size)
     return max(-(-size // share) for size, share in zip(shards.sizes, shares, strict=True))
 

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from imdb_jax.errors import UserError
-from imdb_jax.files import is_directory
+from imdb_jax.files import check_file, is_directory, read_json
 
 T = TypeVar("T")
 
@@ -45,7 +45,7 @@ def source_digest(*modules: str) -> str:
 
 def checksum(path: Path) -> str:
     """Return a SHA-256 of a file's size and of blocks spread evenly from its start to its end."""
-    size = path.stat().st_size
+    size = check_file(path)
     digest = hashlib.sha256(str(size).encode())
     step = max(_BLOCK, size // _NUM_BLOCKS)
     with path.open("rb") as file:
@@ -73,7 +73,7 @@ def open_entry(
     if not os.path.lexists(entry):  # unlike Path's methods, False if access is denied
         return None
     try:
-        manifest = json.loads((entry / _MANIFEST).read_text())
+        manifest = read_json(entry / _MANIFEST)
         files = manifest.pop("files")
         if manifest != identity:
             raise ValueError("its manifest describes something else")

@@ -7,6 +7,7 @@ entries (see `cache`) are in `cache_directory()/encoded`.
 from __future__ import annotations
 
 import functools
+import os
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -30,7 +31,7 @@ from imdb_jax.text.words import WordCounts, count_words
 
 _SPLITS = ("train", "test")
 _ARRAYS = ("ranks", "offsets", "labels")
-_VALUES_AT_A_TIME = 1 << 20
+_BYTES_AT_A_TIME = 1 << 22
 
 V = TypeVar("V", Vocabulary, NgramVocabulary)
 
@@ -183,8 +184,7 @@ def _load(
         write_entry(entry, identity, write)
         return read(entry)
     except OSError as error:
-        reason = error.strerror or error  # NumPy's, for a full disk, has no strerror
-        report(f"The encoded reviews cannot be cached in {entry.parent}: {reason}.")
+        report(f"The encoded reviews cannot be cached in {entry.parent}: {error.strerror}.")
         return encode()
 
 
@@ -201,14 +201,15 @@ def _write_split(
 
     save_blocks(directory / f"{split}_ranks.npy", np.int32, values())
     offsets = np.concatenate([[0], np.cumsum(np.concatenate(lengths), dtype=np.int64)])
-    np.save(directory / f"{split}_offsets.npy", offsets)
-    np.save(directory / f"{split}_labels.npy", labels)
+    save_blocks(directory / f"{split}_offsets.npy", np.int64, [offsets])
+    save_blocks(directory / f"{split}_labels.npy", np.int8, [labels])
 
 
 def _replace(path: Path, table: NDArray[np.int32]) -> None:
     """Replace each number in an array on disk by the entry of a table at that index."""
-    values = np.load(path, mmap_mode="r+")
-    for start in range(0, len(values), _VALUES_AT_A_TIME):
-        block = values[start : start + _VALUES_AT_A_TIME]
-        block[:] = table[block]
-    values.flush()
+    with path.open("r+b") as file:
+        np.lib.format.read_magic(file)
+        np.lib.format.read_array_header_1_0(file)
+        while block := file.read(_BYTES_AT_A_TIME):
+            file.seek(-len(block), os.SEEK_CUR)
+            file.write(table[np.frombuffer(block, np.int32)].data)

@@ -11,13 +11,14 @@ from numpy.typing import NDArray
 
 from imdb_jax.config import DataOptions
 from imdb_jax.datasets.find import find_dataset
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, check_integer
 from imdb_jax.pipeline.corpus import Corpus, EncodedReviews, load_corpus
 from imdb_jax.text.sequences import (
     INDEX_FROM,
     START_ID,
     UNKNOWN_ID,
     Sequences,
+    check_id_options,
     limit_ids,
     ranks_to_ids,
 )
@@ -80,8 +81,12 @@ def load_data(
       y int64 `[num_reviews]`, 1 for positive.
 
     Raises:
-      UserError: the data is not available, or not exact, or `maxlen` leaves no review.
+      UserError: the data is not available, or not exact, `maxlen` leaves no review, or a number is
+        negative or not an integer.
     """
+    check_id_options(num_words, skip_top, start_char, oov_char, index_from)
+    check_integer("maxlen", 0 if maxlen is None else maxlen)
+    check_integer("seed", seed, most=(1 << 32) - 1)
     ids, labels = [], []
     for reviews in keras_shuffle(_find_corpus(dataset, data_dir, exact), seed):
         sequences = ranks_to_ids(reviews.ranks, None, 0, start_char, oov_char, index_from)

@@ -17,6 +17,8 @@ import numpy as np
 from jaxtyping import Int64, UInt
 from numpy.typing import NDArray
 
+from imdb_jax.files import save_blocks
+from imdb_jax.parallel.host_memory import check_memory
 from imdb_jax.pipeline import input_format
 from imdb_jax.pipeline.cache import entry_name, open_entry, source_digest, write_entry
 from imdb_jax.pipeline.corpus import Corpus
@@ -77,17 +79,18 @@ def _pad(
     corpus: Corpus[Any], form: InputFormat, rows: Rows, length: int | None, entry: Path | None
 ) -> NDArray[Any]:
     """Pad reviews block by block, into a file of an entry if one is given, else in memory."""
-    shape = len(rows), longest(corpus, form, rows) if length is None else length
-    if entry is None:
-        padded = np.empty(shape, form.dtype)
-    else:
-        padded = np.lib.format.open_memmap(entry / _FILE, "w+", form.dtype, shape)
+    width = longest(corpus, form, rows) if length is None else length
+    blocks = (form.ids(block, width) for block in _blocks(corpus, rows))
+    if entry is not None:
+        save_blocks(entry / _FILE, form.dtype, blocks, (width,))
+        return _read(entry)
+    size = len(rows) * width * form.dtype.itemsize
+    check_memory("padding the reviews", size, f"lower max_length, {form.max_length}")
+    padded = np.empty((len(rows), width), form.dtype)
     first = 0
-    for block in _blocks(corpus, rows):
-        padded[first : first + len(block)] = form.ids(block, shape[1])
+    for block in blocks:
+        padded[first : first + len(block)] = block
         first += len(block)
-    if isinstance(padded, np.memmap):
-        padded.flush()
     return padded
 
 

@@ -10,7 +10,7 @@ import numpy as np
 from jaxtyping import Float, Int, Int64, Integer, UInt
 
 from imdb_jax.datasets.dataset import Extent
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, check_integer, check_share
 from imdb_jax.models.inputs import Sets, fold
 from imdb_jax.parallel.exchange import largest
 from imdb_jax.pipeline.corpus import Corpus
@@ -113,6 +113,8 @@ def split_rows(
     The order is that of `keras_orders`. If `test_share` is not 0, the first such share of all
     reviews is the test set. The first `validation` of the training reviews are held out.
     """
+    check_share("test_share", test_share)
+    check_share("validation", validation)
     training, testing = keras_orders(num_train, num_test)
     testing += num_train
     if test_share:
@@ -126,6 +128,14 @@ def split_rows(
 def shard_bounds(num_reviews: int, shards: int) -> Int64[np.ndarray, " shards_plus_1"]:
     """Return bounds that cut reviews into parts: part i goes from bound i to bound i + 1."""
     return np.arange(shards + 1) * num_reviews // shards
+
+
+def _by_part(
+    rows: Int64[np.ndarray, " num_rows"], part_of: Int64[np.ndarray, " num_rows"], shards: int
+) -> list[Int64[np.ndarray, " rows_of_part"]]:
+    """Cut the rows of a split by the part that each belongs to; their order stays."""
+    ends = np.cumsum(np.bincount(part_of, minlength=shards))
+    return np.split(rows[np.argsort(part_of, kind="stable")], ends[:-1])
 
 
 def make_splits(
@@ -146,11 +156,13 @@ def make_splits(
     num_train, num_test = len(corpus.train.labels), len(corpus.test.labels)
     extent = corpus.extent or Extent(range(num_train), range(num_test), num_train, num_test)
     counts = extent.num_train, extent.num_test
+    # More than reviews: the bounds below might not fit in memory.
+    check_integer("shards", shards, 1, max(1, *counts))
     part_of = np.concatenate(
         [np.repeat(np.arange(shards), np.diff(shard_bounds(count, shards))) for count in counts]
     )
     rows = split_rows(*counts, test_share, validation).values()
-    parts = [[split[part_of[split] == part] for part in range(shards)] for split in rows]
+    parts = [_by_part(split, part_of[split], shards) for split in rows]
     sizes = [tuple(map(len, split)) for split in parts]
     if shards > 1 and any(0 in split and any(split) for split in sizes):
         raise UserError(

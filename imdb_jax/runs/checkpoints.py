@@ -1,12 +1,14 @@
 """Checkpoints on disk, whole or not at all. The only module that knows Orbax."""
 
-import json
+import logging
 import os
 import re
 import shutil
+import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -14,68 +16,71 @@ import jax
 import numpy as np
 
 from imdb_jax.errors import UserError
-from imdb_jax.files import file_digest, is_directory, write_atomically
+from imdb_jax.files import is_directory
 from imdb_jax.parallel.exchange import is_first, num_processes, wait_for_all
+from imdb_jax.runs.manifest import (
+    CHECKSUMS,
+    MANIFEST,
+    Damaged,
+    files_in,
+    verify,
+    verify_checksums,
+    write_manifest,
+)
 from imdb_jax.training.history import Position
 from imdb_jax.training.step import named_leaves
 
-# Written last: a checkpoint without it is unfinished.
-_CHECKSUMS = "checksums.json"
 # What Orbax calls a checkpoint until it is written, before and after it dropped the time.
 _TEMPORARY = ".orbax-checkpoint-tmp"
 UNFINISHED = rf"{re.escape(_TEMPORARY)}(-[0-9]+)?"
 POSITION = r"(0|[1-9][0-9]*)-(0|[1-9][0-9]*)"
 
 
-class DamagedCheckpoint(UserError):
-    """A checkpoint is incomplete, or not what was written."""
-
-
 def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) -> None:
-    """Write a tree of arrays, the checksums of its files, and JSON values to a new directory.
+    """Write a tree of arrays, and JSON values, to a new directory, and last of all its manifest.
 
     Every process must call this function, with a path that all see; each writes its own slices.
     Raises `UserError` if `path` exists or cannot be written.
     """
-    import orbax.checkpoint as ocp
-
     path = path.absolute()
     if os.path.lexists(path):
         raise UserError(f"{path} already exists; move it elsewhere, then continue by --resume")
     try:
         path.parent.mkdir(exist_ok=True)
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _orbax() as (checkpointer, args):
             # Arrays of the host, if it has them whole, can be read by plain Orbax on any devices.
             tree = jax.device_get(params) if num_processes() == 1 else params
-            checkpointer.save(path, tree, custom_metadata=notes)
+            checkpointer.save(path, args=args.StandardSave(tree), custom_metadata=notes)
         if is_first():
-            files = filter(Path.is_file, sorted(path.rglob("*")))
-            digests = {file.relative_to(path).as_posix(): file_digest(file) for file in files}
-            write_atomically(path / _CHECKSUMS, json.dumps(digests, indent=1).encode())
+            write_manifest(path, files_in(path))
         wait_for_all(path.name)
     except Exception as error:  # Orbax and TensorStore raise many kinds
         if is_first():
-            discard(path)
+            with suppress(OSError):
+                discard(path)
         raise UserError(f"the checkpoint {path} cannot be written: {_reason(error)}") from error
 
 
 def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
-    """Read a tree of NumPy arrays, and the notes saved with it by `save_params`.
+    """Verify and read a tree of NumPy arrays, and the notes saved with it by `save_params`.
 
-    Raises `DamagedCheckpoint` if the directory is missing or damaged, `UserError` if its structure,
-    shapes and dtypes are not those of the arrays or `jax.ShapeDtypeStruct`s `like`.
+    Raises `Damaged` if the directory is missing or damaged, `UserError` if its structure, shapes
+    and dtypes are not those of the arrays or `jax.ShapeDtypeStruct`s `like`.
     """
-    import orbax.checkpoint as ocp
-
-    path = path.absolute()
     if not path.is_dir():
-        raise DamagedCheckpoint(f"there is no checkpoint at {path}")
+        raise Damaged(f"there is no checkpoint at {path}")
+    if os.path.lexists(path / CHECKSUMS) and not os.path.lexists(path / MANIFEST):
+        verify_checksums(path)
+    else:
+        verify(path, needed=["_METADATA"])
+    return read_params(path, like)
+
+
+def read_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
+    """Do what `load_params` does, but of a directory that has been verified already."""
+    path = path.absolute()
     try:
-        # Orbax does not notice all damage.
-        for name, digest in json.loads((path / _CHECKSUMS).read_bytes()).items():
-            if file_digest(path / name) != digest:
-                raise DamagedCheckpoint(f"the checkpoint {path} is damaged: {name} has changed")
-        with ocp.StandardCheckpointer() as checkpointer:
+        with _orbax() as (checkpointer, args):
             metadata = checkpointer.metadata(path)
             stored, wanted = _layout(metadata.item_metadata.tree), _layout(like)
             for name in [*wanted, *stored]:
@@ -86,13 +91,41 @@ def load_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
                     )
             # To the host, because the checkpoint may come from other devices.
             on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
-            return checkpointer.restore(path, on_host), metadata.custom_metadata
+            arrays = checkpointer.restore(path, args=args.StandardRestore(on_host))
+            return arrays, metadata.custom_metadata
     except UserError:
         raise
     except Exception as error:  # Orbax and TensorStore raise many kinds
-        raise DamagedCheckpoint(
-            f"the checkpoint {path} is incomplete or damaged: {_reason(error)}"
-        ) from error
+        raise Damaged(f"the checkpoint {path} is damaged: {_reason(error)}") from error
+
+
+@contextmanager
+def _orbax() -> Iterator[tuple[Any, Any]]:
+    """Yield a checkpointer of Orbax that fails in silence, and Orbax' classes of arguments.
+
+    The checkpointer is the synchronous one: if a directory cannot be created, the threads of the
+    asynchronous one wait for it for many minutes, and keep the process from ending.
+    """
+    import orbax.checkpoint as ocp
+
+    # Orbax logs the traceback of an exception in each thread that the exception passes through.
+    logger, silence = logging.getLogger("absl"), lambda record: False
+    logger.addFilter(silence)
+    # When a write fails, TensorStore's other writes find that the event loop has gone. They may
+    # take longer than the context, so the hook stays if it fails.
+    hook = sys.unraisablehook
+
+    def without_orphans(unraisable: Any) -> None:
+        if unraisable.object is not None or str(unraisable.exc_value) != "Event loop is closed":
+            hook(unraisable)
+
+    sys.unraisablehook = without_orphans
+    try:
+        with ocp.Checkpointer(ocp.StandardCheckpointHandler()) as checkpointer:
+            yield checkpointer, ocp.args
+        sys.unraisablehook = hook
+    finally:
+        logger.removeFilter(silence)
 
 
 def discard(path: Path) -> None:
@@ -164,12 +197,16 @@ class Checkpoints:
         if is_first():
             _remove_unfinished(self.directory, POSITION)
         for position in reversed(self.positions()):
+            path = self._path(position)
             try:
-                return self.load(position, like)
-            except DamagedCheckpoint as error:
+                latest = self.load(position, like)
+                if not os.path.lexists(path / MANIFEST):
+                    report(f"{path} was written in format 1, and cannot be verified in full")
+                return latest
+            except Damaged as error:
                 report(f"{error}; it is discarded for the one before it")
                 if is_first():
-                    discard(self._path(position))
+                    discard(path)
         return None
 
     def positions(self) -> list[Position]:
@@ -187,4 +224,9 @@ def _layout(tree: Any) -> dict[str, str]:
 
 
 def _reason(error: Exception) -> str:
+    """Return what was wrong in a few words; TensorStore tells all that it was about to do."""
+    if code := re.search(r"\[os_error_code='([0-9]+)'\]", str(error)):
+        return os.strerror(int(code[1]))
+    if isinstance(error, OSError) and error.strerror:
+        return error.strerror
     return [*str(error).strip().splitlines(), type(error).__name__][0]

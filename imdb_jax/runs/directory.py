@@ -1,23 +1,45 @@
 """The directory of a run: whether it may be used, what belongs to it, how it begins and ends."""
 
+import hashlib
 import itertools
 import json
+import os
 import re
 import shutil
 from pathlib import Path
 from typing import Any
 
-from imdb_jax.config import Config, differences, dump_config, has_config, load_config
+from imdb_jax.config import (
+    Config,
+    differences,
+    dump_config,
+    has_config,
+    load_config,
+    saved_format,
+)
 from imdb_jax.errors import UserError
-from imdb_jax.files import is_directory, is_temporary, write_atomically
+from imdb_jax.files import is_directory, is_regular, is_temporary, write_atomically
+from imdb_jax.parallel.exchange import is_first
+from imdb_jax.progress import note
 from imdb_jax.runs.checkpoints import POSITION, UNFINISHED
+from imdb_jax.runs.lock import LOCK
+from imdb_jax.runs.manifest import (
+    MANIFEST,
+    Damaged,
+    files_in,
+    verify,
+    verify_checksums,
+    write_manifest,
+)
 from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.vocabulary import Vocabulary
 
 CONFIG, METRICS = "config.toml", "metrics.csv"
 HISTORY, PARAMS, RESULT = "history.png", "params", "result.json"
 SOFT_LABELS, TEACHER = "soft_labels.npz", "teacher"  # of a run that learns from unlabelled texts
-_FILES = (CONFIG, Vocabulary.FILE, NgramVocabulary.FILE, METRICS, HISTORY, RESULT, SOFT_LABELS)
+# What loading a run reads, besides its parameters.
+_READ = (CONFIG, Vocabulary.FILE, NgramVocabulary.FILE, RESULT, SOFT_LABELS)
+_FILES = (*_READ, METRICS, HISTORY, MANIFEST, LOCK)
 CHECKPOINTS, TENSORBOARD, PROFILE = "checkpoints", "tensorboard", "profile"
 
 _SEED = "seed-(0|[1-9][0-9]*)"
@@ -29,6 +51,7 @@ _OURS = re.compile(
     rf"|{TENSORBOARD}/(events\.out\.tfevents\.[^/]*)?|{PROFILE}/(plugins/.*)?)?",
     re.DOTALL,
 )
+_SEAL = "# SHA-256 of the lines above: "
 
 
 def earlier_run(workdir: Path, config: Config) -> Config | None:
@@ -44,14 +67,20 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
     if not has_config(workdir):
         # A run that was killed early has left its teacher, or half of its first file.
         for path in sorted(workdir.iterdir()):
-            if not _is_own_teacher(path, config) and not is_temporary(path, (CONFIG,)):
+            left = is_temporary(path, (CONFIG,)) or (path.name == LOCK and is_regular(path))
+            if not _is_own_teacher(path, config) and not left:
                 raise UserError(
                     f"{workdir} holds something other than a run, {path.name}; choose another "
                     "--workdir"
                 )
         return None
     if config.run.resume:
-        return load_config(workdir / CONFIG)
+        if os.path.lexists(checkpoints := workdir / CHECKPOINTS) and not checkpoints.is_dir():
+            raise UserError(f"{checkpoints} is not a directory; move it elsewhere")
+        earlier = load_config(workdir / CONFIG)
+        if saved_format(workdir) != 1 and not _is_sealed((workdir / CONFIG).read_bytes()):
+            raise Damaged(f"{workdir} is damaged: {CONFIG} has changed; replace it by --overwrite")
+        return earlier
     if not config.run.overwrite:
         raise UserError(
             f"{workdir} already holds a run; choose another --workdir, continue the run by "
@@ -83,19 +112,37 @@ def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
         )
 
 
-def read_result(workdir: Path) -> dict[str, Any] | None:
-    """Read `result.json`; None if the run has not ended."""
-    try:
-        return json.loads((workdir / RESULT).read_bytes())
-    except FileNotFoundError:
-        return None
-    except ValueError as error:
-        raise UserError(f"{workdir / RESULT} is damaged: {error}") from error
+def has_ended(workdir: Path) -> bool:
+    """Return whether the run in a directory has written the file that marks its end."""
+    last = RESULT if saved_format(workdir) == 1 else MANIFEST
+    return any(os.path.lexists(workdir / name) for name in (last, MANIFEST))
 
 
-def write_result(workdir: Path, result: dict[str, Any]) -> None:
-    """Write `result.json`, which marks the end of a run."""
+def verify_run(workdir: Path) -> None:
+    """Raise `Damaged` unless all that loading an ended run reads is as it was written.
+
+    Runs of format 1 keep checksums of their parameters only, as a note says.
+    """
+    if os.path.lexists(workdir / MANIFEST):
+        try:
+            verify(workdir, needed=[CONFIG, RESULT])
+        except Damaged as error:
+            raise Damaged(f"{error}; restore it from a copy, or train again") from None
+        return
+    for name in _READ:
+        if os.path.lexists(workdir / name) and not (workdir / name).is_file():
+            raise Damaged(f"{workdir} is damaged: {name} is not a file")
+    if os.path.lexists(workdir / PARAMS):
+        verify_checksums(workdir / PARAMS)
+    if is_first():
+        note(f"the run in {workdir} was written in format 1, and cannot be verified in full")
+
+
+def end(workdir: Path, result: dict[str, Any]) -> None:
+    """Write `result.json`, and last of all the manifest, which marks the end of a run."""
     write_atomically(workdir / RESULT, (json.dumps(result, indent=2) + "\n").encode())
+    names = [name for name in _READ if (workdir / name).exists()]
+    write_manifest(workdir, [*names, *files_in(workdir, PARAMS)])
 
 
 def begin(
@@ -108,13 +155,20 @@ def begin(
     wrote would be replaced.
     """
     # What a run writes at its end.
-    last = rf"{RESULT}|{PARAMS}({UNFINISHED})?" + (f"|{_SEED}" if config.training.seeds > 1 else "")
+    last = rf"{MANIFEST}|{RESULT}|{PARAMS}({UNFINISHED})?"
+    if config.training.seeds > 1:
+        last += f"|{_SEED}"
+
+    def order(path: Path) -> tuple[bool, bool]:
+        # First the manifest, or in format 1 the result, without which a run has not ended.
+        return path.name != MANIFEST, path.name != RESULT
+
     try:
         workdir.mkdir(parents=True, exist_ok=True)
-        # First the result, without which a run has not ended; never config.toml, a run's mark.
+        # Never config.toml, by which a run is known, nor the lock.
         replaced = [
             path
-            for path in sorted(workdir.iterdir(), key=lambda path: path.name != RESULT)
+            for path in sorted(workdir.iterdir(), key=order)
             if (afresh and not _is_own_teacher(path, config))
             or is_temporary(path, _FILES)
             or re.fullmatch(last, path.name)
@@ -124,12 +178,22 @@ def begin(
         for path in replaced:
             if path.is_dir():
                 shutil.rmtree(path)
-            elif path.name != CONFIG:
+            elif path.name not in (CONFIG, LOCK):
                 path.unlink()
-        write_atomically(workdir / CONFIG, dump_config(config).encode())
+        write_atomically(workdir / CONFIG, _sealed(dump_config(config)))
         vocabulary.save(workdir / vocabulary.FILE)
     except OSError as error:
         raise UserError(f"cannot write the run to {workdir}: {error.strerror}") from error
+
+
+def _sealed(config: str) -> bytes:
+    """Add the SHA-256 of a configuration, which an unfinished run has no manifest to verify by."""
+    return f"{config}{_SEAL}{hashlib.sha256(config.encode()).hexdigest()}\n".encode()
+
+
+def _is_sealed(data: bytes) -> bool:
+    text = data.decode()
+    return data == _sealed(text.rpartition(_SEAL)[0])
 
 
 def _is_own_teacher(path: Path, config: Config) -> bool:

@@ -2,7 +2,7 @@
 
 A run directory holds `config.toml`, `vocabulary.txt`, `metrics.csv` (a row per epoch),
 `checkpoints` (from which the run can be resumed), `history.png`, `params` (an Orbax checkpoint),
-`tensorboard` if asked for, and, written last, `result.json`.
+`tensorboard` if asked for, `result.json`, and, written last, `manifest.json`.
 """
 
 from pathlib import Path
@@ -22,8 +22,10 @@ from imdb_jax.runs import directory, reporting
 from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
 from imdb_jax.runs.fit import fit, restore_latest
-from imdb_jax.runs.results import announce, conclude
+from imdb_jax.runs.lock import only_run_in
+from imdb_jax.runs.results import announce, conclude, read_result
 from imdb_jax.runs.soft_labels import SoftLabels
+from imdb_jax.training.memory import check_model_and_batch
 from imdb_jax.training.trainer import Trainer
 
 
@@ -33,13 +35,20 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     `soft` is learned from besides the labelled reviews; `of` stands before the printed result.
     Raises `UserError`, or `Terminated` if SIGTERM came and the run can be resumed.
     """
-    share_one_heap()
     workdir = config.run.workdir or Path("runs") / config.arch
+    with only_run_in(workdir):
+        return _run(config, workdir, soft, of)
+
+
+def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dict[str, Any]:
+    share_one_heap()
     config = absolute_paths(config)
     say = unless(config.run.quiet or not is_first(), print)
     if config.run.tensorboard:
         reporting.summary_writer_class()  # fails now rather than when training has begun
     earlier = directory.earlier_run(workdir, config)
+    if num_processes() > 1 and not all_have(repr(earlier)):
+        raise UserError(f"the processes of this run do not all see the same run in {workdir}")
     if earlier:
         earlier = replace(earlier, shards=earlier.training.shards or 1)
     if (
@@ -53,26 +62,26 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     config = replace(config, shards=config.training.shards or shards)
     _refuse_in_shards(config, soft)
     use_all_cores(create_configured_model(config), config.training.seeds)
+    check_model_and_batch(config)
     say(reporting.versions())
     data = load_data_for(config, note if is_first() else say, soft)
     if not all_have(" ".join([data.fingerprint, reporting.sizes(data), *data.vocabulary.words])):
         raise UserError("the processes of this run have found different reviews")
     config = _completed(config, data, workdir)
+    check_model_and_batch(config)  # again, now that the reviews tell their length and n-grams
     model = create_configured_model(config)
     if earlier:
         directory.refuse_other_run(workdir, config, earlier)
-        result = directory.read_result(workdir)
-        if result is not None and config.training.epochs == earlier.training.epochs:
+        if directory.has_ended(workdir) and config.training.epochs == earlier.training.epochs:
+            directory.verify_run(workdir)
+            result = read_result(workdir)
             say(f"the run in {workdir} has ended before; there is nothing to resume")
             if is_first():
                 announce(result, of)
             return result
     say(reporting.sizes(data))
     keep_freed_memory()  # only now: the memory for reading reviews goes back to the system
-    try:
-        trainer = Trainer(config, model, data.splits)
-    except ValueError as error:
-        raise UserError(f"{config.arch} cannot be made so: {error}") from error
+    trainer = Trainer(config, model, data.splits)
     say(reporting.layer_table(model, data.splits.train))
     figures = f"validation figures: {reporting.validated_on(data)}"
     say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")

@@ -1,17 +1,21 @@
 """What a run ends with: its parameters, its figures, and the line that it prints."""
 
+import json
 import statistics
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import optax
 from jax.experimental import multihost_utils
 
+from imdb_jax.files import is_regular
 from imdb_jax.parallel.exchange import is_first
 from imdb_jax.parallel.host_memory import peak_rss_mb
 from imdb_jax.runs import directory, reporting
 from imdb_jax.runs.checkpoints import save_params
 from imdb_jax.runs.data import ExperimentData
+from imdb_jax.runs.manifest import Damaged
 from imdb_jax.training.seeds import mean_of_seeds
 from imdb_jax.training.step import Metrics
 from imdb_jax.training.trainer import Trained, Trainer
@@ -45,7 +49,7 @@ def conclude(
     params, history = trainer.state.params, trainer.progress.history
     of_all = Trained(config, params, history, trainer.compile_seconds)
     result = make_result(of_all, data, mean_of_seeds(tests), best) | summarize(results)
-    directory.write_result(workdir, result)
+    directory.end(workdir, result)
     return result
 
 
@@ -62,7 +66,7 @@ def _conclude_one(
         title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
         figure = workdir / directory.HISTORY
         reporting.plot_history(figure, trained.history, title, reporting.validated_on(data))
-        directory.write_result(workdir, result)
+        directory.end(workdir, result)
     return result
 
 
@@ -104,13 +108,26 @@ def summarize(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
+def read_result(workdir: Path) -> dict[str, Any]:
+    """Read the `result.json` of a run that has ended."""
+    path = workdir / directory.RESULT
+    try:
+        result = json.loads(path.read_bytes() if is_regular(path) else b"")
+        _accuracy(result)
+        return result
+    except (ValueError, KeyError, TypeError, RecursionError) as error:
+        raise Damaged(f"{path} is damaged; replace the run by --overwrite") from error
+
+
 def announce(result: dict[str, Any], of: str) -> None:
     """Print the test accuracy, after `of`."""
-    # Whoever quotes this line must not be able to mistake it for a figure on IMDb.
+    print(f"{of}test accuracy {_accuracy(result)}")
+
+
+def _accuracy(result: dict[str, Any]) -> str:
+    # Whoever quotes this must not be able to mistake it for a figure on IMDb.
     remark = " (synthetic corpus)" if result["dataset"] == "synthetic" else ""
     if "seeds" in result:
         mean, deviation = result["test_accuracy_mean"], result["test_accuracy_std"]
-        accuracy = f"{mean:.4f} ± {deviation:.4f} ({len(result['seeds'])} seeds)"
-    else:
-        accuracy = f"{result['test_accuracy']:.4f}"
-    print(f"{of}test accuracy {accuracy}{remark}")
+        return f"{mean:.4f} ± {deviation:.4f} ({len(result['seeds'])} seeds){remark}"
+    return f"{result['test_accuracy']:.4f}{remark}"

@@ -3,7 +3,6 @@
 import dataclasses
 import hashlib
 import io
-import zipfile
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,8 +15,8 @@ from imdb_jax.config import UNSUPERVISED
 from imdb_jax.datasets import tables
 from imdb_jax.datasets.dataset import Dataset, Reviews
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
-from imdb_jax.progress import Report
+from imdb_jax.files import read_arrays, write_atomically
+from imdb_jax.progress import Report, note
 from imdb_jax.text.tokens import Text, utf8
 
 
@@ -37,27 +36,41 @@ class SoftLabels:
 
     def save(self, path: Path) -> None:
         """Write a NumPy archive (.npz), with a digest of the texts in place of the texts."""
-        file, texts, teacher = io.BytesIO(), digest_of_texts(self.texts), self.teacher
+        file = io.BytesIO()
+        of_texts, digest = map(np.array, (digest_of_texts(self.texts), self._digest()))
         np.savez(
-            file, probabilities=self.probabilities, texts=np.array(texts), teacher=np.array(teacher)
+            file,
+            probabilities=self.probabilities,
+            texts=of_texts,
+            teacher=np.array(self.teacher),
+            digest=digest,
         )
         write_atomically(path, file.getvalue())
 
     @classmethod
     def load(cls, path: Path, texts: Sequence[Text]) -> Self:
         """Read the soft labels of these texts; raise `UserError` if the file has others."""
+        arrays = read_arrays(path)
         try:
-            with np.load(path, allow_pickle=False) as arrays:
-                probabilities = arrays["probabilities"].astype(np.float32, casting="equiv")
-                of_texts, teacher = str(arrays["texts"]), str(arrays["teacher"])
-        except (OSError, ValueError, KeyError, TypeError, EOFError, zipfile.BadZipFile) as error:
+            probabilities = arrays["probabilities"].astype(np.float32, casting="equiv")
+            of_texts, teacher = str(arrays["texts"]), str(arrays["teacher"])
+            digest = str(arrays["digest"]) if "digest" in arrays else ""
+        except (KeyError, TypeError) as error:
             raise UserError(f"the soft labels {path} are damaged: {error}") from error
         if of_texts != digest_of_texts(texts):
             raise UserError(
                 f"the run in {path.parent} began with other unlabelled texts; choose another "
                 "--workdir, or replace it with --overwrite"
             )
-        return cls(texts, probabilities, teacher)
+        soft = cls(texts, probabilities, teacher)
+        if not digest:
+            note(f"an earlier version wrote {path}, and kept no digest to verify it by")
+        elif digest != soft._digest():
+            raise UserError(f"the soft labels {path} are damaged: they have changed")
+        return soft
+
+    def _digest(self) -> str:
+        return hashlib.sha256(f"{self.fingerprint} {self.teacher}".encode()).hexdigest()
 
 
 def digest_of_texts(texts: Sequence[Text]) -> str:

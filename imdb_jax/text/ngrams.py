@@ -8,10 +8,9 @@ its prefix, the n-gram without the last word, and the id of that word.
 from __future__ import annotations
 
 import io
-import itertools
 import os
 from bisect import bisect_right
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,8 +18,8 @@ from typing import Any, ClassVar
 import numpy as np
 from jaxtyping import Float, Int64
 
-from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
+from imdb_jax.errors import UserError, check_integer
+from imdb_jax.files import read_arrays, write_atomically
 from imdb_jax.text.blocks import map_in_order, num_cores
 from imdb_jax.text.ngram_keys import Places, find_keys, frequent_keys
 from imdb_jax.text.sequences import PAD_ID, Sequences
@@ -43,10 +42,10 @@ class NgramVocabulary:
         self, words: Iterable[str], keys: Iterable[Int64[np.ndarray, " num_ngrams"]] = ()
     ) -> None:
         """Take sorted words and keys; raise `ValueError` if they are not a vocabulary's."""
-        self.words = tuple(words)
+        self.words = tuple(_ascending(words))
         self.keys = tuple(keys)
         self._base = len(self.words) + 1
-        if not self.words or any(a >= b for a, b in itertools.pairwise(self.words)):
+        if not self.words:
             raise ValueError("words must be sorted and distinct, and there must be one")
         # The first id of each length, from 1 on, and the end.
         self._firsts = [1, self._base]
@@ -65,11 +64,11 @@ class NgramVocabulary:
         """Collect the n-grams of up to `max_n` words in at least `min_df` texts; encode the texts.
 
         Raises:
-          UserError: no word occurs in `min_df` texts, or there are too many n-grams to count.
-          ValueError: `max_n` or `min_df` is less than 1.
+          UserError: no word occurs in `min_df` texts, there are too many n-grams to count, or
+            `max_n` or `min_df` is not an integer from 1 on.
         """
-        if max_n < 1 or min_df < 1:
-            raise ValueError(f"max_n and min_df must be at least 1, not {max_n} and {min_df}")
+        check_integer("max_n", max_n, 1)
+        check_integer("min_df", min_df, 1)
         words, ids = _count_words(texts, min_df)
         if not words:
             raise UserError(f"no word occurs in {min_df} of the {len(ids):,} reviews")
@@ -80,6 +79,8 @@ class NgramVocabulary:
             # The parts of a frequent n-gram are frequent, so no other keys need be counted.
             candidates, keys = places.extend(len(words) + 1)
             frequent = frequent_keys(keys, places.rows[candidates], len(ids), min_df)
+            if not len(frequent):
+                break  # no longer n-gram has frequent parts
             find = partial(find_keys, frequent, first=num_features)
             parts = np.array_split(keys, num_cores())
             places.add(candidates, np.concatenate(list(map_in_order(find, parts))))
@@ -188,22 +189,34 @@ class NgramVocabulary:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> NgramVocabulary:
         """Read a file that `save` wrote; raise `UserError` if it is missing or damaged."""
+        arrays = read_arrays(Path(path))
         try:
-            data = Path(path).read_bytes()
-        except OSError as error:
-            raise UserError(f"cannot read the n-grams {path}: {error.strerror}") from error
-        try:
-            with np.lib.npyio.NpzFile(io.BytesIO(data), allow_pickle=False) as arrays:
-                if arrays["format"] != _FORMAT:
-                    raise ValueError(f"its format is {arrays['format']}, not {_FORMAT}")
-                words = arrays["words"].tobytes().decode().split("\n")
-                lengths = range(2, int(arrays["max_n"]) + 1)
-                return cls(words, [arrays[f"keys_{length}"] for length in lengths])
-        except Exception as error:  # a damaged archive raises many; each part has a checksum
+            if arrays["format"] != _FORMAT:
+                raise ValueError(f"its format is {arrays['format']}, not {_FORMAT}")
+            # Word by word, since a text of line feeds alone would make a very long list.
+            lines = io.BytesIO(arrays["words"].tobytes())
+            words = (line.removesuffix(b"\n").decode() for line in lines)
+            names = [f"keys_{length}" for length in range(2, len(arrays) - 1)]
+            if arrays.keys() != {"format", "max_n", "words", *names}:
+                raise ValueError("it has other arrays")
+            if arrays["max_n"] != len(names) + 1:
+                raise ValueError("max_n is not the number of its arrays of keys, plus 1")
+            return cls(words, [arrays[name].astype(np.int64, casting="equiv") for name in names])
+        except (ValueError, TypeError, LookupError) as error:
             raise UserError(f"{path} is not a file of n-grams, or is damaged: {error}") from error
 
 
 _FORMAT = "imdb_jax n-grams, version 1"
+
+
+def _ascending(words: Iterable[str]) -> Iterator[str]:
+    """Yield words, or raise `ValueError` at the first that is empty or not after the last."""
+    last = ""
+    for word in words:
+        if word <= last:
+            raise ValueError("words must be sorted and distinct, and none empty")
+        yield word
+        last = word
 
 
 def _count_words(texts: Iterable[Text], min_df: int) -> tuple[list[str], Sequences]:

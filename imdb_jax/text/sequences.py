@@ -10,6 +10,8 @@ import numpy as np
 from jaxtyping import Int, Num, UInt8
 from numpy.typing import DTypeLike, NDArray
 
+from imdb_jax.errors import check_choice, check_integer
+
 Side = Literal["pre", "post"]
 
 PAD_ID, START_ID, UNKNOWN_ID, INDEX_FROM = 0, 1, 2, 3
@@ -93,13 +95,30 @@ def ranks_to_ids(
     """Turn word ranks (from 1) into int32 ids by the rules of `keras.datasets.imdb.load_data`.
 
     The options are those of `load_data`, but `num_words` None keeps all ids. As in Keras, the
-    limits may cut `start_char` too.
+    limits may cut `start_char` too. Raises `UserError` for an option that is not an integer, or
+    negative.
     """
+    check_id_options(num_words, skip_top, start_char, oov_char, index_from)
     ids, offsets = ranks.values.astype(np.int32) + np.int32(index_from), ranks.offsets
     if start_char is not None:
         ids = np.insert(ids, offsets[:-1], start_char)
         offsets = offsets + np.arange(len(offsets))
     return limit_ids(Sequences(ids, offsets), num_words, skip_top, oov_char)
+
+
+def check_id_options(
+    num_words: int | None,
+    skip_top: int,
+    start_char: int | None,
+    oov_char: int | None,
+    index_from: int,
+) -> None:
+    """Raise `UserError` unless these options of `ranks_to_ids` are integers from 0, or None."""
+    required = {"skip_top": skip_top, "index_from": index_from}
+    optional = {"num_words": num_words, "start_char": start_char, "oov_char": oov_char}
+    given = {name: value for name, value in optional.items() if value is not None}
+    for name, value in (required | given).items():
+        check_integer(name, value)
 
 
 def limit_ids(
@@ -173,11 +192,13 @@ def pad_sequences(
       `[num_sequences, maxlen, *step_shape]` of `dtype`.
 
     Raises:
-      ValueError: `padding` or `truncating` is neither 'pre' nor 'post', or steps differ in shape.
+      ValueError: `padding` or `truncating` is neither 'pre' nor 'post', `maxlen` is negative or not
+        an integer, steps differ in shape, or a number does not fit `dtype`.
     """
     for name, side in (("padding", padding), ("truncating", truncating)):
-        if side not in ("pre", "post"):
-            raise ValueError(f"{name} must be 'pre' or 'post', not {side!r}")
+        check_choice(name, side, ("pre", "post"))
+    if maxlen is not None:
+        check_integer("maxlen", maxlen)
     if not isinstance(sequences, Sequences):
         sequences = _join_lists(sequences, dtype)
     length = int(sequences.lengths.max(initial=0)) if maxlen is None else maxlen
@@ -202,7 +223,11 @@ def _join_lists(lists: Sequence[Any] | NDArray[Any], dtype: DTypeLike) -> Sequen
         lengths = np.fromiter(map(len, lists), np.int64, len(lists))
     except TypeError as error:
         raise ValueError("sequences must be a list of lists or arrays") from error
-    arrays = [np.asarray(steps, dtype) for steps in lists if len(steps)] or [np.zeros(0, dtype)]
+    try:
+        arrays = [np.asarray(steps, dtype) for steps in lists if len(steps)]
+    except OverflowError as error:
+        raise ValueError(f"sequences holds a number that does not fit {dtype}: {error}") from error
+    arrays = arrays or [np.zeros(0, dtype)]
     for steps in arrays:
         if steps.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(
@@ -222,8 +247,9 @@ def multi_hot(
       `[num_sequences, num_words]` of zeros and ones.
 
     Raises:
-      ValueError: an id that is negative or not below `num_words`.
+      ValueError: `num_words` is not a positive integer, or an id is negative or not below it.
     """
+    check_integer("num_words", num_words, 1)
     if not isinstance(sequences, Sequences):
         sequences = _join_lists(sequences, np.int64)
     ids = sequences.values

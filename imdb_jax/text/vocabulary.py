@@ -10,6 +10,8 @@ trained here sees the same numbers as one trained there:
 
 from __future__ import annotations
 
+import io
+import operator
 import os
 import re
 from collections.abc import Callable, Iterable, Iterator
@@ -19,11 +21,11 @@ from typing import Any, ClassVar, Literal, cast, get_args
 import numpy as np
 from jaxtyping import Int32
 
-from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
+from imdb_jax.errors import UserError, check_choice, shown
+from imdb_jax.files import read_file, write_atomically
 from imdb_jax.text.python2_dict import python2_dict_order
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, START_ID, Sequences, ranks_to_ids
-from imdb_jax.text.tokens import Text, separate_words
+from imdb_jax.text.tokens import Text, separate_words, tokenize
 from imdb_jax.text.words import WordCounts, count_words, find_words
 
 Ties = Literal["alphabetical", "keras"]
@@ -42,14 +44,20 @@ class Vocabulary:
     FILE: ClassVar[str] = "vocabulary.txt"  # its name in a run directory
 
     def __init__(self, words: Iterable[str], ties: Ties = "alphabetical") -> None:
-        """Take distinct words in order of rank; raise `ValueError` on a repeated word."""
-        if ties not in get_args(Ties):
-            raise ValueError(f"ties must be 'alphabetical' or 'keras', not {ties!r}")
+        """Take distinct words in order of rank, such as `tokenize` returns.
+
+        Raises:
+          UserError: a word twice, or something that `tokenize` does not return as one word.
+        """
+        check_choice("ties", ties, get_args(Ties))
         self.words = tuple(words)
+        _check_words(self.words)
         self.ties = ties
         self._rank = {word: rank for rank, word in enumerate(self.words, start=1)}
         if len(self._rank) != len(self.words):
-            raise ValueError("a vocabulary cannot hold the same word twice")
+            ranked = enumerate(self.words, start=1)
+            twice = next(word for rank, word in ranked if self._rank[word] != rank)
+            raise UserError(f"words must be distinct, and {shown(twice)} is there twice")
 
     @classmethod
     def build(cls, texts: Iterable[Text], ties: Ties = "alphabetical") -> Vocabulary:
@@ -134,9 +142,10 @@ class Vocabulary:
 
         Raises:
           ValueError: an id beyond the vocabulary.
+          TypeError: an id that is not an integer.
         """
         words = []
-        for i in map(int, ids):
+        for i in map(_index, ids):
             if i > index_from + len(self) or i < 0:
                 raise ValueError(f"id {i} is not in this vocabulary of {len(self)} words")
             if i > index_from:
@@ -153,17 +162,48 @@ class Vocabulary:
     @classmethod
     def load(cls, path: str | os.PathLike[str]) -> Vocabulary:
         """Read a file that `save` wrote; raise `UserError` if it is missing or damaged."""
+        data = read_file(Path(path), _MAX_BYTES)
+        lines = io.BytesIO(data)
+        header = lines.readline(_MAX_HEADER).removesuffix(b"\n")
         try:
-            header, *words = Path(path).read_bytes().decode().split("\n")
-            found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header)
-            if found is None or words.pop() != "" or len(words) != int(found[1]):
+            found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header.decode())
+            if found is None or data[-1:] != b"\n" or data.count(b"\n") != int(found[1]) + 1:
                 raise ValueError("its first line and its number of words do not agree")
+            words: dict[str, None] = {}
+            # Word by word, since the same word again and again would make a very long list.
+            for line in lines:
+                word = line.decode().removesuffix("\n")
+                if word in words:
+                    raise ValueError(f"it holds the word {word!r} twice")
+                words[word] = None
             return cls(words, cast(Ties, found[2]))
-        except OSError as error:
-            raise UserError(f"cannot read the vocabulary {path}: {error.strerror}") from error
-        except (ValueError, IndexError) as error:
+        except ValueError as error:
             raise UserError(f"{path} is not a vocabulary file, or is damaged: {error}") from error
 
 
+def _check_words(words: tuple[str, ...]) -> None:
+    """Raise `UserError` unless all are what `tokenize` returns."""
+    for first in range(0, len(words), _WORDS_AT_A_TIME):
+        block = words[first : first + _WORDS_AT_A_TIME]
+        strings = all(isinstance(word, str) for word in block)
+        if not strings or tuple(tokenize(" ".join(block))) != block:
+            wrong = next(w for w in block if not isinstance(w, str) or tokenize(w) != [w])
+            raise UserError(
+                "words must be strings as tokenize returns them, lower-case and without spaces or "
+                f"punctuation, not {shown(wrong)}"
+            )
+
+
+_WORDS_AT_A_TIME = 4096  # checked together, which is faster than one by one
+
+
+def _index(i: Any) -> int:
+    try:
+        return operator.index(i)
+    except TypeError:
+        raise TypeError(f"ids must be integers, not {shown(i)}") from None
+
+
+_MAX_BYTES, _MAX_HEADER = 1 << 26, 1 << 8  # of a file, which has some 10 bytes a word
 # No word can begin with '#', which is punctuation.
 _HEADER = "# imdb_jax vocabulary, version 1: {} words, the most frequent first, ties {}"

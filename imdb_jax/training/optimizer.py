@@ -1,11 +1,13 @@
 """The optimizer, Adam as Keras has it, and its learning rate: pure functions of the step."""
 
 from functools import partial
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 import jax
 import jax.numpy as jnp
 import optax
+
+from imdb_jax.errors import check_choice, check_integer, check_positive, check_share
 
 Schedule = Literal["constant", "linear", "cosine"]
 
@@ -15,7 +17,11 @@ def keras_adam(learning_rate: optax.ScalarOrSchedule = 1e-3) -> optax.GradientTr
 
     This is the form of section 2 of Kingma and Ba (2014). `optax.adam` adds epsilon afterwards: in
     its terms, Keras' epsilon starts at 3.2e-6, which matters for the small gradients of rare words.
+    Raises `UserError` unless the learning rate is positive, or a function of the step.
     """
+    if not callable(learning_rate):
+        check_positive("learning_rate", learning_rate)
+        learning_rate = float(learning_rate)  # an integer would have to fit 32 bits
     b1, b2, epsilon = 0.9, 0.999, 1e-7
 
     def init(params: Any) -> optax.ScaleByAdamState:
@@ -43,8 +49,14 @@ def learning_rate_schedule(
     """Return the learning rate: a constant, or a function of the step, counted from 0.
 
     It rises linearly from 0 to `peak` over the share `warmup` of all `steps`, rounded to whole
-    steps; 'linear' and 'cosine' then fall to 0 after the last step.
+    steps; 'linear' and 'cosine' then fall to 0 after the last step. Raises `UserError` for a value
+    out of range.
     """
+    check_choice("schedule", schedule, get_args(Schedule))
+    check_positive("learning_rate", peak)
+    check_integer("steps", steps, 1)
+    check_share("warmup", warmup)
+    peak = float(peak)
     warmup_steps = round(warmup * steps)
     if schedule == "constant" and not warmup_steps:
         return peak

@@ -6,7 +6,7 @@ of the seed and the number of the step, and of nothing else.
 
 from collections.abc import Callable
 from functools import partial
-from typing import Any, Literal, NamedTuple, Self
+from typing import Any, Literal, NamedTuple, Self, get_args
 
 import jax
 import jax.numpy as jnp
@@ -16,6 +16,7 @@ from flax import linen as nn
 from flax import struct
 from jaxtyping import Array, Float, Int, Integer, Key
 
+from imdb_jax.errors import check_choice, check_integer
 from imdb_jax.models.inputs import Batch, Sets
 from imdb_jax.training.optimizer import keras_adam
 
@@ -74,7 +75,13 @@ def create_train_state(
       seed: determines the parameters and every step's dropout.
       optimizer: `keras_adam()` if None.
       loss: 'binary_crossentropy', or 'mse' of the probability.
+
+    Raises:
+      UserError: a seed that is negative or beyond 63 bits, or another loss.
+      TypeError: ids that are not integers.
     """
+    check_integer("seed", seed, most=(1 << 63) - 1)
+    check_choice("loss", loss, get_args(Loss))
     params_key, dropout_key = jax.random.split(jax.random.key(seed))
     optimizer = keras_adam() if optimizer is None else optimizer
     # Compiled as one program: initializing operation by operation takes seconds.
@@ -94,6 +101,7 @@ def example_losses(
     logits: Float[Array, " batch"], labels: Float[Array | np.ndarray, " batch"], loss: Loss
 ) -> Float[Array, " batch"]:
     """Return the loss of each review; 'mse' is the squared error of the probability."""
+    check_choice("loss", loss, get_args(Loss))
     if loss == "mse":
         return optax.squared_error(nn.sigmoid(logits), labels)
     return optax.sigmoid_binary_cross_entropy(logits, labels)

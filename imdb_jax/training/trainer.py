@@ -14,7 +14,7 @@ from flax import linen as nn
 from jax.sharding import NamedSharding, PartitionSpec
 
 from imdb_jax.config import Config
-from imdb_jax.errors import UserError
+from imdb_jax.errors import LARGEST, UserError
 from imdb_jax.models import Ngram
 from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.parallel.devices import data_mesh, pace, replicated
@@ -23,6 +23,7 @@ from imdb_jax.pipeline.batching import num_batches
 from imdb_jax.pipeline.splits import Examples, Splits
 from imdb_jax.text.sequences import Sequences
 from imdb_jax.training.history import Epoch, Progress
+from imdb_jax.training.memory import check_program
 from imdb_jax.training.optimizer import keras_adam, learning_rate_schedule
 from imdb_jax.training.seeds import ModelPerSeed, OneModel, mean_of_seeds
 from imdb_jax.training.step import Metrics, Sums, TrainState, metrics_of_each
@@ -56,6 +57,11 @@ class Trainer:
         self.config = config
         self.progress = Progress([[] for _ in range(config.training.seeds)])
         self.steps = num_batches(splits.train.shards, config.training.batch_size)
+        if config.training.epochs * self.steps > LARGEST:
+            raise UserError(
+                f"a run has at most {LARGEST:,} steps, and {config.training.epochs:,} epochs of "
+                f"{self.steps:,} steps are more; lower epochs"
+            )
         self.breaks: tuple[int, ...] = ()
         self._models: OneModel | ModelPerSeed
         if config.training.seeds > 1:
@@ -159,6 +165,7 @@ class Trainer:
         key = step, *(array.shape for array in jax.tree.leaves(given))
         if key not in self._programs:
             self._programs[key] = step.lower(self.state, *given).compile()
+            check_program(self.config, self._programs[key], self._mesh)
         return self._programs[key]
 
     def _checked(self, step: Any, *given: Any) -> Any:

@@ -4,8 +4,10 @@ import bz2
 import gzip
 import hashlib
 import importlib.resources
+import io
 import lzma
 import tarfile
+import zlib
 from collections.abc import Callable
 from pathlib import Path
 
@@ -74,7 +76,8 @@ def test_directory_that_holds_the_archive(archive: Path, tmp_path: Path) -> None
 
 
 def test_absent_archive(tmp_path: Path) -> None:
-    assert "no file or directory" in refusal(tmp_path / "absent.tar.gz")
+    assert "there is no file" in refusal(tmp_path / "absent.tar.gz")
+    assert "a device" in refusal(Path("/dev/zero"))
 
 
 def test_the_published_archive_is_the_one_that_tfds_downloads() -> None:
@@ -85,9 +88,11 @@ def test_the_published_archive_is_the_one_that_tfds_downloads() -> None:
 
 def test_checksum_is_demanded(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     content = archive.read_bytes()
+    assert f"it has {len(content):,} bytes, not 84,125,825; accept" in refusal(archive, verify=True)
+    publish(monkeypatch, content[:-1] + b"x")
     message = refusal(archive, verify=True)
     assert hashlib.sha256(content).hexdigest() in message
-    assert "c40f74a18d3b61f90feba1e17730e0d38e8b97c05fde7008942e91923d1658fe" in message
+    assert archive_module.PUBLISHED.sha256 in message
     assert "--allow-unverified" in message
     publish(monkeypatch, content)
     assert_read(archive, verify=True)
@@ -101,7 +106,8 @@ def test_counts_must_be_right(archive: Path, change: str) -> None:
     else:
         files["aclImdb/test/neg/9_2.txt"] = b"one too many"
     archive.write_bytes(tar_bytes(files))
-    assert f"{3 if change == 'missing' else 5} test reviews; there must be 4" in refusal(archive)
+    expected = {"missing": "3 test reviews; there must be 4", "surplus": "more than 4 test reviews"}
+    assert expected[change] in refusal(archive)
 
 
 def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.TarInfo:
@@ -119,6 +125,7 @@ def member(name: str, kind: bytes = tarfile.REGTYPE, size: int = 0) -> tarfile.T
         (member("aclImdb/notes", tarfile.LNKTYPE), "link or a device"),
         (member("aclImdb/notes", tarfile.CHRTYPE), "link or a device"),
         (member("aclImdb/notes", tarfile.FIFOTYPE), "link or a device"),
+        (member("aclImdb/notes", tarfile.GNUTYPE_SPARSE), "is sparse"),
         (member("aclImdb/train/pos/7_7.txt", size=1 << 21), "more than any review"),
         (member("aclImdb/train/pos/0_9.txt"), "twice"),
         (member("./aclImdb/train/pos/0_9.txt"), "twice"),
@@ -129,11 +136,55 @@ def test_hostile_members(archive: Path, hostile: tarfile.TarInfo, complaint: str
     assert complaint in refusal(archive)
 
 
-def test_unpacking_is_bounded(archive: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(archive_module, "_MAX_UNPACKED_BYTES", 1 << 20)
+def test_negative_sizes(archive: Path) -> None:
+    """With which reading would go back and never end."""
+    header = member("aclImdb/notes", size=-512).tobuf(tarfile.GNU_FORMAT)
+    archive.write_bytes(header + archive.read_bytes())
+    assert "of negative size" in refusal(archive)
+
+
+@pytest.mark.parametrize("kind", [tarfile.XHDTYPE, tarfile.XGLTYPE, tarfile.GNUTYPE_LONGNAME])
+def test_extended_headers_are_skipped_unread(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, kind: bytes
+) -> None:
+    """However large, and in however long a chain, which tarfile follows by recursion."""
+
+    def fail(*_: object) -> None:
+        raise MemoryError
+
+    monkeypatch.setattr(tarfile.TarInfo, "_proc_pax", fail)
+    monkeypatch.setattr(tarfile.TarInfo, "_proc_gnulong", fail)
+    extended = [member("/header", kind, size=3000) for _ in range(1100)]
+    archive.write_bytes(tar_bytes(review_files(), *extended, member("aclImdb/train/last")))
+    assert_read(archive)
+
+
+@pytest.mark.parametrize("form", [tarfile.PAX_FORMAT, tarfile.GNU_FORMAT, tarfile.USTAR_FORMAT])
+def test_every_format_of_tar(archive: Path, form: int) -> None:
+    with tarfile.open(archive, "w", format=form, pax_headers={"comment": "for all"}) as tar:
+        for name, content in review_files().items():
+            file = tarfile.TarInfo(name)
+            file.size, file.mtime = len(content), 1.5  # which needs a pax header
+            tar.addfile(file, io.BytesIO(content))
+        tar.addfile(tarfile.TarInfo("aclImdb/" + "n" * 95 + "/file"))
+    assert_read(archive)
+
+
+@pytest.mark.parametrize(
+    ("limit", "bound", "complaint"),
+    [
+        ("_MAX_UNPACKED_BYTES", 1 << 20, "unpacks to more"),
+        ("_MAX_TEXT_BYTES", 300, "more text than the reviews"),
+        ("_MAX_OTHER_MEMBERS", 1, "too many files that are no reviews"),
+    ],
+)
+def test_unpacking_is_bounded(
+    archive: Path, monkeypatch: pytest.MonkeyPatch, limit: str, bound: int, complaint: str
+) -> None:
+    monkeypatch.setattr(archive_module, limit, bound)
     bomb = member("aclImdb/train/labeledBow.feat", size=1 << 22)
     archive.write_bytes(gzip.compress(tar_bytes(review_files(), bomb)))
-    assert "unpacks to more" in refusal(archive)
+    assert complaint in refusal(archive)
 
 
 @pytest.mark.parametrize("compress", [bytes, gzip.compress, bz2.compress, lzma.compress])
@@ -142,6 +193,15 @@ def test_truncated_archives(archive: Path, compress: Callable[[bytes], bytes]) -
     archive.write_bytes(content[: len(content) // 2])
     message = refusal(archive)
     assert "not an intact tar archive" in message or "there must be" in message
+
+
+def test_xz_with_a_huge_dictionary(archive: Path) -> None:
+    small = lzma.compress(archive.read_bytes())
+    # 0x16 is 8 MB and 0x20 256 MB; the header of the block ends in its checksum.
+    header = small[12:20].replace(b"\x16", b"\x20")
+    checksum = zlib.crc32(header).to_bytes(4, "little")
+    archive.write_bytes(small[:12] + header + checksum + small[24:])
+    assert "Memory usage limit exceeded" in refusal(archive)
 
 
 def test_gzip_with_a_wrong_checksum(archive: Path) -> None:

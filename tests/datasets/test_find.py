@@ -126,7 +126,7 @@ def test_imdb_reviews_does_not_fall_back(unreachable, tmp_path):
 
 @pytest.mark.parametrize("name", ["auto", "imdb_reviews"])
 def test_a_bad_archive_is_an_error_under_either_name(tmp_path, name):
-    with pytest.raises(UserError, match=r"no file or directory .*none\.tar\.gz"):
+    with pytest.raises(UserError, match=r"there is no file .*none\.tar\.gz"):
         find_dataset(name, tmp_path / "data", never, archive=tmp_path / "none.tar.gz")
 
 

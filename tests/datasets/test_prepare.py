@@ -119,7 +119,7 @@ def test_checksum_is_demanded_unless_told_otherwise(
 
 
 def test_refused_archives_leave_nothing(data_dir: Path, archive: Path, tmp_path: Path) -> None:
-    assert "no file or directory" in refusal(data_dir, tmp_path / "absent.tar.gz")
+    assert "there is no file" in refusal(data_dir, tmp_path / "absent.tar.gz")
     archive.write_bytes(b"junk")
     assert "not an intact tar archive" in refusal(data_dir, archive)
 

@@ -167,6 +167,45 @@ def test_bytes_that_are_not_utf8_can_be_told(tmp_path, suffix):
     assert list(read_column(path)) == ["caf\ufffd", "ok"]
 
 
+@pytest.mark.parametrize("text", ['"' + "never closed\n" * 100, '"\n",' * 300, "x" * 1001])
+def test_rows_without_an_end_are_an_error(tmp_path, monkeypatch, text):
+    monkeypatch.setattr(tables, "_MAX_ROW", 1000)
+    path = tmp_path / "reviews.csv"
+    path.write_text("text,label\n" + f"{'a' * 990},1\n" * 3 + text)
+    rows = read_rows(path, ["text"])
+    assert [next(rows).lines for _ in range(3)] == [(2, 2), (3, 3), (4, 4)]
+    with pytest.raises(UserError, match="line 5: a row of more than 1,000 characters"):
+        next(rows)
+
+
+@pytest.mark.parametrize(
+    ("limit", "bound", "message"),
+    [
+        ("_MAX_ROW", 20, "row 2: more than 20 characters"),
+        ("_MAX_FOOTER", 100, "too large a schema"),
+        ("_MAX_ROWS", (0, 2), "far more than texts"),
+        ("_MAX_UNPACKED", (0, 50), "far more than texts"),
+        ("_MAX_TEXT", (0, 90), "far more than texts"),
+    ],
+)
+def test_parquet_bombs(tmp_path, monkeypatch, limit, bound, message):
+    """A file of a few kB may unpack to gigabytes."""
+    path = tmp_path / "reviews.parquet"
+    write_parquet(path, [("1", "short", "1"), *[("1", "long " * 10, "1")] * 2])
+    assert len(list(read_rows(path, ["text"]))) == 3
+    monkeypatch.setattr(tables, limit, bound)
+    with pytest.raises(UserError, match=message):
+        list(read_rows(path, ["text"]))
+
+
+def test_parquet_columns_of_lists(tmp_path):
+    path = tmp_path / "reviews.parquet"
+    parquet.write_table(pyarrow.table({"text": [["a"]], "label": [1]}), path)
+    with pytest.raises(UserError, match="the column 'text' holds values of type list"):
+        next(read_rows(path, ["text"]))
+    assert next(read_rows(path, ["label"])).values == (1,)
+
+
 def test_parquet_that_is_cut_off_or_altered(tmp_path):
     path = tmp_path / "reviews.parquet"
     write_parquet(path, [("1", f"text {n}", "1") for n in range(3000)])

@@ -1,6 +1,7 @@
 """Other data sets of TFDS: found on disk, read without TensorFlow, refused in one line."""
 
 import json
+import os
 import subprocess
 import sys
 
@@ -85,12 +86,44 @@ def test_files_that_only_tensorflow_reads_are_refused(tmp_path):
     (directory / "dataset_info.json").write_text(json.dumps({"name": "old"}))
     with pytest.raises(UserError, match=r"in tfrecord format.*tfds convert_format"):
         tfds.find("old", tmp_path)
-    (directory / "dataset_info.json").write_text("{")
-    with pytest.raises(UserError, match=r"dataset_info\.json is damaged"):
-        tfds.find("old", tmp_path)
+    for text, message in [("{", "is not valid JSON"), ("[]", "is damaged: it is not an object")]:
+        (directory / "dataset_info.json").write_text(text)
+        with pytest.raises(UserError, match=rf"dataset_info\.json {message}"):
+            tfds.find("old", tmp_path)
     (directory / "dataset_info.json").write_text(json.dumps({"fileFormat": "array_record"}))
+    (directory / "features.json").write_text("{}")
     with pytest.raises(UserError, match="TFDS cannot read"):
         tfds.find("old", tmp_path)
+
+
+NESTED = json.dumps({"feature": {"type": "trap.Feature", "content": {}}})
+
+
+@pytest.mark.parametrize(
+    "label",
+    [
+        {"pythonClassName": "trap.Feature", "text": {}},
+        {"python_class_name": "trap.Feature", "text": {}},
+        {"type": "trap.Feature", "content": {}},
+        {"pythonClassName": "tensorflow_datasets_trap.Feature", "text": {}},
+        {
+            "pythonClassName": "tensorflow_datasets.core.features.sequence_feature.Sequence",
+            "jsonFeature": {"json": NESTED},
+        },
+    ],
+    ids=str,
+)
+def test_no_module_is_imported_because_a_feature_names_it(tmp_path, monkeypatch, label):
+    monkeypatch.syspath_prepend(tmp_path)
+    (tmp_path / "trap.py").write_text("raise SystemExit('imported')")
+    (tmp_path / "tensorflow_datasets_trap.py").write_text("raise SystemExit('imported')")
+    prepare_tfds(tmp_path, "plain", "", {"train": SPLITS["train"]}, "text")
+    path = tmp_path / "plain" / "2.0.0" / "features.json"
+    features = json.loads(path.read_text())
+    features["featuresDict"]["features"]["label"] = label
+    path.write_text(json.dumps(features))
+    with pytest.raises(UserError, match=r"names '.*trap\.Feature', which is not a feature of TFDS"):
+        tfds.find("plain", tmp_path)
 
 
 def test_damaged_records_are_an_error(tmp_path):
@@ -100,6 +133,14 @@ def test_damaged_records_are_an_error(tmp_path):
     file.write_bytes(b"\xff" * file.stat().st_size)
     with pytest.raises(UserError, match=r"the train split in .* is damaged after record 0"):
         rows(found, "train")
+    file.unlink()
+    os.mkfifo(file)
+    with pytest.raises(UserError, match="is a device or a pipe, not a file"):
+        rows(found, "train")
+    [names] = found.directory.glob("label.labels.txt")
+    names.write_bytes(bytes(1 << 19))
+    with pytest.raises(UserError, match=r"label\.labels\.txt has 524,288 bytes"):
+        tfds.find("plain", tmp_path)
 
 
 def test_nothing_of_tfds_reaches_the_terminal(data_dir):

@@ -10,6 +10,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_to_read import ARCHITECTURES, WORDS, small
+from small_runs import to_format_1
 
 from imdb_jax import load
 from imdb_jax.config import load_recipe, replace
@@ -183,16 +184,16 @@ def test_a_run_is_loaded_from_wherever_it_is(trained, tmp_path):
     [
         (lambda run: shutil.rmtree(run), "not a run directory"),
         (lambda run: (run / "config.toml").unlink(), "not a run directory"),
-        (lambda run: (run / "config.toml").write_text('arch = "ccn"'), "did you mean 'cnn'"),
-        (lambda run: (run / "vocabulary.txt").unlink(), "vocabulary"),
-        (lambda run: (run / "vocabulary.txt").write_text("film\n"), "not a vocabulary"),
-        (lambda run: shutil.rmtree(run / "params"), "no checkpoint"),
-        (lambda run: (run / "result.json").unlink(), "has not ended"),
+        (lambda run: (run / "vocabulary.txt").unlink(), "vocabulary.txt is missing"),
+        (lambda run: (run / "vocabulary.txt").write_text("film\n"), "vocabulary.txt has changed"),
+        (lambda run: shutil.rmtree(run / "params"), "params/.* is missing"),
+        (lambda run: (run / "result.json").unlink(), "result.json is missing"),
+        (lambda run: (run / "manifest.json").unlink(), "has not ended.*manifest.json"),
         (
             lambda run: (run / "config.toml").write_text(
-                (run / "config.toml").read_text().replace("num_words = 200", "num_words = 300")
+                (run / "config.toml").read_text().replace("max_length = 16", "max_length = 17")
             ),
-            "of another model",
+            "config.toml has changed",
         ),
     ],
 )
@@ -201,4 +202,17 @@ def test_damaged_run_is_named(trained, tmp_path, damage, message):
     shutil.copytree(trained, run)
     damage(run)
     with pytest.raises(UserError, match=message):
+        load(run)
+
+
+def test_run_of_format_1_is_loaded_with_a_note(trained, tmp_path, capsys):
+    run = shutil.copytree(trained, tmp_path / "run")
+    to_format_1(run)
+    texts = some_texts(5)
+    np.testing.assert_array_equal(load(run).predict(texts), load(trained).predict(texts))
+    assert capsys.readouterr().err == (
+        f"the run in {run} was written in format 1, and cannot be verified in full\n"
+    )
+    (run / "params" / "checksums.json").write_text("{}")
+    with pytest.raises(UserError, match=r"checksums\.json does not list"):
         load(run)

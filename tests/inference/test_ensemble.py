@@ -2,6 +2,7 @@
 
 import json
 import math
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -15,6 +16,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.inference.ensemble import Ensemble, fit_weights, load_predictor, parse_weights
 from imdb_jax.inference.explanation import explain
 from imdb_jax.runs import experiment
+from imdb_jax.runs.manifest import files_in, write_manifest
 
 TEXTS = ["a wonderful film", "dull, an awful bore", "", "qqq wonderful qqq"]
 
@@ -155,13 +157,11 @@ def test_words_of_different_kinds_are_not_mixed(runs):
 
 
 def test_runs_of_different_reviews_do_not_go_together(runs, tmp_path):
-    other = tmp_path / "other"
-    other.mkdir()
-    for path in (runs / "b").iterdir():
-        (other / path.name).symlink_to(path)
-    (other / "config.toml").unlink()
+    other = shutil.copytree(runs / "b", tmp_path / "other")
     config = replace(load_config(runs / "b" / "config.toml"), test_share=0.5)
     (other / "config.toml").write_text(dump_config(config))
+    (other / "manifest.json").unlink()
+    write_manifest(other, files_in(other))
     with pytest.raises(UserError, match=r"not trained on the same reviews: test_share is .* 0\.5"):
         load_predictor([runs / "a", other], "", pytest.fail)
 

@@ -265,7 +265,24 @@ def test_damaged_soft_labels(tmp_path, workdir):
         run(self_trained(copy, resume=True))
 
 
-@pytest.mark.parametrize("option", [{"teacher": "runs/ngram"}, {"unlabelled_column": "body"}])
+def test_soft_labels_that_have_changed(tmp_path, workdir, dataset, capsys):
+    """Those of a version that kept no digest are taken, with a note."""
+    texts, file = read_texts("unsupervised", dataset), tmp_path / "soft_labels.npz"
+    with np.load(workdir / "soft_labels.npz") as arrays:
+        kept = dict(arrays)
+    changed = kept["probabilities"].copy()
+    changed[3] = np.nextafter(changed[3], np.float32(1))
+    for name, value in (("probabilities", changed), ("teacher", np.array("another"))):
+        np.savez(file, **kept | {name: value})
+        with pytest.raises(UserError, match="damaged"):
+            SoftLabels.load(file, texts)
+    del kept["digest"]
+    np.savez(file, **kept)
+    assert SoftLabels.load(file, texts).teacher == kept["teacher"]
+    assert "kept no digest" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("option", [{"teacher": Path("runs/ngram")}, {"unlabelled_column": "body"}])
 def test_options_that_mean_nothing_without_texts(option):
     with pytest.raises(UserError, match="goes with unlabelled texts only"):
         small(None, **option)

@@ -13,7 +13,7 @@ from imdb_jax.config import load_recipe
 from imdb_jax.errors import UserError
 from imdb_jax.models import ARCHITECTURES, create_model
 from imdb_jax.models.inputs import fold
-from imdb_jax.models.layers import max_pool
+from imdb_jax.models.layers import WordConv, max_pool
 from imdb_jax.models.lstm import last_state
 from imdb_jax.models.mlp import multi_hot_on_device
 from imdb_jax.pipeline.input_format import create_configured_model
@@ -552,13 +552,62 @@ def test_lstm_forgets_the_beginning_if_its_gate_is_shut():
         ("cnn", {"kernel_size": 0}),
         ("lstm", {"units": 0}),
         ("pooled", {"embedding_dim": 0}),
+        ("cnn", {"hidden": [3]}),
+        ("cnn", {"hidden": -1}),
+        ("cnn", {"filters": 2.5}),
+        ("cnn", {"filters": True}),
+        ("cnn", {"filters": "8"}),
+        ("cnn", {"kernel_size": 2**70}),
+        ("mlp", {"hidden": 50}),
         ("mlp", {"hidden": [50, 0]}),
+        ("mlp", {"hidden": [2.5]}),
+        ("mlp", {"dropout": 0.5}),
         ("mlp", {"dropout": [1.0]}),
+        ("mlp", {"dropout": [float("nan")]}),
+        ("ngram", {"max_n": 0}),
     ],
 )
 def test_sizes_that_no_layer_has_are_refused(arch, fields):
-    with pytest.raises(UserError, match=rf"model\.{next(iter(fields))} must be"):
+    named = rf"model\.{next(iter(fields))} must be"
+    with pytest.raises(UserError, match=named):
         create_model(arch, 100, fields)
+    with pytest.raises(UserError, match=named):
+        ARCHITECTURES[arch](**fields)
+
+
+@pytest.mark.parametrize("size", [0, -1, 2.5, float("nan"), True, None, "100", [100], 2**70])
+@pytest.mark.parametrize("arch", set(SMALL) - {"ngram"})
+def test_vocabularies_of_no_size_are_refused(arch, size):
+    with pytest.raises(UserError, match="num_words must be "):
+        create_model(arch, size, SMALL[arch])
+
+
+@pytest.mark.parametrize("dtype", ["float16", "", 3, None])
+def test_other_dtypes_are_refused(dtype):
+    with pytest.raises(UserError, match="dtype"):
+        create_model("cnn", 100, SMALL["cnn"], dtype)
+
+
+@every_arch
+@pytest.mark.parametrize("ids", [np.zeros((2, 4), "f"), np.zeros((2, 4), bool), np.zeros(4, int)])
+def test_ids_are_integers_in_rows(arch, ids):
+    model = create_model(arch, NUM_WORDS, SMALL[arch])
+    with pytest.raises(TypeError, match=r"ids must be integers \[batch, length\], not "):
+        jax.eval_shape(model.init, jax.random.key(0), ids)
+
+
+def test_positions_of_a_kernel_that_see_no_word_are_skipped():
+    """So their number is no reason to loop, and changes nothing."""
+    rng = np.random.default_rng(0)
+    table, ids = rng.normal(size=(NUM_WORDS, 3)), random_ids(length=3)
+    kernel, bias = rng.normal(size=(13, 3, 2)), np.zeros(2)
+
+    def convolve(kernel):
+        params = {"kernel": kernel, "bias": bias}
+        return WordConv(2, len(kernel)).apply({"params": params}, table, ids)
+
+    np.testing.assert_array_equal(convolve(kernel), convolve(kernel[4:-4]))
+    jax.eval_shape(WordConv(2, 10**7).init, jax.random.key(0), table, ids)
 
 
 # The LSTM's own derivative

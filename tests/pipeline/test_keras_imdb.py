@@ -155,7 +155,7 @@ def test_the_command_says_whether_the_index_is_the_published_one(command, archiv
     ("arguments", "message"),
     [
         ((), "--archive"),
-        (("--archive", "absent", "--out", "out"), "there is no file or directory absent"),
+        (("--archive", "absent", "--out", "out"), "there is no file absent"),
         (("--archive", "aclImdb.tar", "--out", "out"), "not the published archive"),
         (("--archive", "aclImdb.tar", "--out", "out", "--allow"), "--allow-unverified"),
     ],

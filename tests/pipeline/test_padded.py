@@ -1,6 +1,7 @@
 """Padded reviews: the same from the cache as from memory, whatever happens to the file."""
 
 import dataclasses
+import shutil
 
 import numpy as np
 import pytest
@@ -76,13 +77,17 @@ def test_a_damaged_file_is_made_anew(corpus, name, damage):
     assert path.read_bytes() == whole
 
 
-def test_without_a_place_to_write_they_are_padded_in_memory(corpus, monkeypatch):
-    def full(*_args):
+def test_on_a_full_disk_they_are_padded_in_memory(corpus, monkeypatch):
+    def full(path, *_):
+        path.write_bytes(b"half")
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(padded, "write_entry", full)
-    found = padded_reviews(corpus, FORMS["fixed length"], ROWS, None)
+    expected = np.array(padded_reviews(corpus, FORMS["fixed length"], ROWS))
+    shutil.rmtree(next(corpus.directory.glob("padded-*")))
+    monkeypatch.setattr(padded, "save_blocks", full)
+    found = padded_reviews(corpus, FORMS["fixed length"], ROWS)
     assert not isinstance(found, np.memmap)
+    np.testing.assert_array_equal(found, expected)
     assert files(corpus) == []
 
 

@@ -1,5 +1,6 @@
 """Parameters on disk: read back as they were, on other devices too, or refused in one line."""
 
+import errno
 import os
 import shutil
 import subprocess
@@ -92,7 +93,7 @@ def test_nothing_there(tmp_path, kind):
 
 
 def test_directory_that_is_no_checkpoint(tmp_path):
-    assert "incomplete or damaged" in refusal(tmp_path)
+    assert "damaged: manifest.json is missing" in refusal(tmp_path)
 
 
 @pytest.mark.parametrize("damage", ["flip a bit", "truncate", "empty", "delete"])
@@ -173,6 +174,41 @@ def test_nothing_is_pickled(saved):
         assert not (file.is_file() and file.read_bytes().startswith(b"\x80"))
 
 
+# Failures
+
+
+def test_full_disk_is_one_error_and_nothing_else(tmp_path, capfd):
+    """TensorStore and Orbax would log 47 lines or more, some after the error."""
+    resource = pytest.importorskip("resource")
+    many = {str(number): np.random.default_rng(number).random(5000) for number in range(8)}
+    limits = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (9000, limits[1]))
+    try:
+        with pytest.raises(UserError, match=r"params cannot be written: File too large$"):
+            save_params(tmp_path / "params", many)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limits)
+    assert list(tmp_path.iterdir()) == []
+    assert capfd.readouterr() == ("", "")
+
+
+def test_no_thread_waits_for_a_directory_that_cannot_be_created(tmp_path, monkeypatch, capfd):
+    def fail(path, *arguments, **options):
+        if "orbax" in str(path):
+            raise OSError(errno.ENOSPC, "No space left on device", path)
+        make(path, *arguments, **options)
+
+    make, before = os.mkdir, threading.enumerate()
+    monkeypatch.setattr(os, "mkdir", fail)
+    with pytest.raises(UserError, match=r"cannot be written: No space left on device$"):
+        save_params(tmp_path / "params", PARAMS)
+    after = [thread for thread in threading.enumerate() if thread not in before]
+    for thread in after:
+        thread.join(60)
+    assert not any(thread.is_alive() for thread in after)
+    assert capfd.readouterr() == ("", "")
+
+
 # The checkpoints of a run
 
 
@@ -217,14 +253,14 @@ def test_latest_and_best_are_kept(tmp_path, keep, best, kept):
 
 def test_unfinished_checkpoints_are_never_taken(tmp_path):
     checkpoints = write_all(tmp_path, 5, [(1, 0), (1, 2), (2, 0)])
-    (tmp_path / "2-0" / "checksums.json").unlink()
+    (tmp_path / "2-0" / "manifest.json").unlink()
     (tmp_path / "1-2").rename(tmp_path / "1-2.orbax-checkpoint-tmp-7")
     reports = []
     arrays, _ = checkpoints.latest(TINY, reports.append)
     assert arrays["x"] == 0
     assert [path.name for path in tmp_path.iterdir()] == ["1-0"]
     (report,) = reports
-    assert "2-0 is incomplete" in report
+    assert "2-0 is damaged: manifest.json is missing" in report
 
 
 def test_no_checkpoint_at_all(tmp_path):
@@ -336,7 +372,7 @@ def test_only_checkpoints_are_ever_removed(tmp_path, linked):
     before = surround(directory, tmp_path / "elsewhere")
     checkpoints = write_all(directory, 2, [(1, 0), (1, 2), (2, 0)])
     assert checkpoints.positions() == [(1, 2), (2, 0)]
-    (directory / "2-0" / "checksums.json").unlink()
+    (directory / "2-0" / "manifest.json").unlink()
     unfinished = directory / "1-0.orbax-checkpoint-tmp"
     unfinished.mkdir()
     reports = []
@@ -372,14 +408,14 @@ def test_checkpoint_whose_place_is_taken_is_not_written(tmp_path, kind):
 @pytest.mark.parametrize("kind", ["file", "link"])
 def test_discarding_leaves_files_and_links(tmp_path, place, kind):
     (tmp_path / "thesis").mkdir()
-    (tmp_path / "thesis" / "checksums.json").write_text("ten years of work")
+    (tmp_path / "thesis" / "manifest.json").write_text("ten years of work")
     if kind == "file":
         (tmp_path / place).write_text("a file")
     else:
         (tmp_path / place).symlink_to(tmp_path / "thesis")
     discard(tmp_path / "params")
     assert os.path.lexists(tmp_path / place)
-    assert (tmp_path / "thesis" / "checksums.json").read_text() == "ten years of work"
+    assert (tmp_path / "thesis" / "manifest.json").read_text() == "ten years of work"
 
 
 def test_what_is_left_of_a_discarded_checkpoint_is_never_taken_for_one(saved, monkeypatch):

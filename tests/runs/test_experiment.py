@@ -24,7 +24,7 @@ from imdb_jax.runs.experiment import run
 from imdb_jax.text.vocabulary import Vocabulary
 
 FILES = {"config.toml", "vocabulary.txt", "metrics.csv", "history.png", "params", "result.json"}
-FILES |= {"checkpoints"}
+FILES |= {"checkpoints", "manifest.json"}
 TIMES = {"train_seconds", "epoch_seconds", "compile_seconds", "peak_rss_mb"}
 
 

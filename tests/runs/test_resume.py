@@ -16,7 +16,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from small_runs import metrics_of, outcome, small
+from small_runs import metrics_of, outcome, small, to_format_1
 
 from imdb_jax import files, load, train
 from imdb_jax.config import replace
@@ -121,7 +121,7 @@ def test_killed_at_a_change_of_the_disk(disk, changes, tmp_path, uninterrupted, 
     change = random.Random(part).randrange(changes * part // 6, changes * (part + 1) // 6)
     with disk.kill_at(tmp_path, change):
         experiment.run(small(tmp_path))
-    assert not (tmp_path / "result.json").exists()
+    assert not (tmp_path / "manifest.json").exists()
     resume(tmp_path)
     assert outcome(tmp_path) == uninterrupted
 
@@ -129,7 +129,7 @@ def test_killed_at_a_change_of_the_disk(disk, changes, tmp_path, uninterrupted, 
 def test_killed_again_and_again(disk, changes, tmp_path, uninterrupted):
     """Also while it resumes, and while it ends."""
     dice, kills = random.Random(7), 0
-    while not (tmp_path / "result.json").exists():
+    while not (tmp_path / "manifest.json").exists():
         with disk.kill_at(tmp_path, dice.randrange(changes // 2)):
             resume(tmp_path)
         kills += 1
@@ -376,7 +376,7 @@ def test_full_disk_leaves_the_checkpoints_before(tmp_path, uninterrupted, monkey
             raise OSError(errno.ENOSPC, "No space left on device")
         files.write_atomically(path, data)
 
-    monkeypatch.setattr("imdb_jax.runs.checkpoints.write_atomically", write)
+    monkeypatch.setattr("imdb_jax.runs.manifest.write_atomically", write)
     with pytest.raises(UserError, match=r"cannot be written: .*No space left"):
         experiment.run(small(tmp_path))
     assert len([*(tmp_path / "checkpoints").iterdir()]) == min(nth - 1, 2)
@@ -430,6 +430,52 @@ def test_run_that_has_ended_says_so_and_prints_its_result_again(tmp_path, capsys
     assert note == f"the run in {tmp_path} has ended before; there is nothing to resume"
     assert again == line
     assert contents(tmp_path) == before
+
+
+@pytest.fixture(scope="module")
+def ended(tmp_path_factory):
+    """A run that has ended; leave it as it is."""
+    workdir = tmp_path_factory.mktemp("ended")
+    experiment.run(small(workdir))
+    return workdir
+
+
+@pytest.mark.parametrize("number", [1, 2])
+@pytest.mark.parametrize("content", ["[]", "{}", "text", '{"dataset": 1, "test_accuracy": "x"}'])
+def test_result_that_is_none_is_refused(tmp_path, ended, number, content):
+    run = shutil.copytree(ended, tmp_path / "run")
+    if number == 1:
+        to_format_1(run)
+    (run / "result.json").write_text(content)
+    refused(small(run, resume=True), "damaged")
+
+
+def test_result_without_a_manifest_is_not_the_end(tmp_path, ended, uninterrupted):
+    run = shutil.copytree(ended, tmp_path / "run")
+    (run / "manifest.json").unlink()
+    resume(run)
+    assert outcome(run) == uninterrupted
+
+
+def test_run_of_format_1_goes_on(broken_off, uninterrupted, capsys):
+    to_format_1(broken_off)
+    resume(broken_off)
+    assert "2-2 was written in format 1, and cannot be verified in full" in capsys.readouterr().err
+    assert outcome(broken_off) == uninterrupted
+
+
+def test_changed_configuration_is_not_resumed(broken_off):
+    """Resuming takes the number of shards from it, which no option contradicts."""
+    path = broken_off / "config.toml"
+    path.write_text(path.read_text().replace("shards = 1", "shards = 3"))
+    refused(small(broken_off, resume=True), "config.toml has changed")
+
+
+@pytest.mark.parametrize("put", [Path.touch, lambda path: path.symlink_to(path)])
+def test_checkpoints_that_are_no_directory(broken_off, put):
+    shutil.rmtree(broken_off / "checkpoints")
+    put(broken_off / "checkpoints")
+    refused(small(broken_off, resume=True), "checkpoints is not a directory")
 
 
 @pytest.mark.parametrize("interrupted", [False, True])
@@ -514,9 +560,9 @@ def test_what_could_be_had_at_first_decides_for_auto(broken_off, small_synthetic
 
 def test_run_of_a_newer_version_is_refused(broken_off):
     saved = (broken_off / "config.toml").read_text()
-    assert saved.startswith("format = 1\n")
-    (broken_off / "config.toml").write_text(saved.replace("format = 1", "format = 2"))
-    refused(small(broken_off, resume=True), "by a newer version of imdb_jax, in format 2")
+    assert saved.startswith("format = 2\n")
+    (broken_off / "config.toml").write_text(saved.replace("format = 2", "format = 3"))
+    refused(small(broken_off, resume=True), "by a newer version of imdb_jax, in format 3")
     (broken_off / "result.json").write_text("{}")
     with pytest.raises(UserError, match="by a newer version"):
         load(broken_off)
@@ -532,7 +578,9 @@ def test_checkpoints_on_another_disk_among_other_things(broken_off, uninterrupte
     for name in ("notes.old", "2-1.old", "thesis"):
         (disk / name).mkdir()
         (disk / name / "notes.txt").write_text("ten years of work")
-    (disk / ".DS_Store").touch()
+    for name in (".DS_Store", ".nfs0001", "0-5"):
+        (disk / name).touch()
+    (disk / "3-1").mkdir()  # an empty checkpoint
     (disk / "9-9").symlink_to(tmp_path)
     (disk / "2-3.orbax-checkpoint-tmp").mkdir()
     resume(broken_off)
@@ -540,7 +588,7 @@ def test_checkpoints_on_another_disk_among_other_things(broken_off, uninterrupte
     for name in ("notes.old", "2-1.old", "thesis"):
         assert (disk / name / "notes.txt").read_text() == "ten years of work"
         shutil.rmtree(disk / name)
-    for name in (".DS_Store", "9-9"):
+    for name in (".DS_Store", ".nfs0001", "0-5", "9-9"):
         (disk / name).unlink()
     assert outcome(broken_off) == uninterrupted
 
@@ -566,7 +614,7 @@ def test_killed_while_it_replaces_a_run(disk, tmp_path, unfinished, uninterrupte
     replacing = small(tmp_path, overwrite=True)
     with disk.kill_at(tmp_path, random.Random(part).randrange(25 * part, 25 * part + 25)):
         experiment.run(replacing)
-    assert not (tmp_path / "result.json").exists()
+    assert not (tmp_path / "manifest.json").exists()
     assert (tmp_path / "config.toml").exists()
     experiment.run(replacing)
     assert outcome(tmp_path) == uninterrupted

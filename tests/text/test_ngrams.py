@@ -138,7 +138,7 @@ def test_agrees_with_sets_of_tuples(train, others, max_n, min_df):
     vocabulary, encoded = NgramVocabulary.build_and_encode(iter(train), max_n, min_df)
     assert names(vocabulary) == list(map(" ".join, grams))
     assert len(vocabulary) == vocabulary.num_features - 1 == len(grams)
-    assert vocabulary.max_n == max_n
+    assert vocabulary.max_n == max(map(len, grams))
     assert vocabulary == build(train, max_n, min_df)
     assert as_lists(encoded) == [naive_encode(text, grams, max_n) for text in train]
     assert as_lists(vocabulary.encode(train)) == as_lists(encoded)
@@ -312,7 +312,7 @@ def test_saved_and_loaded_it_is_the_same(tmp_path_factory, reviews, max_n):
     loaded = NgramVocabulary.load(path)
     assert loaded == vocabulary
     assert hash(loaded) == hash(vocabulary)
-    assert loaded.max_n == max_n
+    assert loaded.max_n == vocabulary.max_n
     assert as_lists(loaded.encode(reviews)) == as_lists(vocabulary.encode(reviews))
     first = path.read_bytes()
     loaded.save(path)
@@ -342,7 +342,7 @@ def test_damaged_files_are_refused(tmp_path, damage):
     path = tmp_path / "ngrams.npz"
     build(FILMS, max_n=3).save(path)
     path.write_bytes(damage(path.read_bytes()))
-    assert "is not a file of n-grams, or is damaged" in load_error(path)
+    assert "or is damaged" in load_error(path)
 
 
 def test_no_damage_goes_unnoticed_or_is_an_error_of_another_kind(tmp_path):
@@ -356,11 +356,24 @@ def test_no_damage_goes_unnoticed_or_is_an_error_of_another_kind(tmp_path):
             assert NgramVocabulary.load(path) == vocabulary  # it was in what nobody reads
 
 
-def test_other_archives_and_pickles_are_refused(tmp_path):
-    np.savez(tmp_path / "other.npz", a=np.zeros(3))
-    assert "is not a file of n-grams" in load_error(tmp_path / "other.npz")
-    np.savez(tmp_path / "pickle.npz", format=np.array([{}], object))
-    assert "is not a file of n-grams" in load_error(tmp_path / "pickle.npz")
+@pytest.mark.parametrize(
+    "other",
+    [
+        {"words": np.zeros(3, np.uint8)},
+        {"max_n": np.array(10**9)},
+        {"max_n": np.arange(3)},
+        {"keys_2": np.zeros(1)},
+        {"keys_9": np.zeros(1, np.int64)},
+    ],
+    ids=str,
+)
+def test_archives_of_something_else_are_refused(tmp_path, other):
+    path = tmp_path / "ngrams.npz"
+    build(FILMS, max_n=3).save(path)
+    np.savez(path, **{**np.load(path), **other})
+    assert "is not a file of n-grams, or is damaged" in load_error(path)
+    np.savez(path, **other)
+    assert "is not a file of n-grams, or is damaged" in load_error(path)
 
 
 def test_files_of_another_version_are_refused(tmp_path, monkeypatch):
@@ -368,8 +381,3 @@ def test_files_of_another_version_are_refused(tmp_path, monkeypatch):
         later.setattr("imdb_jax.text.ngrams._FORMAT", "imdb_jax n-grams, version 2")
         build(FILMS).save(tmp_path / "ngrams.npz")
     assert "its format is imdb_jax n-grams, version 2, not" in load_error(tmp_path / "ngrams.npz")
-
-
-def test_unreadable_files_are_refused(tmp_path):
-    assert "No such file" in load_error(tmp_path / "none.npz")
-    assert "Is a directory" in load_error(tmp_path)

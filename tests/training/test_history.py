@@ -109,7 +109,7 @@ def test_best_parameters_are_kept_exactly(tmp_path, validation_losses, capsys):
         assert result[name] == two_epochs[name]
 
     # A run that was killed just before its end knows that there is nothing left to wait for.
-    (workdir / "result.json").unlink()
+    (workdir / "manifest.json").unlink()
     experiment.run(small(workdir, resume=True, **patient))
     assert outcome(workdir) == ended
 
@@ -118,11 +118,11 @@ def test_best_parameters_that_are_damaged_are_refused(tmp_path, validation_losse
     validation_losses(0.7, 0.8, 0.9)
     config = small(tmp_path, patience=2)
     experiment.run(config)
-    (tmp_path / "result.json").unlink()
+    (tmp_path / "manifest.json").unlink()
     (tmp_path / "checkpoints" / "1-0" / "_METADATA").write_bytes(b"")
     with pytest.raises(UserError, match="1-0 is damaged"):
         experiment.run(replace(config, resume=True))
-    assert not (tmp_path / "result.json").exists()
+    assert not (tmp_path / "manifest.json").exists()
 
 
 def test_all_epochs_are_trained_where_patience_lasts(tmp_path, validation_losses):

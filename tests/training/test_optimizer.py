@@ -50,6 +50,12 @@ def test_rises_along_a_line_to_the_peak_and_never_again(schedule, warmup):
         assert np.all(found[rising:] == PEAK)
 
 
+def test_an_integer_is_a_rate_too():
+    """However large: as an integer it would have to fit 32 bits."""
+    updates, _ = keras_adam(10**12).update(np.float32([1]), keras_adam(1).init(np.float32([1])))
+    assert float(updates[0]) < -1e11
+
+
 def test_adam_follows_it():
     """The first step of Adam is as long as the learning rate."""
     optimizer = keras_adam(learning_rate_schedule("linear", PEAK, 4))
@@ -60,3 +66,25 @@ def test_adam_follows_it():
         updates, state = optimizer.update(np.float32([1.0]), state, params)
         lengths.append(-float(updates[0]))
     np.testing.assert_allclose(lengths, [0.5, 0.375, 0.25, 0.125], rtol=1e-4)
+
+
+@pytest.mark.parametrize("rate", [0, -1, float("nan"), float("inf"), 1e300, "x", True, None])
+def test_other_learning_rates_are_refused(rate):
+    with pytest.raises(ValueError, match="learning_rate must be "):
+        keras_adam(rate)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "named"),
+    [
+        (("step", PEAK, 40), "unknown schedule 'step'"),
+        (("linear", 0, 40), "learning_rate must be positive, not 0"),
+        (("linear", PEAK, 0), "steps must be at least 1, not 0"),
+        (("linear", PEAK, 2.5), "steps must be of type int, not 2.5"),
+        (("linear", PEAK, 2**40), "steps must be at most"),
+        (("linear", PEAK, 40, 1), "warmup must be a share"),
+    ],
+)
+def test_other_schedules_are_refused(arguments, named):
+    with pytest.raises(ValueError, match=named):
+        learning_rate_schedule(*arguments)

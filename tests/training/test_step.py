@@ -319,3 +319,28 @@ def test_steps_of_one_shape_are_compiled_once():
     for seed in range(3):
         state, _ = train_step(state, random_batch(seed=seed))
     assert train_step._cache_size() == compiled
+
+
+# Arguments
+
+
+@pytest.mark.parametrize("loss", ["hinge", None])
+def test_another_loss_is_refused(loss):
+    with pytest.raises(ValueError, match="loss"):
+        create_train_state(MODELS["pooled"], random_batch().ids, loss=loss)
+    state = create_train_state(MODELS["pooled"], random_batch().ids, 0, ADAM)
+    with pytest.raises(ValueError, match="loss"):
+        jax.eval_shape(train_step, state.replace(loss=loss), random_batch())
+
+
+@pytest.mark.parametrize("seed", [-1, 2.5, float("nan"), True, "0", 2**63, 2**70])
+def test_another_seed_is_refused(seed):
+    with pytest.raises(ValueError, match="seed must be "):
+        create_train_state(MODELS["pooled"], random_batch().ids, seed)
+
+
+def test_ids_that_are_no_integers_are_refused():
+    batch = random_batch()
+    state = create_train_state(MODELS["pooled"], batch.ids, 0, ADAM)
+    with pytest.raises(TypeError, match="ids must be integers"):
+        jax.eval_shape(train_step, state, batch._replace(ids=np.ones((2, 3), np.float32)))

@@ -15,10 +15,10 @@ import tarfile
 import zlib
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
-from typing import IO, Any, NamedTuple
+from typing import IO, Any, NamedTuple, Self
 
 from imdb_jax.errors import UserError
-from imdb_jax.files import file_digest
+from imdb_jax.files import check_file, file_digest
 from imdb_jax.progress import Report, announced
 
 
@@ -46,9 +46,12 @@ ReviewFiles = dict[str, dict[str, bytes]]
 _FOLDERS = ("train/pos", "train/neg", "train/unsup", "test/pos", "test/neg")
 _REVIEW_PATH = re.compile(rf"(?:\./)?(aclImdb/(?:{'|'.join(_FOLDERS)})/\d+_\d+\.txt)")
 
-# The longest review has 14 kB, the unpacked archive 0.5 GB; anything larger is something else.
-_MAX_REVIEW_BYTES = 1 << 20
-_MAX_UNPACKED_BYTES = 1 << 31
+# The longest review has 14 kB, all together 130 MB. Unpacked, the archive has 0.5 GB, and 60 other
+# members, or one more for each review if macOS or tar's pax format made it. Anything larger is
+# something else.
+_MAX_REVIEW_BYTES, _MAX_TEXT_BYTES = 1 << 20, 1 << 28
+_MAX_XZ_BYTES = 1 << 27  # in memory; `xz -9` takes half
+_MAX_OTHER_MEMBERS, _MAX_UNPACKED_BYTES = 1 << 17, 1 << 30
 
 # By the first bytes of a file. The streams of tarfile itself would not check gzip's checksum.
 _OPENERS: dict[bytes, Any] = {b"\x1f\x8b": gzip.open, b"\xfd7zXZ\0": lzma.open, b"BZh": bz2.open}
@@ -66,11 +69,16 @@ def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> 
         _verify(source)
     reviews: ReviewFiles = {split: {} for split in COUNTS}
     files = _tree_files(source) if source.is_dir() else _tar_files(source)
+    total = 0
     with announced(f"Reading {source}", sum(COUNTS.values()), report) as advance:
         for name, content in files:
             split = "unsupervised" if "/unsup/" in name else name.split("/")[1]
             if name in reviews[split]:
                 raise UserError(f"{source} holds {name} twice")
+            if (total := total + len(content)) > _MAX_TEXT_BYTES:
+                raise UserError(f"{source} holds more text than the reviews have")
+            if len(reviews[split]) == COUNTS[split]:
+                raise UserError(f"{source} holds more than {COUNTS[split]:,} {split} reviews")
             reviews[split][name] = content.strip()
             advance(1)
     for split, expected in COUNTS.items():
@@ -81,10 +89,9 @@ def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> 
 
 def _find(path: Path) -> Path:
     """Return the tar file or `aclImdb` directory that a path leads to."""
-    if path.is_file():
-        return path
     if not path.is_dir():
-        raise UserError(f"there is no file or directory {path}")
+        check_file(path)
+        return path
     if (path / PUBLISHED.name).is_file():
         return path / PUBLISHED.name
     for tree in (path, path / "aclImdb"):
@@ -104,6 +111,11 @@ def _verify(source: Path) -> None:
         raise UserError(
             f"{source} is a directory, which has no checksum; give {PUBLISHED.name}, or accept it "
             "with --allow-unverified"
+        )
+    if (size := source.stat().st_size) != PUBLISHED.size:
+        raise UserError(
+            f"{source} is not the published archive: it has {size:,} bytes, not "
+            f"{PUBLISHED.size:,}; accept it with --allow-unverified"
         )
     if (sha256 := file_digest(source)) != PUBLISHED.sha256:
         raise UserError(
@@ -127,21 +139,55 @@ def _tree_files(tree: Path) -> Iterator[tuple[str, bytes]]:
 def _tar_files(archive: Path) -> Iterator[tuple[str, bytes]]:
     try:
         with archive.open("rb") as file:
-            start = file.read(6)
+            start = file.read(1 << 10)
+        if start.startswith(b"\xfd7zXZ\0"):  # whose dictionary may take gigabytes
+            lzma.LZMADecompressor(memlimit=_MAX_XZ_BYTES).decompress(start, max_length=1)
         opener = next((_OPENERS[magic] for magic in _OPENERS if start.startswith(magic)), open)
         with opener(archive, "rb") as stream:
             bounded: Any = _Bounded(stream, archive)
-            with tarfile.open(fileobj=bounded, mode="r|", bufsize=1 << 18) as tar:
+            with tarfile.open(fileobj=bounded, mode="r|", bufsize=1 << 18, tarinfo=_Member) as tar:
+                others = 0
                 for member in tar:
+                    # Which only random access needs.
+                    tar.members.clear()  # type: ignore[attr-defined]
                     _refuse_hostile(member, archive)
                     match = _REVIEW_PATH.fullmatch(member.name)
                     if match and (content := tar.extractfile(member)):
                         _refuse_large(member.size, f"{archive}: {member.name}")
                         yield match[1], content.read()
+                    elif (others := others + 1) > _MAX_OTHER_MEMBERS:
+                        raise UserError(f"{archive} holds too many files that are no reviews")
             while bounded.read(1 << 18):  # to the end, where gzip, xz and bzip2 keep checksums
                 pass
+    except UserError:  # a ValueError that says more
+        raise
     except (tarfile.TarError, EOFError, OSError, ValueError, zlib.error, lzma.LZMAError) as error:
         raise UserError(f"{archive} is not an intact tar archive: {error}") from error
+
+
+class _Member(tarfile.TarInfo):
+    """A member whose header says all: extensions are members of no interest.
+
+    They give long names and the like, in as much memory as they ask for; no review needs them.
+    """
+
+    @classmethod
+    def frombuf(cls, buf: bytes | bytearray, encoding: str, errors: str) -> Self:
+        member = super().frombuf(buf, encoding, errors)
+        if member.type in _EXTENSIONS:
+            member.type, member.name = tarfile.REGTYPE, ""
+        if member.type == tarfile.GNUTYPE_SPARSE or member.size < 0:
+            raise ValueError(f"member {member.name!r} is sparse, or of negative size")
+        return member
+
+
+_EXTENSIONS = (
+    tarfile.XHDTYPE,
+    tarfile.XGLTYPE,
+    tarfile.SOLARIS_XHDTYPE,
+    tarfile.GNUTYPE_LONGNAME,
+    tarfile.GNUTYPE_LONGLINK,
+)
 
 
 class _Bounded:

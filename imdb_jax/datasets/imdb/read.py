@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gzip
 import hashlib
+import itertools
 import json
 import os
 import zlib
@@ -23,11 +24,14 @@ from imdb_jax.config import UNSUPERVISED
 from imdb_jax.datasets.dataset import BY_CONTENT, Dataset, Reviews
 from imdb_jax.datasets.imdb import archive
 from imdb_jax.errors import UserError
+from imdb_jax.files import check_file, parse, read_json
 
 DIRECTORY = Path("imdb_reviews", "plain_text", "1.0.0")  # in TFDS' data directory
 
 _FILE_NAMES = "file_names.json.gz"
 _FILE_NAMES_FORMAT = 1
+_MAX_FILE_NAMES = 1 << 22  # bytes of the names, of which there are 1 << 20
+_MAX_INFO = 1 << 18  # bytes of dataset_info.json, which has 3 kB
 _NUM_SAMPLES = 64  # records of a split that a fingerprint covers
 
 
@@ -92,6 +96,7 @@ def read_split(
     if split not in prepared.shards:
         raise UserError(f"there is no split {split!r}, only {', '.join(sorted(prepared.shards))}")
 
+    from google.protobuf.message import DecodeError
     from tensorflow_datasets.proto import tf_example_pb2
 
     texts: list[bytes] = []
@@ -102,10 +107,13 @@ def read_split(
         if rows is not None:
             wanted = wanted[max(0, rows.start - first) : max(0, rows.stop - first)]
         first += count
-        for record in _read_records(file, count, wanted) if wanted else ():
-            features = tf_example_pb2.Example.FromString(record).features.feature
-            texts.append(features["text"].bytes_list.value[0])
-            labels.append(features["label"].int64_list.value[0])
+        try:
+            for record in _read_records(file, count, wanted) if wanted else ():
+                features = tf_example_pb2.Example.FromString(record).features.feature
+                texts.append(features["text"].bytes_list.value[0])
+                labels.append(features["label"].int64_list.value[0])
+        except (DecodeError, IndexError) as error:
+            raise UserError(f"{file} holds a record that is no review") from error
     return texts, np.array(labels, dtype=np.int8)
 
 
@@ -121,12 +129,16 @@ def read_file_names(data_dir: Path, split: str) -> list[str] | None:
     file = data_dir / DIRECTORY / _FILE_NAMES
     if not file.exists():
         return None
+    check_file(file)
     try:
-        document = json.loads(gzip.decompress(file.read_bytes()))
+        with gzip.open(file) as stream:
+            document = parse(json.loads, stream.read(_MAX_FILE_NAMES), "not valid JSON")
         names: dict[str, list[str]] = document["names"]
         if (document["format"], document["sha256"]) != (_FILE_NAMES_FORMAT, _sha256_of(names)):
             raise ValueError("its checksum or its format is wrong")
-    except (OSError, EOFError, zlib.error, ValueError, KeyError, TypeError) as error:
+        if not all(isinstance(name, str) for name in itertools.chain(*names.values())):
+            raise ValueError("a name is not a string")
+    except (OSError, EOFError, zlib.error, ValueError, UserError, LookupError, TypeError) as error:
         raise UserError(f"{file} is damaged ({error}); prepare the reviews again") from error
     if split not in names:
         raise UserError(f"there are no file names for split {split!r}, only for train and test")
@@ -177,7 +189,7 @@ def _describe(data_dir: Path) -> _Prepared | None:
     """Read TFDS' `dataset_info.json`; None if it or any file it lists is missing."""
     directory = data_dir / DIRECTORY
     try:
-        info = json.loads((directory / "dataset_info.json").read_bytes())
+        info = read_json(directory / "dataset_info.json", _MAX_INFO)
         found = _Prepared(info.get("fileFormat", "tfrecord"), {}, {})
         for split in info["splits"]:
             name, lengths = split["name"], split["shardLengths"]
@@ -187,7 +199,7 @@ def _describe(data_dir: Path) -> _Prepared | None:
                 (directory / f"{prefix}-{shard:05}-of-{len(lengths):05}", int(length))
                 for shard, length in enumerate(lengths)
             ]
-    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+    except (UserError, ValueError, KeyError, TypeError, AttributeError):
         return None
     files = [file for split in found.shards.values() for file, _ in split]
     complete = set(archive.COUNTS) <= set(found.shards) and all(map(Path.is_file, files))
