@@ -5,12 +5,14 @@ A damaged row is returned too, so that the caller can count it, report it or sto
 
 from __future__ import annotations
 
+import codecs
 import csv
+import itertools
 import json
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, AnyStr, NamedTuple, TextIO
 
 from imdb_jax.errors import UserError, unknown_name
 
@@ -21,9 +23,9 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
 SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", _PARQUET)
 
-# Python's own limit, 131,072 characters, is less than a long text; without any limit, a quote that
-# is never closed would read a whole file into one field.
-_MAX_FIELD = 1 << 27
+# Characters of a line or a field, several times War and Peace. Without any limit, a file without
+# line ends, or a quote that is never closed, would be read into memory whole.
+_LONGEST = 1 << 24
 
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
@@ -139,12 +141,29 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path} is empty")
 
 
+def refuse_binary(stream: Any, name: str) -> None:
+    """Raise `UserError` if what a buffered stream of bytes has next is no text in UTF-8."""
+    head = stream.peek(4096)[:4096]
+    # Parquet files, archives, spreadsheets and UTF-16 have a zero byte near the beginning.
+    if b"\0" in head or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{name} is not a text file in UTF-8, whatever its name says")
+
+
+def numbered_lines(stream: IO[AnyStr], name: str) -> Iterator[tuple[int, AnyStr]]:
+    """Number the lines of a stream. Raises `UserError` if one of them takes too much memory."""
+    for number in itertools.count(1):
+        line = stream.readline(_LONGEST + 1)
+        if not line:
+            return
+        if len(line) > _LONGEST:
+            raise UserError(f"{name}, line {number}: longer than {_LONGEST:,} characters")
+        yield number, line
+
+
 def _open_text(path: Path, newline: str) -> TextIO:
     try:
         with path.open("rb") as file:
-            # Parquet files, archives, spreadsheets and UTF-16 have a zero byte near the beginning.
-            if b"\0" in file.read(4096):
-                raise UserError(f"{path} is not a text file in UTF-8, whatever its name says")
+            refuse_binary(file, str(path))
         return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
@@ -154,7 +173,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number the lines, which end at line feeds only."""
     _check_file(path)
     with _open_text(path, newline="\n") as file:
-        yield from enumerate(file, start=1)
+        yield from numbered_lines(file, str(path))
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -177,10 +196,11 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _delimited_records(path: Path) -> Iterator[tuple[tuple[int, int], list[str] | None]]:
     """Read the first and last line of each row, and its fields; None for text behind a quote."""
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_FIELD))
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     with _open_text(path, newline="") as file:
         # Strict, because a parser that guesses would silently join rows at a stray quote.
-        reader = csv.reader(file, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
+        lines = (line for _, line in numbered_lines(file, str(path)))
+        reader = csv.reader(lines, delimiter=_DELIMITERS[path.suffix.lower()], strict=True)
         while True:
             first = reader.line_num + 1
             try:

@@ -13,11 +13,11 @@ import numpy as np
 from imdb_jax.config import Config, replace
 from imdb_jax.datasets.find import absolute_paths
 from imdb_jax.errors import UserError
-from imdb_jax.parallel.devices import use_all_cores
+from imdb_jax.parallel.devices import find_devices, use_all_cores
 from imdb_jax.parallel.exchange import all_have, is_first, num_processes, wait_for_all
 from imdb_jax.parallel.host_memory import keep_freed_memory, share_one_heap
 from imdb_jax.pipeline.input_format import configured_input_format, create_configured_model
-from imdb_jax.progress import note, unless
+from imdb_jax.progress import note, tell, unless
 from imdb_jax.runs import directory, reporting
 from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
@@ -36,7 +36,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     share_one_heap()
     workdir = config.run.workdir or Path("runs") / config.arch
     config = absolute_paths(config)
-    say = unless(config.run.quiet or not is_first(), print)
+    say = unless(config.run.quiet or not is_first(), tell)
     if config.run.tensorboard:
         reporting.summary_writer_class()  # fails now rather than when training has begun
     earlier = directory.earlier_run(workdir, config)
@@ -53,6 +53,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
     config = replace(config, shards=config.training.shards or shards)
     _refuse_in_shards(config, soft)
     use_all_cores(create_configured_model(config), config.training.seeds)
+    find_devices()
     say(reporting.versions())
     data = load_data_for(config, note if is_first() else say, soft)
     if not all_have(" ".join([data.fingerprint, reporting.sizes(data), *data.vocabulary.words])):
@@ -73,7 +74,8 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
         trainer = Trainer(config, model, data.splits)
     except ValueError as error:
         raise UserError(f"{config.arch} cannot be made so: {error}") from error
-    say(reporting.layer_table(model, data.splits.train))
+    for line in reporting.layer_table(model, data.splits.train):
+        say(line)
     figures = f"validation figures: {reporting.validated_on(data)}"
     say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")
     checkpoints = Checkpoints(workdir / directory.CHECKPOINTS, config.run.keep)

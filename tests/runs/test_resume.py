@@ -153,7 +153,7 @@ PROGRAM = """if True:
     from test_resume import SLOW
     dataset = small_dataset()
     data.find_dataset = lambda *_: dataset
-    reporting.layer_table = lambda *_: ""
+    reporting.layer_table = lambda *_: []
     train.parse_arguments = lambda _: small(Path(sys.argv[2]), **SLOW, resume=True)
     warnings.filterwarnings("ignore", "os.fork|.*multi-threaded", Warning)
     for _ in sys.stdin:
