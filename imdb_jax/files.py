@@ -68,11 +68,12 @@ def check_output(path: Path | None) -> None:
     if path is None:
         return
     try:
-        # A device, such as /dev/null, would be replaced.
-        if os.path.lexists(path) and not path.is_file():
-            raise UserError(f"cannot write {path}: it exists, and is not a file")
-        if path.exists() and not os.access(path, os.W_OK):
-            raise UserError(f"cannot write {path}: it is write-protected")
+        if os.path.lexists(path):
+            # A device or a link, such as /dev/null or /dev/stdout, would be replaced by a file.
+            if not is_regular(path):
+                raise UserError(f"cannot write {path}: it exists, and is not a plain file")
+            if not os.access(path, os.W_OK):
+                raise UserError(f"cannot write {path}: it is write-protected")
         trial = _temporary(path)
         trial.open("xb").close()
         trial.unlink()

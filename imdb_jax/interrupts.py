@@ -7,6 +7,7 @@ keep it all the same; only the commands of the package change what Ctrl-C does.
 
 from __future__ import annotations
 
+import atexit
 import os
 import signal
 import sys
@@ -34,6 +35,8 @@ def end_imports_quietly() -> None:
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if default and name.startswith(("imdb_jax.", "imdb-jax-")):
         signal.signal(signal.SIGINT, end)
+        # The last to be called; Python then drops handlers, and its memory piece by piece.
+        atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
 
 
 def end(*_: Any) -> NoReturn:

@@ -70,21 +70,21 @@ class _Outlet(io.RawIOBase):
 
     def __init__(self, stream: Any, fails: bool) -> None:
         self.stream, self.fails, self.left = stream, fails, False
-        self.raw = getattr(stream.buffer, "raw", stream.buffer)
+        self.bytes = getattr(stream.buffer, "raw", stream.buffer)
 
     def writable(self) -> bool:
         return True
 
     def fileno(self) -> int:
-        return self.raw.fileno()
+        return self.bytes.fileno()
 
     def isatty(self) -> bool:
-        return self.raw.isatty()
+        return self.bytes.isatty()
 
     def write(self, data: Any) -> int | None:
         if not self.left:
             try:
-                return self.raw.write(data)
+                return self.bytes.write(data)
             except OSError as error:
                 self.left = True
                 if self.fails and not isinstance(error, BrokenPipeError):

@@ -41,8 +41,9 @@ class Pipe(io.RawIOBase):
         return len(data)
 
 
-def stream_to(pipe, encoding="utf-8", fails=True):
-    other = io.TextIOWrapper(io.BufferedWriter(pipe), encoding, line_buffering=True)
+def stream_to(pipe, encoding="utf-8", fails=True, unbuffered=False):
+    bytes_to = pipe if unbuffered else io.BufferedWriter(pipe)
+    other = io.TextIOWrapper(bytes_to, encoding, line_buffering=True, write_through=unbuffered)
     return terminal.outliving(other, fails)
 
 
@@ -65,9 +66,10 @@ def test_a_stream_outlives_what_it_writes_to(error, fails, raised):
     assert pipe.written == b"one\n"
 
 
-def test_its_reader_has_left(monkeypatch):
+@pytest.mark.parametrize("unbuffered", [False, True])
+def test_its_reader_has_left(monkeypatch, unbuffered):
     pipe = Pipe()
-    stream = stream_to(pipe)
+    stream = stream_to(pipe, unbuffered=unbuffered)
     monkeypatch.setattr(terminal.sys, "stdout", stream)
     assert not terminal.nobody_reads()
     pipe.error = errno.EPIPE
