@@ -65,6 +65,7 @@ def _one_line(box: str) -> str:
     tyro gives errors as data to a private hook only. The message is between the box's first two
     rules: the first is the frame, or below the title where standard output is not UTF-8.
     """
+    box = re.sub(r"\x1b\[[\d;]*m", "", box)  # the colors that it has on a terminal
     parts = re.split(r"(?m)^[╭│ ]*(?:─.*|--+ *)$", box)
     message = " ".join((parts[1:] or parts)[0].replace("│", " ").split())
     near = re.search(r"Perhaps you meant:[\s│]*(--[\w.-]+)", box)

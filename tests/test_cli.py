@@ -94,11 +94,15 @@ def test_what_is_not_given_is_as_in_the_default():
         (["--sizes.hidden", "wide"], ["--sizes.hidden", "'wide'"]),
     ],
 )
-@pytest.mark.parametrize("columns", ["20", "200"])
-def test_mistakes_take_one_line(monkeypatch, arguments, parts, columns):
+@pytest.mark.parametrize(("columns", "terminal"), [("20", False), ("200", False), ("80", True)])
+def test_mistakes_take_one_line(monkeypatch, arguments, parts, columns, terminal):
     monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: terminal)
     message = mistake(*arguments)
     assert message.endswith("; see --help")
+    assert message.isprintable()
+    assert "─" not in message
     for part in parts:
         assert part in message
 
