@@ -6,20 +6,25 @@ Commands import the rest after parsing, so that --help and mistaken options need
 from __future__ import annotations
 
 import contextlib
-import errno
 import io
+import logging
 import os
 import re
 import sys
+import threading
+import warnings
 from collections.abc import Callable, Sequence
 from itertools import chain
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
+from imdb_jax import interrupts, terminal
 from imdb_jax.errors import UserError
 from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 
 T = TypeVar("T")
+
+_LONGEST_LINE = 2000  # characters of an error, which may name a million columns
 
 
 def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> T:
@@ -66,6 +71,7 @@ def _one_line(box: str) -> str:
     tyro gives errors as data to a private hook only. The message is between the box's first two
     rules: the first is the frame, or below the title where standard output is not UTF-8.
     """
+    box = re.sub(r"\x1b\[[\d;]*m", "", box)  # the colors that it has on a terminal
     parts = re.split(r"(?m)^[╭│ ]*(?:─.*|--+ *)$", box)
     message = " ".join((parts[1:] or parts)[0].replace("│", " ").split())
     near = re.search(r"Perhaps you meant:[\s│]*(--[\w.-]+)", box)
@@ -75,34 +81,50 @@ def _one_line(box: str) -> str:
 def run_command(command: Callable[[list[str]], Any]) -> None:
     """Run a command on `sys.argv`, and print failures that people cause as one line on stderr.
 
-    The exit status is 0, 2 for an error or 130 for Ctrl-C. A reader that closes the pipe ends the
-    command silently. A terminal that cannot show a character shows its number.
+    The exit status is 0, 2 for an error or 130 for Ctrl-C. Output that nobody reads, or that the
+    terminal cannot show, is no error.
     """
+    terminal.prepare_streams()
     keep_compiled_programs()
-    if isinstance(sys.stdout, io.TextIOWrapper):
-        sys.stdout.reconfigure(errors="backslashreplace")
-    try:
-        command(sys.argv[1:])
-        sys.stdout.flush()
-    except UserError as error:
-        _fail(str(error))
-    except BrokenPipeError:
-        # Python would complain once more when it flushes standard output at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        sys.exit(0)
-    except KeyboardInterrupt:
-        print("interrupted", file=sys.stderr)
-        sys.exit(130)
-    except OSError as error:
-        if error.errno not in _ENVIRONMENT:
-            raise
-        _fail(f"{error.strerror}: {error.filename}" if error.filename else str(error.strerror))
+    with interrupts.handled() as is_program:
+        if is_program:
+            _silence_libraries()
+        try:
+            command(sys.argv[1:])
+            sys.stdout.flush()
+            if interrupts.raised():
+                raise KeyboardInterrupt
+        except BaseException as error:
+            _end(error)
 
 
-# Refusals of the machine, not errors of the program.
-_ENVIRONMENT = (errno.ENOSPC, errno.EDQUOT, errno.EACCES, errno.EPERM, errno.EROFS)
+def _silence_libraries() -> None:
+    """Keep from standard error what libraries add to an error that they raise as well."""
+    if not sys.warnoptions:
+        warnings.simplefilter("ignore")
+    for name in ("absl", "asyncio"):  # Orbax logs through absl
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+    threading.excepthook = lambda _: None
+    sys.unraisablehook = lambda _: None
 
 
-def _fail(message: str) -> None:
-    print("error:", " ".join(message.split()), file=sys.stderr)
+def _end(error: BaseException) -> NoReturn:
+    """Print the line that says why a command ends, and exit; raise errors of the program."""
+    if isinstance(error, KeyboardInterrupt) or interrupts.raised():
+        interrupts.tell()
+        sys.exit(interrupts.STATUS)
+    if isinstance(error, OSError):
+        reason = error.strerror or str(error) or type(error).__name__
+        files = [os.fsdecode(name) for name in (error.filename, error.filename2) if name]
+        _fail(": ".join([reason, " and ".join(files)]) if files else reason)
+    if isinstance(error, UserError | MemoryError):
+        _fail(str(error) or "there is not enough memory")
+    raise error
+
+
+def _fail(message: str) -> NoReturn:
+    line = " ".join(terminal.printable(message).split())
+    if len(line) > _LONGEST_LINE:
+        line = f"{line[: _LONGEST_LINE // 2]} … {line[-_LONGEST_LINE // 2 :]}"
+    print("error:", line, file=sys.stderr)
     sys.exit(2)

@@ -93,4 +93,9 @@ def require(module: str, extra: str) -> Any:
 
 
 class Terminated(Exception):
-    """The operating system asked the run to end (SIGTERM), and the run ended in good order."""
+    """SIGTERM or, in a command, Ctrl-C asked the run to end, and the run ended in good order."""
+
+    def __init__(self, message: str, status: int) -> None:
+        """Take what to say, and the exit status of a command that ends so."""
+        super().__init__(message)
+        self.status = status

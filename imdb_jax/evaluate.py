@@ -89,13 +89,14 @@ def evaluate(arguments: Sequence[str]) -> None:
         result |= {"runs": list(map(str, paths)), "weights": weights}
     wrong = scoring.most_confidently_wrong(reviews, logits, options.wrong)
     for review in wrong:
-        review["text"] = predictions.printable(review["text"], width=300)
+        review["text"] = predictions.beginning(review["text"], width=300)
     result |= {**measured, "wrong": wrong}
     if options.plot:
         names = " and ".join(path.resolve().name for path in paths)
         title = f"{names} on {dataset.name}, {split}"
         figures.plot_evaluation(options.plot, title, reviews.labels, logits)
-    print(json.dumps(result) if options.json else "\n".join(predictions.evaluation_lines(result)))
+    for line in [json.dumps(result)] if options.json else predictions.evaluation_lines(result):
+        progress.tell(line)
 
 
 main = partial(cli.run_command, evaluate)

@@ -15,6 +15,7 @@ from imdb_jax import cli
 from imdb_jax.config import OptionalPath, dump_config, has_config, replace
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_regular, write_atomically
+from imdb_jax.progress import tell
 
 if TYPE_CHECKING:
     from imdb_jax.inference.classifier import Classifier
@@ -57,7 +58,7 @@ def export(arguments: Sequence[str]) -> None:
     classifier = load(options.run)
     write_directory(out, lambda directory: write_export(classifier, options.to, directory))
     if not options.quiet:
-        print(f"written to {out}; {out / 'README.txt'} says how to read it")
+        tell(f"written to {out}; {out / 'README.txt'} says how to read it")
 
 
 def write_export(classifier: Classifier, to: Format, directory: Path) -> None:

@@ -42,7 +42,7 @@ def write_atomically(path: Path, data: bytes) -> None:
 
     If that raises `OSError`, `path` is as it was, and the temporary file is gone.
     """
-    temporary = path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+    temporary = _temporary(path)
     # Opened like any file, so that the kernel applies the umask, which all threads share.
     with temporary.open("xb") as out:
         try:
@@ -106,6 +106,10 @@ def parse(parser: Callable[[str], Any], data: bytes, problem: str) -> Any:
         raise UserError(f"{problem}: {error}") from error
 
 
+def _temporary(path: Path) -> Path:
+    return path.with_name(f".{path.name}.{os.urandom(4).hex()}")
+
+
 def is_temporary(path: Path, names: Collection[str]) -> bool:
     """Return whether a process left this file when killed in `write_atomically` of these names."""
     match = re.fullmatch(r"\.(.+)\.[a-z0-9_]{8}", path.name)
@@ -122,8 +126,29 @@ def is_directory(path: Path) -> bool:
     return path.is_dir() and not path.is_symlink()
 
 
+def check_output(path: Path | None) -> None:
+    """Raise `UserError` unless a file that an option names can be written, now rather than later.
+
+    A file that exists stays as it is, and nothing remains of one that does not.
+    """
+    if path is None:
+        return
+    try:
+        if os.path.lexists(path):
+            # A device or a link, such as /dev/null or /dev/stdout, would be replaced by a file.
+            if not is_regular(path):
+                raise UserError(f"cannot write {path}: it exists, and is not a plain file")
+            if not os.access(path, os.W_OK):
+                raise UserError(f"cannot write {path}: it is write-protected")
+        trial = _temporary(path)
+        trial.open("xb").close()
+        trial.unlink()
+    except OSError as error:
+        raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
 def write_output(path: Path, data: bytes) -> None:
-    """Write a file that an option names, or raise `UserError`."""
+    """Write a file that `check_output` has checked, or raise `UserError`."""
     try:
         write_atomically(path, data)
     except OSError as error:

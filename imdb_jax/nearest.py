@@ -12,6 +12,7 @@ import tyro
 
 from imdb_jax import cli
 from imdb_jax.errors import check_integer
+from imdb_jax.progress import tell
 
 
 @dataclass(frozen=True)
@@ -40,7 +41,7 @@ def nearest(arguments: Sequence[str]) -> None:
     from imdb_jax.inference.word_vectors import nearest_words, word_vectors
 
     for word, cosine in nearest_words(word_vectors(load(options.run)), options.word, options.top):
-        print(word if options.quiet else f"{cosine:6.3f}  {word}")
+        tell(word if options.quiet else f"{cosine:6.3f}  {word}")
 
 
 main = partial(cli.run_command, nearest)

@@ -5,6 +5,7 @@ Without texts and --file, read texts from standard input, one a line.
 
 from __future__ import annotations
 
+import codecs
 import json
 import os
 import shutil
@@ -21,7 +22,8 @@ import tyro
 from imdb_jax import cli
 from imdb_jax.config import OptionalPath, replace
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_output
+from imdb_jax.files import check_output, write_output
+from imdb_jax.terminal import nobody_reads
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
@@ -81,6 +83,7 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
         raise UserError("--column is a column of --file, which is missing")
     if options.format == "csv" and (options.explain or options.html):
         raise UserError("a CSV row has no room for an explanation; choose --format table or jsonl")
+    check_output(options.html)
     return cli.run_paths(options.run, *more, *others), options
 
 
@@ -107,12 +110,21 @@ def predict(arguments: Sequence[str]) -> None:
         print("probability,label,unknown_share")
     for number, line in enumerate(lines, start=1):
         print(line, flush=interactive or number % _FLUSH_EVERY == 0)
+        if nobody_reads() and not options.html:
+            return  # there may be no end to the texts
 
 
-def read_lines(stream: IO[bytes]) -> Iterator[bytes]:
-    r"""Yield the texts of a stream, one a line. A line ends in \n or \r\n."""
-    for line in stream:
-        yield line.removesuffix(b"\n").removesuffix(b"\r")
+def read_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
+    r"""Yield the texts of a stream, one a line. A line ends in \n or \r\n.
+
+    Raises `UserError`, which names the stream, if it is no text, or a line takes too much memory.
+    """
+    from imdb_jax.datasets import tables
+
+    tables.refuse_binary(stream, name)
+    for number, line in tables.numbered_lines(stream, name):
+        text = line.removesuffix(b"\n").removesuffix(b"\r")
+        yield text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
 
 
 def _texts(options: Options) -> Iterable[Text]:
@@ -124,7 +136,7 @@ def _texts(options: Options) -> Iterable[Text]:
     if options.file is None:
         if sys.stdin is None:
             raise UserError("there is no standard input; give texts or --file")
-        return read_lines(sys.stdin.buffer)
+        return read_lines(sys.stdin.buffer, "standard input")
     if tables.is_table(options.file):
         return tables.read_column(options.file, options.column)
     if options.column:
@@ -135,13 +147,13 @@ def _texts(options: Options) -> Iterable[Text]:
 def _read_file(path: Path) -> Iterator[bytes]:
     try:
         with path.open("rb") as file:
-            yield from read_lines(file)
+            yield from read_lines(file, str(path))
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
 def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
-    from imdb_jax.views.predictions import prediction_line, printable
+    from imdb_jax.views.predictions import beginning, prediction_line
 
     width = max(shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown   "), 20)
     shown, read = tee(texts)
@@ -151,7 +163,7 @@ def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) ->
         elif options.format == "csv":
             yield ",".join(map(str, prediction))
         else:
-            yield f"{prediction_line(prediction)}  {printable(text, width)}"
+            yield f"{prediction_line(prediction)}  {beginning(text, width)}"
 
 
 def _explained(

@@ -9,6 +9,8 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
+from imdb_jax.terminal import printable
+
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn
 
@@ -68,7 +70,12 @@ def bar(
 
 def note(text: str) -> None:
     """Print a remark for the person at the terminal, apart from the results."""
-    print(text, file=sys.stderr, flush=True)
+    print(printable(text), file=sys.stderr, flush=True)
+
+
+def tell(text: str) -> None:
+    """Print a line of the results."""
+    print(printable(text))
 
 
 def unless(quiet: bool, report: Report = note) -> Report:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import argparse
 import itertools
-import signal
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +13,7 @@ from pathlib import Path
 from imdb_jax import cli
 from imdb_jax.config import UNSUPERVISED, Config, OptionalPath, load_config, load_recipe, replace
 from imdb_jax.errors import Terminated, UserError
+from imdb_jax.progress import note
 
 
 @dataclass(frozen=True)
@@ -62,8 +62,8 @@ def _complete(arguments: Sequence[str]) -> list[str]:
 def train(arguments: Sequence[str]) -> None:
     """Parse the arguments, train, and print the result.
 
-    If SIGTERM comes during training, a checkpoint and a line that says how to continue are
-    written, and the exit status is 143.
+    If SIGTERM or Ctrl-C comes during training, a checkpoint and a line that says how to continue
+    are written, and the exit status is 143 or 130. Another Ctrl-C ends the command at once.
     """
     options = parse_arguments(arguments)
     from imdb_jax.parallel.processes import processes
@@ -74,8 +74,8 @@ def train(arguments: Sequence[str]) -> None:
 
             run(options)
     except Terminated as end:
-        print(end, file=sys.stderr)
-        sys.exit(128 + signal.SIGTERM)
+        note(str(end))
+        sys.exit(end.status)
 
 
 main = partial(cli.run_command, train)

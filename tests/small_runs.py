@@ -73,7 +73,7 @@ def hasten(patch, dataset):
     """Lets small runs do without what takes long and shows in no figure."""
     share_compilation(patch)
     patch.setattr(data, "find_dataset", lambda *_: dataset)
-    patch.setattr(reporting, "layer_table", lambda *_: "")
+    patch.setattr(reporting, "layer_table", lambda *_: [])
     patch.setattr(reporting, "plot_history", lambda path, *_: path.write_bytes(b"a plot"))
 
 

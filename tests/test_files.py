@@ -15,6 +15,7 @@ import pytest
 from imdb_jax.errors import UserError
 from imdb_jax.files import (
     check_file,
+    check_output,
     file_digest,
     is_temporary,
     read_arrays,
@@ -62,6 +63,24 @@ def test_a_directory_in_the_way_is_left_alone(tmp_path):
 def test_a_missing_directory_is_an_error(tmp_path):
     with pytest.raises(FileNotFoundError):
         write_atomically(tmp_path / "none" / "file", b"")
+
+
+def test_an_output_that_cannot_be_written_is_refused_before_the_work(tmp_path, monkeypatch):
+    file, link, pipe = tmp_path / "file", tmp_path / "link", tmp_path / "pipe"
+    file.write_bytes(b"old")
+    link.symlink_to(file)
+    os.mkfifo(pipe)
+    before = sorted(tmp_path.iterdir())
+    for path in (None, file, tmp_path / "new"):
+        check_output(path)
+    for path in (tmp_path, link, pipe, file / "new", tmp_path / "none" / "new", Path("x" * 5000)):
+        with pytest.raises(UserError, match="cannot write"):
+            check_output(path)
+    monkeypatch.setattr(os, "access", lambda *_: False)
+    with pytest.raises(UserError, match="file: it is write-protected"):
+        check_output(file)
+    assert sorted(tmp_path.iterdir()) == before
+    assert file.read_bytes() == b"old"
 
 
 @pytest.mark.parametrize(("umask", "mode"), [(0o022, 0o644), (0o077, 0o600), (0o002, 0o664)])

@@ -10,6 +10,7 @@ import pytest
 from models_to_read import small
 
 from imdb_jax import predict
+from imdb_jax.datasets import tables
 from imdb_jax.errors import UserError
 from imdb_jax.inference import classifier
 
@@ -25,7 +26,7 @@ def command(capsys, *arguments, stdin=None, terminal=False):
     """What the command prints, on standard output and standard error."""
     with pytest.MonkeyPatch.context() as patch:
         if stdin is not None:
-            stream = io.TextIOWrapper(io.BytesIO(stdin), encoding="ascii")
+            stream = io.TextIOWrapper(io.BufferedReader(io.BytesIO(stdin)), encoding="ascii")
             stream.isatty = lambda: terminal
             patch.setattr(sys, "stdin", stream)
         predict.predict(["run", *map(str, arguments)])
@@ -65,16 +66,16 @@ def test_table_shows_the_beginning_of_each_text(capsys, monkeypatch):
     assert len(lines) == 5
     assert lines[0].startswith(f"{expected()[0].probability:.4f}  ")
     assert lines[0].endswith("0% unknown  the film is good")
-    assert lines[2].endswith(" 80% unknown  bad  [31m 😀 heard")
+    assert lines[2].endswith(" 80% unknown  bad \\x1b[31m 😀 heard")
     assert lines[4].endswith("good good g…")
     assert all(len(line) < 60 for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("data", "number"), [(b"", 0), (b"\n", 1), (b"a", 1), (b"a\r\nb\x00\rc\n\n", 3), (b"\xff", 1)]
+    ("data", "number"), [(b"", 0), (b"\n", 1), (b"a", 1), (b"a\r\nb\x01\rc\n\n", 3), (b"\xff", 1)]
 )
 def test_every_line_is_a_text(capsys, data, number):
-    texts = list(predict.read_lines(io.BytesIO(data)))
+    texts = list(predict.read_lines(io.BufferedReader(io.BytesIO(data)), "data"))
     assert len(texts) == number
     assert b"\n".join([*texts, b""]).replace(b"\n", b"") == re.sub(rb"\r?\n", b"", data)
     out, _ = command(capsys, "--format", "jsonl", stdin=data)
@@ -83,7 +84,7 @@ def test_every_line_is_a_text(capsys, data, number):
 
 def test_files(capsys, tmp_path):
     plain = tmp_path / "reviews.txt"
-    plain.write_bytes(as_lines(TEXTS) + b"\xe9\x00\n")
+    plain.write_bytes(as_lines(TEXTS) + b"\xe9\x01\n")
     table = tmp_path / "reviews.tsv"
     table.write_text("stars\tcomment\n5\tthe film is good\n3\tbad\n")
     rows = tmp_path / "reviews.jsonl"
@@ -105,14 +106,14 @@ def test_terminal_is_answered_line_by_line(capsys):
     answers = []
 
     class Typing(io.BytesIO):
+        def peek(self, size):
+            return self.getvalue()[:size]
+
         def readline(self, *arguments):
             answers.append(sys.stdout.getvalue().count("unknown"))
             return super().readline(*arguments)
 
-        __next__ = None
-
-        def __iter__(self):
-            return iter(self.readline, b"")
+        __iter__ = None
 
     class Terminal(io.TextIOWrapper):
         def isatty(self):
@@ -156,6 +157,31 @@ def test_explanations(capsys, tmp_path, monkeypatch):
     monkeypatch.setenv("NO_COLOR", "1")
     out, _ = command(capsys, "--explain", "good heard")
     assert "\x1b" not in out
+
+
+@pytest.mark.parametrize(
+    ("data", "problem"),
+    [
+        ("good film\n".encode("utf-16"), "not a text file in UTF-8"),
+        ("好电影".encode("utf-16"), "not a text file in UTF-8"),
+        (b"PAR1\x00\x01", "not a text file in UTF-8"),
+        (b"good\n" + b"x" * 40, "line 2: longer than 30"),
+    ],
+)
+def test_what_is_no_text_is_refused(capsys, tmp_path, monkeypatch, data, problem):
+    monkeypatch.setattr(tables, "_LONGEST", 30)
+    (tmp_path / "file").write_bytes(data)
+    with pytest.raises(UserError, match=rf"file.* {problem}"):
+        command(capsys, "--file", tmp_path / "file")
+    with pytest.raises(UserError, match=rf"standard input.* {problem}"):
+        command(capsys, stdin=data)
+
+
+def test_a_byte_order_mark_is_no_word(capsys):
+    data = "\ufeffgood".encode()
+    assert command(capsys, "--format", "csv", stdin=data) == command(
+        capsys, "--format", "csv", "good"
+    )
 
 
 def test_a_page_that_cannot_be_written(capsys, tmp_path):

@@ -5,13 +5,15 @@ A damaged row is returned too, so that the caller can count it, report it or sto
 
 from __future__ import annotations
 
+import codecs
 import csv
+import itertools
 import json
 import os
 import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple, TextIO
+from typing import IO, Any, AnyStr, NamedTuple, TextIO
 
 from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.files import check_file
@@ -23,10 +25,11 @@ _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
 SUFFIXES = (*_DELIMITERS, ".jsonl", ".ndjson", _PARQUET)
 
-# Characters of a row of a CSV file, or of a text in a Parquet file. Python's own limit of a field,
-# 131,072 characters, is less than a long text; without any limit, a quote that is never closed
-# would read a whole file into one row.
-_MAX_ROW = 1 << 23
+# Characters of a line, of a row of a CSV file, or of a text in a Parquet file, several times War
+# and Peace. Without any limit, a file without line ends, or a quote that is never closed, would be
+# read into memory whole. Python's own limit of a field, 131,072 characters, is less than a long
+# text.
+_LONGEST = 1 << 23
 _MAX_FOOTER = 1 << 22  # bytes of the schema of a Parquet file, of which there are some hundred
 # Texts have a hundredth of their size at best when compressed, and in a Parquet file some bytes a
 # row; so a file of N bytes that has more than these is no file of texts, unless it is small.
@@ -142,12 +145,29 @@ def _check_file(path: Path) -> None:
         raise UserError(f"{path} is empty")
 
 
+def refuse_binary(stream: Any, name: str) -> None:
+    """Raise `UserError` if what a buffered stream of bytes has next is no text in UTF-8."""
+    head = stream.peek(4096)[:4096]
+    # Parquet files, archives, spreadsheets and UTF-16 have a zero byte near the beginning.
+    if b"\0" in head or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        raise UserError(f"{name} is not a text file in UTF-8, whatever its name says")
+
+
+def numbered_lines(stream: IO[AnyStr], name: str) -> Iterator[tuple[int, AnyStr]]:
+    """Number the lines of a stream. Raises `UserError` if one of them takes too much memory."""
+    for number in itertools.count(1):
+        line = stream.readline(_LONGEST + 1)
+        if not line:
+            return
+        if len(line) > _LONGEST:
+            raise UserError(f"{name}, line {number}: longer than {_LONGEST:,} characters")
+        yield number, line
+
+
 def _open_text(path: Path, newline: str) -> TextIO:
     try:
         with path.open("rb") as file:
-            # Parquet files, archives, spreadsheets and UTF-16 have a zero byte near the beginning.
-            if b"\0" in file.read(4096):
-                raise UserError(f"{path} is not a text file in UTF-8, whatever its name says")
+            refuse_binary(file, str(path))
         return path.open(encoding="utf-8-sig", errors="surrogateescape", newline=newline)
     except OSError as error:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
@@ -157,7 +177,7 @@ def _lines(path: Path) -> Iterator[tuple[int, str]]:
     """Number the lines, which end at line feeds only."""
     _check_file(path)
     with _open_text(path, newline="\n") as file:
-        yield from enumerate(file, start=1)
+        yield from numbered_lines(file, str(path))
 
 
 def _json_records(path: Path) -> Iterator[tuple[int, Any]]:
@@ -180,14 +200,14 @@ def _json_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
 
 def _delimited_records(path: Path) -> Iterator[tuple[tuple[int, int], list[str] | None]]:
     """Read the first and last line of each row, and its fields; None for text behind a quote."""
-    csv.field_size_limit(max(csv.field_size_limit(), _MAX_ROW))
+    csv.field_size_limit(max(csv.field_size_limit(), _LONGEST))
     size = 0
 
     def lines() -> Iterator[str]:
         nonlocal size
-        for line in file:
-            if (size := size + len(line)) > _MAX_ROW:
-                raise UserError(f"{path}, line {first}: a row of more than {_MAX_ROW:,} characters")
+        for _, line in numbered_lines(file, str(path)):
+            if (size := size + len(line)) > _LONGEST:
+                raise UserError(f"{path}, line {first}: a row of more than {_LONGEST:,} characters")
             yield line
 
     with _open_text(path, newline="") as file:
@@ -258,8 +278,8 @@ def _parquet_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
                     number += 1
                     values = tuple(cell.as_py() for cell in cells)
                     lengths = [len(value) for value in values if isinstance(value, str | bytes)]
-                    if max(lengths, default=0) > _MAX_ROW:
-                        raise UserError(f"{path}, row {number}: more than {_MAX_ROW:,} characters")
+                    if max(lengths, default=0) > _LONGEST:
+                        raise UserError(f"{path}, row {number}: more than {_LONGEST:,} characters")
                     total += sum(lengths)
                     _refuse_bomb(path, total, _MAX_TEXT)
                     yield Row((number, number), values)

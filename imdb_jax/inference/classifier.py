@@ -20,6 +20,7 @@ from numpy.typing import NDArray
 
 from imdb_jax.config import Config, load_config
 from imdb_jax.errors import UserError, shown
+from imdb_jax.parallel.devices import find_devices
 from imdb_jax.pipeline.input_format import (
     InputFormat,
     configured_input_format,
@@ -194,6 +195,7 @@ def load(path: str | os.PathLike[str]) -> Classifier:
             "continue it by --resume"
         )
     model = create_configured_model(config)
+    find_devices()
     ids = jax.ShapeDtypeStruct((1, config.input.max_length or 256), jnp.uint16)
     shapes = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
     kind = configured_input_format(config).vocabulary_class

@@ -24,7 +24,7 @@ from imdb_jax.inference.classifier import Classifier, load
 from imdb_jax.parallel.devices import use_all_cores
 from imdb_jax.parallel.exchange import num_processes
 from imdb_jax.pipeline.input_format import create_configured_model
-from imdb_jax.progress import note, unless
+from imdb_jax.progress import note, tell, unless
 from imdb_jax.runs import directory, experiment
 from imdb_jax.runs.lock import only_run_in
 from imdb_jax.runs.soft_labels import SoftLabels, unlabelled_texts
@@ -58,7 +58,7 @@ def _run(config: Config, workdir: Path) -> dict[str, Any]:
     if earlier and data.dataset == "auto":
         data = replace(data, dataset=earlier.data.dataset)
     dataset = find_dataset(data, note)
-    say = unless(config.run.quiet, print)
+    say = unless(config.run.quiet, tell)
     texts = unlabelled_texts(source, config.self_training.unlabelled_column, dataset, say)
     kept = workdir / directory.SOFT_LABELS
     if earlier and kept.exists():

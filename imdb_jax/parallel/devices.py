@@ -33,6 +33,19 @@ def use_all_cores(model: nn.Module, seeds: int = 1) -> None:
             jax.config.update("jax_num_cpu_devices", min(os.cpu_count() or 1, _MOST_CORES))
 
 
+def find_devices() -> None:
+    """Let JAX find its devices, or raise `UserError`, as where JAX_PLATFORMS names absent ones."""
+    try:
+        jax.devices()
+    except (RuntimeError, AssertionError) as error:
+        chosen = os.environ.get("JAX_PLATFORMS", "")
+        reason = str(error).partition(" (set JAX_PLATFORMS")[0] or "there are no such devices"
+        raise UserError(
+            f"JAX cannot start with JAX_PLATFORMS={chosen!r}: {reason}; set JAX_PLATFORMS=cpu, or "
+            "leave it unset, to use what there is"
+        ) from error
+
+
 def data_mesh(model_parallel: int = 1) -> Mesh:
     """Return a mesh of all devices of all processes.
 

@@ -21,6 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from imdb_jax import interrupts, terminal
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.parallel.exchange import num_processes
 from imdb_jax.parallel.failure import FailureWatch
@@ -106,27 +107,37 @@ def processes(config: Config) -> Iterator[None]:
 
 
 @contextmanager
-def sigterm_noted() -> Iterator[Callable[[], bool]]:
-    """Note SIGTERM instead of ending at once, and yield a function that says whether it has come.
+def asked_to_end() -> Iterator[Callable[[], int]]:
+    """Note SIGTERM and, in a command, Ctrl-C, and yield a function that returns which has come.
 
-    Every process must call the function equally often; it tells all of them in the same call. Only
-    the main thread can handle signals; nothing is noted in others.
+    It returns 0 if none has. Every process must call it equally often; it tells all of them in the
+    same call. Only the main thread can handle signals; nothing is noted in others.
     """
+    noted: list[int] = []
     if num_processes() > 1:
         from jax.experimental import multihost_utils
 
+        def note(number: int, _: Any) -> None:
+            noted.append(number)
+            signal.raise_signal(signal.SIGTERM)  # which JAX tells the other processes
+
         calls = itertools.count(1)
-        yield lambda: multihost_utils.reached_preemption_sync_point(next(calls))
-        return
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    noted = threading.Event()
-    before = signal.signal(signal.SIGTERM, lambda *_: noted.set())
-    try:
-        yield noted.is_set
-    finally:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
+
+        def asked() -> int:
+            reached = multihost_utils.reached_preemption_sync_point(next(calls))
+            return [*noted, signal.SIGTERM][0] if reached else 0
+
+        with interrupts.noted(note):
+            yield asked
+    elif threading.current_thread() is not threading.main_thread():
+        yield lambda: 0
+    else:
+        before = signal.signal(signal.SIGTERM, lambda number, _: noted.append(number))
+        try:
+            with interrupts.noted(lambda number, _: noted.append(number)):
+                yield lambda: [*noted, 0][0]
+        finally:
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 def _on_cloud_tpu() -> bool:
@@ -186,6 +197,7 @@ def _join(address: str, number_of_all: int, number: int) -> None:
     from jax.experimental import multihost_utils
 
     from imdb_jax.parallel.agreement import disagreement
+    from imdb_jax.parallel.devices import find_devices
 
     _end_aborts_with(ENDED)
     try:
@@ -201,6 +213,7 @@ def _join(address: str, number_of_all: int, number: int) -> None:
         raise UserError(
             f"JAX cannot join the processes of this run at {address}: {str(error).splitlines()[0]}"
         ) from error
+    find_devices()
     devices = collections.Counter(device.process_index for device in jax.devices())
     counts = {process: {"the number of devices": str(n)} for process, n in devices.items()}
     if problem := disagreement(counts):
@@ -217,7 +230,7 @@ def _drop_native_output() -> None:
     nowhere = os.open(os.devnull, os.O_WRONLY)
     os.dup2(nowhere, stream.fileno())
     os.close(nowhere)
-    sys.stdout = os.fdopen(own, "w", buffering=1, encoding=stream.encoding, errors=stream.errors)
+    sys.stdout = terminal.outliving(os.fdopen(own, "w", buffering=1, encoding=stream.encoding))
 
 
 def _end(words: str) -> None:

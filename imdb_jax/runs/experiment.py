@@ -13,11 +13,11 @@ import numpy as np
 from imdb_jax.config import Config, replace
 from imdb_jax.datasets.find import absolute_paths
 from imdb_jax.errors import UserError
-from imdb_jax.parallel.devices import use_all_cores
+from imdb_jax.parallel.devices import find_devices, use_all_cores
 from imdb_jax.parallel.exchange import all_have, is_first, num_processes, wait_for_all
 from imdb_jax.parallel.host_memory import keep_freed_memory, share_one_heap
 from imdb_jax.pipeline.input_format import configured_input_format, create_configured_model
-from imdb_jax.progress import note, unless
+from imdb_jax.progress import note, tell, unless
 from imdb_jax.runs import directory, reporting
 from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
@@ -43,7 +43,7 @@ def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[st
 def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dict[str, Any]:
     share_one_heap()
     config = absolute_paths(config)
-    say = unless(config.run.quiet or not is_first(), print)
+    say = unless(config.run.quiet or not is_first(), tell)
     if config.run.tensorboard:
         reporting.summary_writer_class()  # fails now rather than when training has begun
     earlier = directory.earlier_run(workdir, config)
@@ -62,6 +62,7 @@ def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dic
     config = replace(config, shards=config.training.shards or shards)
     _refuse_in_shards(config, soft)
     use_all_cores(create_configured_model(config), config.training.seeds)
+    find_devices()
     check_model_and_batch(config)
     say(reporting.versions())
     data = load_data_for(config, note if is_first() else say, soft)
@@ -82,7 +83,8 @@ def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dic
     say(reporting.sizes(data))
     keep_freed_memory()  # only now: the memory for reading reviews goes back to the system
     trainer = Trainer(config, model, data.splits)
-    say(reporting.layer_table(model, data.splits.train))
+    for line in reporting.layer_table(model, data.splits.train):
+        say(line)
     figures = f"validation figures: {reporting.validated_on(data)}"
     say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")
     checkpoints = Checkpoints(workdir / directory.CHECKPOINTS, config.run.keep)

@@ -1,5 +1,6 @@
 """Training a model to the end, however often it is interrupted."""
 
+import signal
 from collections.abc import Callable
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import numpy as np
 from imdb_jax.datasets.dataset import BY_CONTENT
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.parallel.exchange import is_first
-from imdb_jax.parallel.processes import sigterm_noted
+from imdb_jax.parallel.processes import asked_to_end
 from imdb_jax.pipeline.shuffling import order_digest
 from imdb_jax.progress import epoch_bar, note
 from imdb_jax.runs import reporting
@@ -66,7 +67,7 @@ def fit(
 
     With patience, returns the number of the best epoch, whose parameters the trainer then has.
     Raises `UserError` if the loss diverges or a checkpoint cannot be written or read, `Terminated`
-    if SIGTERM came, after writing a checkpoint.
+    if SIGTERM or, in a command, Ctrl-C came, after writing a checkpoint.
     """
     config = trainer.config
 
@@ -84,13 +85,15 @@ def fit(
         }
         checkpoints.save(progress.position, trainer.arrays(), notes, best)
 
-    def leave() -> None:
+    def leave(number: int) -> None:
         checkpoints.wait()
         epochs, steps = trainer.progress.position
         how = (
             "continue by the same command with --resume" if config.run.keep else "nothing was kept"
         )
-        raise Terminated(f"terminated after {epochs} epochs and {steps} steps; {how}")
+        what = "interrupted" if number == signal.SIGINT else "terminated"
+        message = f"{what} after {epochs} epochs and {steps} steps; {how}"
+        raise Terminated(message, 128 + number)
 
     def tick() -> None:
         epochs, steps = trainer.progress.position
@@ -99,11 +102,11 @@ def fit(
         trace(taken)
         # An epoch's last step is followed by its validation, and then by a checkpoint in any case.
         due = config.run.checkpoint_every and taken % config.run.checkpoint_every == 0
-        asked_to_leave = terminated()
-        if asked_to_leave or (due and steps < trainer.steps):
+        leaving = asked()
+        if leaving or (due and steps < trainer.steps):
             save()
-        if asked_to_leave:
-            leave()
+        if leaving:
+            leave(leaving)
 
     def write_metrics() -> None:
         if is_first():
@@ -116,7 +119,7 @@ def fit(
     traced = traced_steps(taken, (epochs + 1) * trainer.steps) if profile else range(0)
     trainer.breaks = traced.start, traced.stop
     with (
-        sigterm_noted() as terminated,
+        asked_to_end() as asked,
         reporting.tensorboard_log(log_directory, epochs + 1) as log,
         profiler(workdir / PROFILE, traced, lambda: trainer.state, say) as trace,
     ):
@@ -134,8 +137,10 @@ def fit(
             log(row)
             say(reporting.format_epoch(row, config.training.epochs))
             save()
-            if terminated():
-                leave()
+            if number := asked():
+                leave(number)
+    if number := asked():  # since the last epoch was saved
+        leave(number)
     checkpoints.wait()
     if not config.stopping.patience:
         return None

@@ -22,6 +22,7 @@ from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
 from imdb_jax.pipeline.splits import Examples
 from imdb_jax.runs.data import ExperimentData
+from imdb_jax.terminal import printable
 from imdb_jax.training.history import Epoch
 
 
@@ -65,8 +66,8 @@ def validated_on(data: ExperimentData) -> str:
     return "validation (test reviews)" if data.splits.validation is None else "validation"
 
 
-def layer_table(model: nn.Module, examples: Examples) -> str:
-    """Return a table of a model's layers with their output shapes and parameters."""
+def layer_table(model: nn.Module, examples: Examples) -> list[str]:
+    """Return the lines of a table of a model's layers with their output shapes and parameters."""
     table: str = model.tabulate(
         jax.random.key(0),
         examples.batch_ids(np.arange(1)),
@@ -74,7 +75,7 @@ def layer_table(model: nn.Module, examples: Examples) -> str:
         table_kwargs={"box": box.SIMPLE},
     )
     lines = (line.rstrip() for line in table.splitlines())
-    return "\n".join(line for line in lines if line)
+    return [line for line in lines if line]
 
 
 def format_epoch(row: Epoch, epochs: int) -> str:
@@ -133,7 +134,7 @@ def plot_history(path: Path, rows: Sequence[Epoch], title: str, validated_on: st
     # A Figure rather than pyplot: no display is needed, and no global state is left.
     figure = Figure(figsize=(9, 3.6), layout="constrained")
     FigureCanvasAgg(figure)
-    figure.suptitle(title)
+    figure.suptitle(printable(title), parse_math=False)  # names of files are no formulas
     epochs = [row.epoch for row in rows]
     for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
         axes.plot(epochs, [getattr(row, metric) for row in rows], "o-", label="training")

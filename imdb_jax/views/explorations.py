@@ -6,7 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from imdb_jax.views.predictions import printable
+from imdb_jax.progress import tell
+from imdb_jax.terminal import printable
 
 
 class Table(NamedTuple):
@@ -58,13 +59,14 @@ def tables_of(figures: dict[str, Any]) -> list[Table]:
 def print_tables(title: str, tables: Sequence[Table]) -> None:
     """Print tables: drawn on a terminal, else in aligned columns."""
     if not sys.stdout.isatty():
-        print(title)
+        tell(title)
         for table in tables:
-            print(f"\n{table.title}")
+            print()
+            tell(table.title)
             rows = [table.columns, *table.rows]
             widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
             for row in rows:
-                print(printable("  ".join(map(str.ljust, row, widths)).rstrip()))
+                tell("  ".join(map(str.ljust, row, widths)).rstrip())
         return
 
     from rich import box
@@ -73,9 +75,9 @@ def print_tables(title: str, tables: Sequence[Table]) -> None:
 
     # Words of reviews are text, not markup.
     console = Console(markup=False, emoji=False, highlight=False)
-    console.print(title)
+    console.print(printable(title))
     for table in tables:
-        console.print(f"\n{table.title}", style="bold")
+        console.print(f"\n{printable(table.title)}", style="bold")
         drawn = Drawn(box=box.SIMPLE_HEAD)
         for column in table.columns:
             drawn.add_column(column, justify="left" if column in ("", "word") else "right")
@@ -86,7 +88,8 @@ def print_tables(title: str, tables: Sequence[Table]) -> None:
 
 def print_review(shown: dict[str, Any], title: str) -> None:
     """Print what `statistics.show_review` returns."""
-    print(f"{shown['split']} review {shown['review']} of {title}: {shown['label']}\n")
+    tell(f"{shown['split']} review {shown['review']} of {title}: {shown['label']}")
+    print()
     contents = shown | {"ids": " ".join(map(str, shown["ids"]))}
     for name in ("text", "ids", "decoded"):
         print(f"{name}:\n{printable(contents[name])}\n")

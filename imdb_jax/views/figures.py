@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_output
+from imdb_jax.files import check_output, write_output
+from imdb_jax.terminal import printable
 
 if TYPE_CHECKING:
     import numpy as np
@@ -18,9 +19,10 @@ _SUFFIXES = (".png", ".svg", ".pdf")
 
 
 def check_plot(path: Path | None) -> None:
-    """Raise `UserError` if a figure cannot be written to a file of this name."""
+    """Raise `UserError` if a figure cannot be written to this file."""
     if path and path.suffix.lower() not in _SUFFIXES:
         raise UserError(f"{path} must end in one of {', '.join(_SUFFIXES)}")
+    check_output(path)
 
 
 def plot_evaluation(
@@ -87,7 +89,7 @@ def _figure(title: str, height: float) -> Figure:
 
     # A Figure of its own rather than pyplot: no display is needed, and no global state is left.
     figure = Figure(figsize=(9, height), layout="constrained")
-    figure.suptitle(title)
+    figure.suptitle(printable(title), parse_math=False)  # names of files are no formulas
     return figure
 
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING, Any
 
+from imdb_jax.terminal import printable
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
@@ -19,18 +20,11 @@ if TYPE_CHECKING:
 _STRONGEST = 8  # words listed for and against
 
 
-def printable(text: Text, width: int | None = None) -> str:
-    """Return a text in one line, at most `width` characters long, that commands no terminal.
-
-    What is not printable, line feeds and tabs included, becomes a space.
-    """
-    if width is not None:
-        text = text[: 4 * width + 4]  # enough even if each character takes four bytes
-    decoded = text.decode("utf-8", "replace") if isinstance(text, bytes) else text
-    shown = "".join(character if character.isprintable() else " " for character in decoded)
-    if width is None or len(shown) <= width:
-        return shown
-    return shown[: max(width - 1, 0)] + "…"
+def beginning(text: Text, width: int) -> str:
+    """Return the beginning of a text in one printable line, at most `width` characters long."""
+    text = text[: 4 * width + 4]  # enough even if each character takes four bytes
+    shown = printable(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
+    return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"
 
 
 def prediction_line(prediction: Prediction) -> str:

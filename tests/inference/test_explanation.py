@@ -158,14 +158,14 @@ def test_html_escapes_everything():
 
 
 @given(st.text() | st.binary(), st.integers(0, 30))
-def test_printable_is_one_line_that_fits(text, width):
-    shown = predictions.printable(text, width)
+def test_the_beginning_of_a_text_is_one_line_that_fits(text, width):
+    shown = predictions.beginning(text, width)
     assert shown.isprintable()
     assert len(shown) <= max(width, 1)
-    assert predictions.printable(shown, max(width, 1)) == shown
+    assert predictions.beginning(shown, max(width, 1)) == shown
 
 
-def test_printable_shortens():
-    assert predictions.printable("abcdef", 4) == "abc…"
-    assert predictions.printable("a\nb\x1bé") == "a b é"
-    assert predictions.printable(b"caf\xe9") == "caf\ufffd"
+def test_the_beginning_of_a_text():
+    assert predictions.beginning("abcdef", 4) == "abc…"
+    assert predictions.beginning("a\nb\x1bé", 9) == r"a b\x1bé"
+    assert predictions.beginning(b"caf\xe9", 4) == "caf\ufffd"

@@ -33,7 +33,7 @@ PROGRAM = """if True:
     from small_runs import small, small_dataset
     dataset = small_dataset()
     data.find_dataset = lambda *_: dataset
-    reporting.layer_table = lambda *_: ""
+    reporting.layer_table = lambda *_: []
     def fail(*_):
         raise UserError("asked to fail")
     workdir, number, port, changes = Path(sys.argv[2]), *map(json.loads, sys.argv[3:])

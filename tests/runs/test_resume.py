@@ -18,7 +18,7 @@ import numpy as np
 import pytest
 from small_runs import metrics_of, outcome, small, to_format_1
 
-from imdb_jax import files, load, train
+from imdb_jax import files, interrupts, load, train
 from imdb_jax.config import replace
 from imdb_jax.datasets.find import synthetic_dataset
 from imdb_jax.errors import Terminated, UserError
@@ -153,7 +153,7 @@ PROGRAM = """if True:
     from test_resume import SLOW
     dataset = small_dataset()
     data.find_dataset = lambda *_: dataset
-    reporting.layer_table = lambda *_: ""
+    reporting.layer_table = lambda *_: []
     train.parse_arguments = lambda _: small(Path(sys.argv[2]), **SLOW, resume=True)
     warnings.filterwarnings("ignore", "os.fork|.*multi-threaded", Warning)
     for _ in sys.stdin:
@@ -305,13 +305,21 @@ def command(monkeypatch, capsys, config):
     return stop.value.code, *capsys.readouterr()
 
 
-def test_sigterm_ends_the_command_in_one_line(tmp_path, monkeypatch, capsys):
-    with at_step(3, terminate):
-        status, out, errors = command(monkeypatch, capsys, small(tmp_path))
-    assert (status, out) == (143, "")
+@pytest.mark.parametrize(
+    ("number", "word"), [(signal.SIGTERM, "terminated"), (signal.SIGINT, "interrupted")]
+)
+def test_a_signal_ends_the_command_in_one_line(tmp_path, monkeypatch, capsys, number, word):
+    before = signal.signal(signal.SIGINT, interrupts._raise)  # as in a program of its own
+    try:
+        with at_step(3, lambda: signal.raise_signal(number)):
+            status, out, errors = command(monkeypatch, capsys, small(tmp_path))
+    finally:
+        signal.signal(signal.SIGINT, before)
+    assert (status, out) == (128 + number, "")
     assert errors == (
-        "terminated after 0 epochs and 3 steps; continue by the same command with --resume\n"
+        f"{word} after 0 epochs and 3 steps; continue by the same command with --resume\n"
     )
+    assert Checkpoints(tmp_path / "checkpoints", 2).positions()[-1] == (0, 3)
 
 
 def test_ctrl_c_ends_the_command_in_one_line(tmp_path, monkeypatch, capsys, uninterrupted):

@@ -9,7 +9,7 @@ from small_runs import hasten, outcome, small
 
 from imdb_jax.config import replace
 from imdb_jax.errors import UserError
-from imdb_jax.parallel.processes import sigterm_noted
+from imdb_jax.parallel.processes import asked_to_end
 from imdb_jax.runs import experiment
 from imdb_jax.training import trainer
 from imdb_jax.training.history import Epoch, best_epoch, out_of_patience
@@ -142,7 +142,7 @@ def test_patience_needs_a_review_to_validate_on(tmp_path):
 
 def test_sigterm_is_noted_for_a_while():
     before = signal.getsignal(signal.SIGTERM)
-    with sigterm_noted() as noted:
+    with asked_to_end() as noted:
         assert not noted()
         signal.raise_signal(signal.SIGTERM)
         assert noted()
@@ -153,7 +153,7 @@ def test_other_threads_do_not_handle_signals():
     found = []
 
     def work():
-        with sigterm_noted() as noted:
+        with asked_to_end() as noted:
             found.append(noted())
 
     thread = threading.Thread(target=work)
