@@ -67,7 +67,7 @@ def plot_evaluation(
     calibration.set(
         xlabel="confidence (probability of the class predicted)",
         ylabel="accuracy",
-        title="reliability; the area of a dot is its number of reviews",
+        title="reliability; area of a dot: number of reviews",
     )
     roc.legend(loc="lower right")
     calibration.legend()

@@ -13,7 +13,13 @@ def drawn(draw, *arguments):
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(curves, "image_of", lambda figure, _: kept.append(figure) or b"")
         draw(*arguments)
-    axes = kept[0].axes
+    (figure,) = kept
+    figure.draw_without_rendering()
+    (left, low), (right, high) = figure.get_tightbbox().get_points()
+    width, height = figure.get_size_inches()
+    assert 0 <= left < right <= width  # no text leaves the picture
+    assert 0 <= low < high <= height
+    axes = figure.axes
     legends = [part.get_legend() for part in axes if part.get_legend()]
     texts = [(one.get_title(), *one.get_texts()) for one in legends]
     return axes, ["\n".join(text.get_text() for text in each) for each in texts]
@@ -27,7 +33,7 @@ def test_areas_of_dots_are_numbers_of_reviews(tmp_path):
     dots, example = calibration.collections
     few, many = dots.get_sizes()
     assert many == pytest.approx(4 * few)
-    assert "area" in calibration.get_title()
+    assert "area of a dot" in calibration.get_title()
     assert "dot of 10 reviews" in legend
     assert example.get_sizes() == pytest.approx(many * 10 / 12)
 
