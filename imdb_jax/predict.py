@@ -172,7 +172,7 @@ def _explained(
     from rich.console import Console
 
     from imdb_jax.inference.explanation import explain
-    from imdb_jax.views import predictions
+    from imdb_jax.views import page, predictions
 
     console = Console()
     colored = console.is_terminal and not console.no_color
@@ -192,7 +192,7 @@ def _explained(
         yield "\n".join(lines)
     if options.html:
         title = f"Predictions of {', '.join(map(str, paths))}"
-        write_output(options.html, predictions.explanations_html(title, kept).encode())
+        write_output(options.html, page.explanations_html(title, kept).encode())
 
 
 main = partial(cli.run_command, predict)

@@ -1,4 +1,4 @@
-"""What people see of a run: what it says on the terminal, metrics files, figures.
+"""What people see of a run: what it says on the terminal, and metrics files.
 
 The only module that knows TensorBoard.
 """
@@ -22,7 +22,6 @@ from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
 from imdb_jax.pipeline.splits import Examples
 from imdb_jax.runs.data import ExperimentData
-from imdb_jax.terminal import printable
 from imdb_jax.training.history import Epoch
 
 
@@ -123,27 +122,3 @@ def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Ep
         yield log
     finally:
         writer.close()
-
-
-def plot_history(path: Path, rows: Sequence[Epoch], title: str, validated_on: str) -> None:
-    """Draw loss and accuracy over the epochs, of training and validation, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    # A Figure rather than pyplot: no display is needed, and no global state is left.
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(printable(title), parse_math=False)  # names of files are no formulas
-    epochs = [row.epoch for row in rows]
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [getattr(row, metric) for row in rows], "o-", label="training")
-        values = [getattr(row, f"val_{metric}") for row in rows]
-        axes.plot(epochs, values, "s--", label=validated_on)
-        axes.set(xlabel="epoch", ylabel=metric)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    write_atomically(path, image.getvalue())

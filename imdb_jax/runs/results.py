@@ -12,7 +12,7 @@ from jax.experimental import multihost_utils
 from imdb_jax.files import is_regular
 from imdb_jax.parallel.exchange import is_first
 from imdb_jax.parallel.host_memory import peak_rss_mb
-from imdb_jax.runs import directory, reporting
+from imdb_jax.runs import curves, directory, reporting
 from imdb_jax.runs.checkpoints import save_params
 from imdb_jax.runs.data import ExperimentData
 from imdb_jax.runs.manifest import Damaged
@@ -65,7 +65,8 @@ def _conclude_one(
     if is_first():
         title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
         figure = workdir / directory.HISTORY
-        reporting.plot_history(figure, trained.history, title, reporting.validated_on(data))
+        validated_on, kept = reporting.validated_on(data), best or len(trained.history)
+        curves.plot_history(figure, trained.history, title, validated_on, kept)
         directory.end(workdir, result)
     return result
 

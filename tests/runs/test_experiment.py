@@ -18,7 +18,7 @@ from imdb_jax.config import Config, load_config, load_recipe, recipe_names, repl
 from imdb_jax.datasets.find import find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.pipeline.input_format import create_configured_model
-from imdb_jax.runs import data, reporting
+from imdb_jax.runs import curves, data
 from imdb_jax.runs.checkpoints import load_params
 from imdb_jax.runs.experiment import run
 from imdb_jax.text.vocabulary import Vocabulary
@@ -41,12 +41,13 @@ pytestmark = pytest.mark.usefixtures("few_reviews")
 
 @dataclasses.dataclass
 class Finished:
-    """A run, what it returned, what it printed, and the title of its figure."""
+    """A run, what it returned, what it printed, and what its figure says."""
 
     config: Config
     result: dict
     stdout: str
     title: str
+    kept: int  # the epoch that its figure marks
 
     @property
     def workdir(self):
@@ -60,17 +61,18 @@ class Finished:
 
 
 def finish(config):
-    titles = []
+    titles, kept = [], []
 
-    def plot(path, rows, title, validated_on):
+    def plot(path, rows, title, validated_on, epoch):
         titles.append(title)
-        plot_history(path, rows, title, validated_on)
+        kept.append(epoch)
+        plot_history(path, rows, title, validated_on, epoch)
 
-    plot_history = reporting.plot_history
+    plot_history = curves.plot_history
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
-        patch.setattr(reporting, "plot_history", plot)
+        patch.setattr(curves, "plot_history", plot)
         result = run(config)
-    return Finished(config, result, out.getvalue(), *titles)
+    return Finished(config, result, out.getvalue(), *titles, *kept)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +97,7 @@ def read_metrics(run):
 def test_run_directory_holds_what_is_promised(finished):
     assert {path.name for path in finished.workdir.iterdir()} == FILES
     assert (finished.workdir / "history.png").read_bytes().startswith(b"\x89PNG")
+    assert finished.kept == 2  # the last epoch, as validation chose none
 
 
 def test_result_says_what_was_run_where_and_how_well(finished):
