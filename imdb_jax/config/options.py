@@ -8,19 +8,23 @@ from __future__ import annotations
 
 import math
 import re
-import typing
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Literal
 
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.config.checks import check_at_least, check_choices, check_ratings, check_share
+from imdb_jax.errors import UserError
 
 UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+# Read as a plain float, so that tyro's messages do not speak of None.
+OptionalFloat = Annotated[
+    float | None, tyro.conf.arg(metavar="FLOAT", constructor=float, help_behavior_hint="")
+]
 
 
 class NotSaved:
@@ -62,6 +66,13 @@ class DataOptions:
     """The label that counts as positive; by default the one with a name like 'positive', 'yes' or
     'good', else the second of the two."""
 
+    positive_from: OptionalFloat = None
+    """The label column holds ratings, numbers: those of at least this are positive, the others
+    negative."""
+
+    negative_to: OptionalFloat = None
+    """With positive_from: only ratings of at most this are negative; leave out those between."""
+
     test: OptionalPath = None
     """File of the test reviews, if the data set is a file; test_share then has no effect."""
 
@@ -72,7 +83,8 @@ class DataOptions:
     preparation: OmitArgPrefixes[PreparationOptions] = field(default_factory=PreparationOptions)
 
     def __post_init__(self) -> None:
-        _check_share("test_share", self.test_share)
+        check_share("test_share", self.test_share)
+        check_ratings(self.positive, self.positive_from, self.negative_to)
 
 
 @dataclass(frozen=True)
@@ -93,8 +105,8 @@ class InputOptions:
     """Side on which long reviews are cut."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, num_words=0, max_length=0)
-        _check_choices(self, "padding", "truncating")
+        check_at_least(self, num_words=0, max_length=0)
+        check_choices(self, "padding", "truncating")
 
 
 @dataclass(frozen=True)
@@ -134,9 +146,9 @@ class TrainingOptions:
     """Parts of the reviews to shuffle separately, equally many in each process; 0: one in each."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
-        _check_choices(self, "dtype", "loss", "schedule")
-        _check_share("warmup", self.warmup)
+        check_at_least(self, epochs=1, batch_size=1, seed=0, seeds=1, shards=0)
+        check_choices(self, "dtype", "loss", "schedule")
+        check_share("warmup", self.warmup)
         if self.seed + self.seeds > 1 << 63:
             raise UserError(f"seed must be below 2**63, not {self.seed + self.seeds - 1}")
         if not 0 < self.learning_rate < math.inf:
@@ -158,8 +170,8 @@ class StoppingOptions:
     of the epoch with the lowest; needs validation. 0: train all epochs and keep the last."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, patience=0)
-        _check_share("validation", self.validation)
+        check_at_least(self, patience=0)
+        check_share("validation", self.validation)
         if self.patience and not self.validation:
             raise UserError("patience needs a validation loss; hold reviews out by validation")
 
@@ -215,7 +227,7 @@ class RunOptions(NotSaved):
     """Print the result only."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, checkpoint_every=0, keep=0)
+        check_at_least(self, checkpoint_every=0, keep=0)
         if self.resume and self.overwrite:
             raise UserError("resume continues a run and overwrite replaces it; choose one of them")
 
@@ -242,7 +254,7 @@ class DistributionOptions(NotSaved):
     """Seconds to wait at the start for processes that have not come."""
 
     def __post_init__(self) -> None:
-        _check_at_least(self, model_parallel=1, num_processes=0, process_id=-1, join_timeout=1)
+        check_at_least(self, model_parallel=1, num_processes=0, process_id=-1, join_timeout=1)
         # A name, an IPv4 address, or an IPv6 address in brackets.
         address = re.fullmatch(r"([\w.-]+|\[[\w:.%]+\]):([0-9]{1,5})", self.coordinator)
         if self.coordinator and not (address and 0 < int(address[2]) < 1 << 16):
@@ -267,21 +279,3 @@ class DebuggingOptions(NotSaved):
 
     debug_nans: bool = False
     """Stop at the first step that computes a NaN, and name the operation; slower."""
-
-
-def _check_share(name: str, share: float) -> None:
-    if not 0 <= share < 1:
-        raise UserError(f"{name} must be a share, from 0 to below 1, not {share}")
-
-
-def _check_at_least(options: Any, **lowest: int) -> None:
-    for name, low in lowest.items():
-        if getattr(options, name) < low:
-            raise UserError(f"{name} must be at least {low}, not {getattr(options, name)}")
-
-
-def _check_choices(options: Any, *names: str) -> None:
-    for name in names:
-        choices = typing.get_args(typing.get_type_hints(type(options))[name])
-        if getattr(options, name) not in choices:
-            raise UserError(unknown_name(name, getattr(options, name), choices))
