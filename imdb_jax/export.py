@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import partial
@@ -75,12 +76,18 @@ def write_export(classifier: Classifier, to: Format, directory: Path) -> None:
     # Paths of this machine mean nothing elsewhere.
     config = replace(classifier.config, data_dir=None, test=None)
     write_atomically(directory / "config.toml", dump_config(config).encode())
+    names = classifier.label_names
+    classes = {
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+    }
+    write_atomically(directory / "config.json", (json.dumps(classes, indent=2) + "\n").encode())
     # Written last: it tells an export from any other directory.
     write_atomically(directory / "README.txt", readme(classifier, to).encode())
 
 
-_NAMES = {"vocabulary.txt", "config.toml", "README.txt", "vectors.txt", "model.stablehlo"} | {
-    f"model.{suffix}" for suffix in ("safetensors", "npz", "keras", "weights.h5")
+_NAMES = {"vocabulary.txt", "config.toml", "config.json", "README.txt", "vectors.txt"} | {
+    f"model.{suffix}" for suffix in ("stablehlo", "safetensors", "npz", "keras", "weights.h5")
 }
 
 

@@ -6,6 +6,8 @@ Without texts and --file, read texts from standard input, one a line.
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import json
 import os
 import shutil
@@ -155,15 +157,19 @@ def _read_file(path: Path) -> Iterator[bytes]:
 def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
     from imdb_jax.views.predictions import beginning, prediction_line
 
-    width = max(shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown   "), 20)
+    longest = max(map(len, predictor.label_names))
+    columns = shutil.get_terminal_size().columns
+    width = max(columns - longest - len("0.0000     00% unknown   "), 20)
     shown, read = tee(texts)
     for text, prediction in zip(shown, predictor.stream(read), strict=False):
         if options.format == "jsonl":
             yield json.dumps(prediction._asdict())
         elif options.format == "csv":
-            yield ",".join(map(str, prediction))
+            row = io.StringIO()
+            csv.writer(row, lineterminator="").writerow(prediction)
+            yield row.getvalue()
         else:
-            yield f"{prediction_line(prediction)}  {beginning(text, width)}"
+            yield f"{prediction_line(prediction, longest)}  {beginning(text, width)}"
 
 
 def _explained(

@@ -110,6 +110,10 @@ def to_format_1(workdir):
     config = (workdir / "config.toml").read_text()
     config = config.replace("format = 2", "format = 1").partition("# SHA-256")[0]
     (workdir / "config.toml").write_text(config)
+    if (ended := workdir / "result.json").exists():
+        result = json.loads(ended.read_text())
+        del result["labels"]
+        ended.write_text(json.dumps(result))
     for manifest in workdir.rglob("manifest.json"):
         manifest.unlink()
         files = [path for path in manifest.parent.rglob("*") if path.is_file()]

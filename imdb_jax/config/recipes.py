@@ -160,4 +160,6 @@ def _check_like(name: str, value: Any, example: Any) -> None:
 def _check_type(name: str, value: Any, kind: Any) -> None:
     if _is_path(kind) or typing.get_origin(kind) is Literal:
         kind = str
+    if float in typing.get_args(kind):  # or None, which a file leaves out
+        kind = float
     check_type(name, value, typing.get_origin(kind) or kind)

@@ -33,6 +33,7 @@ def readme(classifier: Classifier, to: str) -> str:
         "module": type(classifier.model).__name__,
         "fields": ", ".join(f"{name}={value!r}" for name, value in fields.items()),
         "num_words": num_words,
+        "positive": classifier.label_names[1],
         "length": length_axis(classifier),
         "tensors": "\n".join(
             f"  {name:<{width}}  {x.dtype}{list(x.shape)}" for name, x in tensors.items()

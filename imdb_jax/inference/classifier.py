@@ -19,6 +19,7 @@ from jaxtyping import Float, Float32, UInt
 from numpy.typing import NDArray
 
 from imdb_jax.config import Config, load_config
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames
 from imdb_jax.errors import UserError, shown
 from imdb_jax.parallel.devices import find_devices
 from imdb_jax.pipeline.input_format import (
@@ -44,12 +45,17 @@ class Prediction(NamedTuple):
     """What a model says about a text."""
 
     probability: float  # that the text is positive
-    label: str  # 'positive' or 'negative'
+    label: str  # 'positive' or 'negative', or what the training data call them
     unknown_share: float  # of words too rare in training to be told apart; 0 if there are none
 
 
 class Predictor(ABC):
     """Something that predicts how likely texts are to be positive: a trained model, or several."""
+
+    @property
+    @abstractmethod
+    def label_names(self) -> LabelNames:
+        """What the training data call the classes, the negative one first."""
 
     def predict(self, texts: Text | Iterable[Text]) -> Float32[np.ndarray, " num_texts"]:
         """Return the probability that each text is positive.
@@ -86,6 +92,7 @@ class Classifier(Predictor):
     vocabulary: Any
     model: nn.Module
     params: Any
+    label_names: LabelNames = NEGATIVE_POSITIVE
 
     @cached_property
     def input_format(self) -> InputFormat:
@@ -130,7 +137,8 @@ class Classifier(Predictor):
         """Make the device compute the probabilities of up to 512 texts."""
         ranks, unknown_shares = self.read(texts)
         ids = fill_batch(self.pad(ranks))
-        return Enqueued(predict_step(self.model.apply, self.params, ids), unknown_shares)
+        probabilities = predict_step(self.model.apply, self.params, ids)
+        return Enqueued(probabilities, unknown_shares, self.label_names)
 
 
 @dataclass(frozen=True)
@@ -139,13 +147,13 @@ class Enqueued:
 
     probabilities: jax.Array  # of the texts, and of what fills the batch
     unknown_shares: NDArray[np.float64]
+    label_names: LabelNames
 
     def predictions(self) -> Iterator[Prediction]:
         """Wait for the probabilities, and yield the predictions."""
         probabilities = np.asarray(self.probabilities).tolist()
         for probability, share in zip(probabilities, self.unknown_shares.tolist(), strict=False):
-            label = "positive" if probability > 0.5 else "negative"
-            yield Prediction(probability, label, share)
+            yield Prediction(probability, self.label_names[probability > 0.5], share)
 
 
 def fill_batch(ids: UInt[np.ndarray, "num_texts length"]) -> UInt[np.ndarray, "size length"]:
@@ -201,4 +209,4 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     kind = configured_input_format(config).vocabulary_class
     vocabulary = kind.load(directory / kind.FILE)
     params = jax.device_put(read_params(directory / runs.PARAMS, shapes)[0])
-    return Classifier(config, vocabulary, model, params)
+    return Classifier(config, vocabulary, model, params, runs.read_label_names(directory))

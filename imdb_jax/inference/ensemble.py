@@ -11,11 +11,14 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, Float64, Num
 
+from imdb_jax.datasets.custom import LAYOUT
+from imdb_jax.datasets.dataset import LabelNames
 from imdb_jax.errors import UserError
 from imdb_jax.inference import classifier
 from imdb_jax.inference.classifier import Classifier, Enqueued, Predictor, fill_batch
@@ -25,7 +28,7 @@ from imdb_jax.text.tokens import Text
 from imdb_jax.training.step import logit_step
 
 # Options that runs must share. Else one may have learned the reviews that another is tested on.
-_SAME_REVIEWS = ("dataset", "test", "test_share", "text_column", "label_column", "positive")
+_SAME_REVIEWS = ("dataset", *LAYOUT)
 _MOST_STEPS = 10_000
 
 
@@ -36,6 +39,11 @@ class Ensemble(Predictor):
     members: tuple[Classifier, ...]
     weights: tuple[float, ...]
 
+    @property
+    def label_names(self) -> LabelNames:
+        """What the training data call the classes, the negative one first."""
+        return self.members[0].label_names
+
     def enqueue(self, texts: list[Text]) -> Enqueued:
         """Make the device compute the probabilities; unknown shares are means over the models."""
         read = [member.read(texts) for member in self.members]
@@ -44,7 +52,8 @@ class Ensemble(Predictor):
             for member, weight, (ranks, _) in zip(self.members, self.weights, read, strict=True)
         ]
         unknown_shares = np.mean([shares for _, shares in read], axis=0)
-        return Enqueued(nn.sigmoid(sum(terms[1:], start=terms[0])), unknown_shares)
+        probabilities = nn.sigmoid(sum(terms[1:], start=terms[0]))
+        return Enqueued(probabilities, unknown_shares, self.label_names)
 
 
 def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
@@ -56,9 +65,13 @@ def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
             if one != other:
                 raise UserError(
                     f"{paths[0]} and {path} were not trained on the same reviews: {name} is "
-                    f"{one or 'not set'} and {other or 'not set'}"
+                    f"{_shown(one)} and {_shown(other)}"
                 )
     return members
+
+
+def _shown(value: Any) -> Any:
+    return "not set" if value in (None, "") else value
 
 
 def parse_weights(text: str, number: int) -> tuple[float, ...]:

@@ -13,7 +13,7 @@ from jaxtyping import Float32
 
 from imdb_jax.config import Config, DataOptions
 from imdb_jax.datasets.custom import layout_options
-from imdb_jax.datasets.dataset import Dataset, Reviews
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, Dataset, LabelNames, Reviews
 from imdb_jax.datasets.find import absolute_paths, find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.inference import metrics
@@ -125,13 +125,15 @@ def choose_weights(
     return weights
 
 
-def most_confidently_wrong(reviews: Reviews, logits: Logits, number: int) -> list[dict[str, Any]]:
+def most_confidently_wrong(
+    reviews: Reviews, logits: Logits, number: int, label_names: LabelNames = NEGATIVE_POSITIVE
+) -> list[dict[str, Any]]:
     """Return label, probability and text of misjudged reviews with the most extreme logits."""
     (wrong,) = np.nonzero((logits > 0) != (reviews.labels > 0))
     worst = wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:number]]
     return [
         {
-            "label": "positive" if reviews.labels[row] else "negative",
+            "label": label_names[reviews.labels[row]],
             "probability": float(metrics.sigmoid(logits[row])),
             "text": reviews.texts[row],
         }

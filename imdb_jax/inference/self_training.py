@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from imdb_jax.config import UNSUPERVISED, Config, dump_config, flatten, replace
+from imdb_jax.datasets.custom import LAYOUT
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.find import absolute_paths, find_dataset
 from imdb_jax.errors import UserError
@@ -77,7 +78,7 @@ def _run(config: Config, workdir: Path) -> dict[str, Any]:
 
 def refuse_teacher_of_other_splits(teacher: Config, config: Config, dataset: Dataset) -> None:
     """Raise `UserError` if the student is tested or validated on what the teacher has learnt."""
-    names = ["test", "test_share", "validation", "text_column", "label_column", "positive"]
+    names = [*LAYOUT, "validation"]
     if teacher.data.dataset != dataset.name:
         names.insert(0, "dataset")
     all_theirs, all_ours = flatten(teacher), flatten(config)

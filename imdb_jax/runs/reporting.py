@@ -18,6 +18,7 @@ import optax
 from flax import linen as nn
 from rich import box
 
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE
 from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
 from imdb_jax.pipeline.splits import Examples
@@ -48,6 +49,8 @@ def sizes(data: ExperimentData) -> str:
     """Return a line with the number of reviews and their length."""
     splits = data.splits
     corpus = "the built-in synthetic corpus" if data.dataset == "synthetic" else data.dataset
+    if data.label_names != NEGATIVE_POSITIVE:
+        corpus += ", {} or {}".format(*data.label_names)
     validation = f"{splits.validation.total} to validate, " if splits.validation is not None else ""
     ids = splits.train.ids
     if isinstance(ids, np.ndarray):

@@ -24,10 +24,10 @@ def beginning(text: Text, width: int) -> str:
     return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"
 
 
-def prediction_line(prediction: Prediction) -> str:
+def prediction_line(prediction: Prediction, label_width: int = 8) -> str:
     """Return probability, label and share of unknown words, in columns."""
     probability, label, unknown_share = prediction
-    return f"{probability:.4f}  {label:8}  {unknown_share:4.0%} unknown"
+    return f"{probability:.4f}  {label:{label_width}}  {unknown_share:4.0%} unknown"
 
 
 def explanation_lines(explanation: Explanation) -> list[str]:
@@ -88,10 +88,13 @@ def evaluation_lines(result: dict[str, Any]) -> list[str]:
         value = result[name]
         lines.append(f"  {name:10} {'undefined' if value is None else format(value, '.4f')}")
     (a, b), (c, d) = result["confusion_matrix"]
+    names = result["labels"]
+    predicted = [f"{f'predicted {name}':>20}" for name in names]
+    width, (left, right) = max(10, *map(len, names)), map(len, predicted)
     lines += [
-        f"  {'':10} {'predicted negative':>20} {'predicted positive':>20}",
-        f"  {'negative':10} {a:20} {b:20}",
-        f"  {'positive':10} {c:20} {d:20}",
+        f"  {'':{width}} {predicted[0]} {predicted[1]}",
+        f"  {names[0]:{width}} {a:{left}} {b:{right}}",
+        f"  {names[1]:{width}} {c:{left}} {d:{right}}",
     ]
     if result["wrong"]:
         lines.append("most confidently wrong:")

@@ -1,6 +1,8 @@
 """Exports: they give the model's own numbers, elsewhere too, and replace nothing unasked."""
 
+import dataclasses
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -110,13 +112,18 @@ def test_a_model_without_word_vectors_has_no_word2vec():
 
 def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
     model = small_classifier("cnn", data_dir=Path("/home/someone/data"))
+    model = dataclasses.replace(model, label_names=("rotten", "$fresh"))
     write_export(model, "npz", tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"model.npz", "vocabulary.txt", "config.toml", "README.txt"}
+    assert names == {"model.npz", "vocabulary.txt", "config.toml", "config.json", "README.txt"}
     assert Vocabulary.load(tmp_path / "vocabulary.txt") == VOCABULARY
     config = load_config(tmp_path / "config.toml")
     assert (config.model, config.input.num_words) == (model.config.model, NUM_WORDS)
     assert config.data.data_dir is None
+    classes = json.loads((tmp_path / "config.json").read_text())
+    assert classes["id2label"] == {"0": "rotten", "1": "$fresh"}
+    assert classes["label2id"] == {"rotten": 0, "$fresh": 1}
+    assert "the logit of '$fresh'" in (tmp_path / "README.txt").read_text()
     check_directory(tmp_path, overwrite=True)
 
 

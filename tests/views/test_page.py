@@ -60,7 +60,7 @@ def test_a_page_shows_each_text_as_it_was_written(separate, text):
     assert parsed.tags <= PAGE | {"h2", "p", "span", "s"}
     # Nothing is missing but what a browser might obey; line breaks are lines.
     lines = re.sub("(?i)<br />", "\n", explanation.text)
-    expected = "".join(c if c.isprintable() or c == "\n" else " " for c in lines)
+    expected = "\n".join(map(printable, lines.split("\n")))
     shown = parsed.texts[1].rstrip("\n")  # what follows is between the elements
     assert shown.replace("↵", "") == expected.replace("↵", "").rstrip("\n")
     kinds = [("span", "up", "+0.5000"), ("span", "down", "-1.0000")]
