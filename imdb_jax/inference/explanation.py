@@ -21,9 +21,7 @@ import numpy as np
 from jaxtyping import Int
 from numpy.typing import NDArray
 
-from imdb_jax.errors import UserError
-from imdb_jax.inference.classifier import BATCH_SIZES, Classifier, Prediction, Predictor, fill_batch
-from imdb_jax.inference.ensemble import Ensemble
+from imdb_jax.inference.prediction import BATCH_SIZES, Prediction, TrainedModel, fill_batch
 from imdb_jax.models.ngram import contributions
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences
 from imdb_jax.text.tokens import Text, tokenize, tokenize_with_punctuation
@@ -48,36 +46,13 @@ class Explanation(NamedTuple):
     words: list[Word]
 
 
-def explain(predictor: Predictor, text: Text) -> Explanation:
-    """Predict a text, and weigh its words.
-
-    Raises `UserError` if the models of an ensemble divide the text into different words.
-    """
-    if isinstance(predictor, Ensemble):
-        return _explain_by_members(predictor, text)
-    assert isinstance(predictor, Classifier)
-    by_ngrams = predictor.input_format.ngrams
-    return (_explain_by_ngrams if by_ngrams else _explain_by_words)(predictor, text)
+def explain(classifier: TrainedModel, text: Text) -> Explanation:
+    """Predict a text, and weigh its words."""
+    by_ngrams = classifier.input_format.ngrams
+    return (_explain_by_ngrams if by_ngrams else _explain_by_words)(classifier, text)
 
 
-def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
-    """Explain a weighted sum of log-odds: a word adds to each of its terms."""
-    if len({member.input_format.ngrams for member in ensemble.members}) > 1:
-        raise UserError("an ngram run divides texts into other words; explain it apart from others")
-    (prediction,) = ensemble.stream([text])
-    explained = [explain(member, text).words for member in ensemble.members]
-    words = [
-        Word(
-            occurrences[0].word,
-            sum(w * word.weight for w, word in zip(ensemble.weights, occurrences, strict=True)),
-            any(word.read for word in occurrences),
-        )
-        for occurrences in zip(*explained, strict=True)
-    ]
-    return Explanation(prediction, words)
-
-
-def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
+def _explain_by_words(classifier: TrainedModel, text: Text) -> Explanation:
     """Explain a model of words, read in order or as a bag."""
     (prediction,) = classifier.stream([text])
     ranks = classifier.vocabulary.rank_or_zero([text]).values
@@ -103,7 +78,7 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
     return Explanation(prediction, [Word(*word) for word in words])
 
 
-def _explain_by_ngrams(classifier: Classifier, text: Text) -> Explanation:
+def _explain_by_ngrams(classifier: TrainedModel, text: Text) -> Explanation:
     """Explain a sum over n-grams: without a word, the n-grams that need the word are gone."""
     (prediction,) = classifier.stream([text])
     tokens = tokenize_with_punctuation(text)
@@ -121,7 +96,7 @@ def _explain_by_ngrams(classifier: Classifier, text: Text) -> Explanation:
     return Explanation(prediction, [Word(*word) for word in words])
 
 
-def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
+def _places(classifier: TrainedModel, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
     """Return the place of each word among the ids that the model reads; -1 if it has none."""
     known = np.flatnonzero(ranks > 0)
     # Numbers of the words, in order, are padded and cut as the words themselves.
