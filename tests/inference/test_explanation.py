@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from models_to_read import ARCHITECTURES, WORDS, small
 
 from imdb_jax.config import replace
-from imdb_jax.inference.classifier import Prediction
 from imdb_jax.inference.explanation import Explanation, Word, explain
+from imdb_jax.inference.prediction import Prediction
 from imdb_jax.text.tokens import tokenize
 from imdb_jax.views import predictions
 
