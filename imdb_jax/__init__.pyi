@@ -3,6 +3,7 @@ from .exporting.directory import export_model as export_model
 from .exporting.keras_files import load_keras_weights as load_keras_weights
 from .inference.classifier import Classifier as Classifier
 from .inference.classifier import load as load
+from .inference.fit import fit as fit
 from .models import CNN as CNN
 from .models import LSTM as LSTM
 from .models import MLP as MLP
