@@ -35,7 +35,7 @@ def run(config: Config, temporary: bool = False) -> dict[str, Any]:
 
     A resumed run keeps the soft labels that it began with. Returns and raises what `experiment.run`
     does, and `UserError` if there are no unlabelled texts, or the teacher may have seen what the
-    student is tested on.
+    student is tested on. People are not told about a `temporary` run directory.
     """
     if not config.self_training.unlabelled:
         return experiment.run(config, temporary=temporary)
