@@ -168,13 +168,6 @@ def test_labels_that_are_none(model, labels):
         model.evaluate(TEXTS if labels else [], labels)
 
 
-def test_the_test_accuracy_is_that_of_the_test_reviews(model, small_synthetic):
-    reviews = small_synthetic.read("test")
-    figures = model.evaluate(reviews.texts, reviews.labels)
-    assert figures["accuracy"] == pytest.approx(model.result["test_accuracy"])
-    assert figures["loss"] == pytest.approx(model.result["test_loss"], rel=1e-5)
-
-
 def test_is_shown_in_a_few_lines(model, ngram):
     for shown in (repr(model), repr(ngram)):
         assert shown.count("\n") < 6
