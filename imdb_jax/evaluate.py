@@ -66,7 +66,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     options = parse_arguments(arguments)
     from imdb_jax import progress
     from imdb_jax.inference import scoring
-    from imdb_jax.inference.ensemble import load_members, parse_weights
+    from imdb_jax.inference.ensemble import Ensemble, load_members, parse_weights
     from imdb_jax.views import figures, predictions
 
     report = progress.unless(options.quiet)
@@ -84,10 +84,10 @@ def evaluate(arguments: Sequence[str]) -> None:
     result = {"dataset": dataset.name, "split": split, "num_reviews": len(reviews.labels)}
     result["labels"] = list(names)
     if len(members) == 1:
-        measured, logits = scoring.measure(members[0], reviews)
+        measured, logits = members[0].measure(reviews)
     else:
         weights = weights or scoring.choose_weights(members, dataset if own else None, report)
-        measured, logits = scoring.measure_ensemble(members, weights, reviews)
+        measured, logits = Ensemble(members, weights).measure(reviews)
         result |= {"runs": list(map(str, paths)), "weights": weights}
     wrong = scoring.most_confidently_wrong(reviews, logits, options.wrong, names)
     for review in wrong:

@@ -29,7 +29,9 @@ from imdb_jax.terminal import nobody_reads
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
-    from imdb_jax.inference.classifier import Predictor
+    from imdb_jax.inference.classifier import Classifier
+    from imdb_jax.inference.ensemble import Ensemble
+    from imdb_jax.inference.prediction import Predictor
 
 _FLUSH_EVERY = 512  # lines of output
 
@@ -173,18 +175,20 @@ def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) ->
 
 
 def _explained(
-    predictor: Predictor, texts: Iterable[Text], options: Options, paths: Sequence[Path]
+    predictor: Classifier | Ensemble,
+    texts: Iterable[Text],
+    options: Options,
+    paths: Sequence[Path],
 ) -> Iterator[str]:
     from rich.console import Console
 
-    from imdb_jax.inference.explanation import explain
     from imdb_jax.views import page, predictions
 
     console = Console()
     colored = console.is_terminal and not console.no_color
     kept = []
     for text in texts:
-        explanation = explain(predictor, text)
+        explanation = predictor.explain(text)
         if options.html:
             kept.append(explanation)
         if options.format == "jsonl":

@@ -170,7 +170,7 @@ def test_table_and_figures(capsys, train, tmp_path):
 def test_one_label_alone_is_reported_and_drawn(tmp_path, train, small_synthetic):
     run, _ = train("pooled", max_length=16)
     reviews = Reviews(["good", "bad"], np.ones(2, np.int8))
-    measured, logits = scoring.measure(load(run), reviews)
+    measured, logits = load(run).measure(reviews)
     assert measured["roc_auc"] is None
     figures.plot_evaluation(tmp_path / "one.png", "one", reviews.labels, logits)
     names = ["dull", "thoroughly delightful"]
@@ -194,7 +194,7 @@ def test_model_without_finite_output(train):
     params = jax.tree.map(lambda leaf: leaf * np.nan, load(run).params)
     broken = dataclasses.replace(load(run), params=params)
     with pytest.raises(evaluate.UserError, match="not a finite number"):
-        scoring.measure(broken, Reviews(["good"], np.ones(1, np.int8)))
+        broken.evaluate(["good"], [1])
 
 
 @pytest.mark.parametrize(

@@ -21,9 +21,7 @@ import numpy as np
 from jaxtyping import Bool, Float64, Int
 from numpy.typing import NDArray
 
-from imdb_jax.errors import UserError
-from imdb_jax.inference.classifier import BATCH_SIZES, Classifier, Prediction, Predictor, fill_batch
-from imdb_jax.inference.ensemble import Ensemble
+from imdb_jax.inference.prediction import BATCH_SIZES, Prediction, TrainedModel, fill_batch
 from imdb_jax.models.ngram import contributions
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences
 from imdb_jax.text.tokens import (
@@ -60,43 +58,19 @@ class Explanation(NamedTuple):
     text: str  # as it was written, but invalid UTF-8 as U+FFFD
 
 
-def explain(predictor: Predictor, text: Text) -> Explanation:
-    """Predict a text, and weigh its words.
-
-    Raises `UserError` if the models of an ensemble divide the text into different words.
-    """
-    if isinstance(predictor, Ensemble):
-        return _explain_by_members(predictor, text)
-    assert isinstance(predictor, Classifier)
+def explain(model: TrainedModel, text: Text) -> Explanation:
+    """Predict a text, and weigh its words."""
     text = utf8(text).decode()
-    (prediction,) = predictor.stream([text])
-    by_ngrams = predictor.input_format.ngrams
+    (prediction,) = model.stream([text])
+    by_ngrams = model.input_format.ngrams
     located = locate_words(text, separate_tokens if by_ngrams else separate_words)
-    weights, read = (_weigh_by_ngrams if by_ngrams else _weigh_by_words)(predictor, text)
+    weights, read = (_weigh_by_ngrams if by_ngrams else _weigh_by_words)(model, text)
     of_each = zip(located, weights.tolist(), read.tolist(), strict=True)
     words = [Word(word, weight, seen, span) for (word, span), weight, seen in of_each]
     return Explanation(prediction, words, text)
 
 
-def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
-    """Explain a weighted sum of log-odds: a word adds to each of its terms."""
-    if len({member.input_format.ngrams for member in ensemble.members}) > 1:
-        raise UserError("an ngram run divides texts into other words; explain it apart from others")
-    (prediction,) = ensemble.stream([text])
-    explained = [explain(member, text) for member in ensemble.members]
-    words = [
-        Word(
-            occurrences[0].word,
-            sum(w * word.weight for w, word in zip(ensemble.weights, occurrences, strict=True)),
-            any(word.read for word in occurrences),
-            occurrences[0].span,
-        )
-        for occurrences in zip(*(one.words for one in explained), strict=True)
-    ]
-    return Explanation(prediction, words, explained[0].text)
-
-
-def _weigh_by_words(classifier: Classifier, text: str) -> _Weights:
+def _weigh_by_words(classifier: TrainedModel, text: str) -> _Weights:
     """Weigh the words for a model of words, read in order or as a bag."""
     ranks = classifier.vocabulary.rank_or_zero([text]).values
     ids = classifier.encode([text])[0]
@@ -120,7 +94,7 @@ def _weigh_by_words(classifier: Classifier, text: str) -> _Weights:
     return weights, read
 
 
-def _weigh_by_ngrams(classifier: Classifier, text: str) -> _Weights:
+def _weigh_by_ngrams(classifier: TrainedModel, text: str) -> _Weights:
     """Weigh the words for a sum over n-grams: without a word, those that need the word are gone."""
     tokens = tokenize_with_punctuation(text)
     spans: dict[int, tuple[int, int]] = {}  # n-gram -> words that all its occurrences hold
@@ -136,7 +110,7 @@ def _weigh_by_ngrams(classifier: Classifier, text: str) -> _Weights:
     return weights, read
 
 
-def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
+def _places(classifier: TrainedModel, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
     """Return the place of each word among the ids that the model reads; -1 if it has none."""
     known = np.flatnonzero(ranks > 0)
     # Numbers of the words, in order, are padded and cut as the words themselves.

@@ -32,18 +32,23 @@ from imdb_jax.training.trainer import Trainer
 _FEW_STEPS, _SMALL_BATCH = 10, 16
 
 
-def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[str, Any]:
+def run(
+    config: Config, soft: SoftLabels | None = None, of: str = "", temporary: bool = False
+) -> dict[str, Any]:
     """Train as configured, write the run directory, and return what its `result.json` holds.
 
-    `soft` is learned from besides the labelled reviews; `of` stands before the printed result.
+    `soft` is learned from besides the labelled reviews; `of` stands before the printed result. The
+    directory is not mentioned if it is `temporary`.
     Raises `UserError`, or `Terminated` if SIGTERM came and the run can be resumed.
     """
     workdir = config.run.workdir or Path("runs") / config.arch
     with only_run_in(workdir):
-        return _run(config, workdir, soft, of)
+        return _run(config, workdir, soft, of, temporary)
 
 
-def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dict[str, Any]:
+def _run(
+    config: Config, workdir: Path, soft: SoftLabels | None, of: str, temporary: bool
+) -> dict[str, Any]:
     share_one_heap()
     config = absolute_paths(config)
     say = unless(config.run.quiet or not is_first(), tell)
@@ -109,7 +114,8 @@ def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dic
     result = conclude(trainer, data, best, taught)
     if warning := warn_of_guessing(config, data, result):
         say(warning)
-    say(f"written to {workdir}")
+    if not temporary:
+        say(f"written to {workdir}")
     if is_first():
         announce(result, of)
     return result

@@ -97,6 +97,15 @@ def write_metrics(path: Path, rows: Sequence[Epoch]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
+def read_metrics(path: Path) -> list[Epoch]:
+    """Read what `write_metrics` wrote; an empty list if the file is missing or damaged."""
+    try:
+        _, *rows = csv.reader(path.read_text().splitlines())
+        return [Epoch(int(epoch), *map(float, figures)) for epoch, *figures in rows]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
 def summary_writer_class() -> Any:
     """Return TensorBoard's `SummaryWriter`. Raises `UserError` if tensorboardX is not installed."""
     return require("tensorboardX", "tensorboard").SummaryWriter

@@ -11,8 +11,8 @@ from imdb_jax.text.tokens import Text
 if TYPE_CHECKING:
     from rich import text as rich_text
 
-    from imdb_jax.inference.classifier import Prediction
     from imdb_jax.inference.explanation import Explanation, Word
+    from imdb_jax.inference.prediction import Prediction
 
 _STRONGEST = 8  # words listed for and against
 

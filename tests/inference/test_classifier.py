@@ -15,8 +15,8 @@ from small_runs import to_format_1
 from imdb_jax import load
 from imdb_jax.config import load_recipe, replace
 from imdb_jax.errors import UserError
-from imdb_jax.inference import classifier as module
-from imdb_jax.inference.classifier import Prediction
+from imdb_jax.inference import prediction as module
+from imdb_jax.inference.prediction import Prediction
 from imdb_jax.runs import data, experiment
 from imdb_jax.runs.manifest import files_in, write_manifest
 from imdb_jax.text.sequences import pad_sequences
