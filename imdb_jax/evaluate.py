@@ -66,7 +66,7 @@ def evaluate(arguments: Sequence[str]) -> None:
     options = parse_arguments(arguments)
     from imdb_jax import progress
     from imdb_jax.inference import scoring
-    from imdb_jax.inference.ensemble import load_members, parse_weights
+    from imdb_jax.inference.ensemble import Ensemble, load_members, parse_weights
     from imdb_jax.views import figures, predictions
 
     report = progress.unless(options.quiet)
@@ -80,20 +80,22 @@ def evaluate(arguments: Sequence[str]) -> None:
     reviews = scoring.read_split(dataset, config if own else None, split)
     if not len(reviews.labels):
         raise UserError(f"{dataset.name} has no {split} reviews")
+    names = members[0].label_names
     result = {"dataset": dataset.name, "split": split, "num_reviews": len(reviews.labels)}
+    result["labels"] = list(names)
     if len(members) == 1:
-        measured, logits = scoring.measure(members[0], reviews)
+        measured, logits = members[0].measure(reviews)
     else:
         weights = weights or scoring.choose_weights(members, dataset if own else None, report)
-        measured, logits = scoring.measure_ensemble(members, weights, reviews)
+        measured, logits = Ensemble(members, weights).measure(reviews)
         result |= {"runs": list(map(str, paths)), "weights": weights}
-    wrong = scoring.most_confidently_wrong(reviews, logits, options.wrong)
+    wrong = scoring.most_confidently_wrong(reviews, logits, options.wrong, names)
     for review in wrong:
         review["text"] = predictions.beginning(review["text"], width=300)
     result |= {**measured, "wrong": wrong}
     if options.plot:
-        names = " and ".join(path.resolve().name for path in paths)
-        title = f"{names} on {dataset.name}, {split}"
+        runs = " and ".join(path.resolve().name for path in paths)
+        title = f"{runs} on {dataset.name}, {split}"
         figures.plot_evaluation(options.plot, title, reviews.labels, logits)
     for line in [json.dumps(result)] if options.json else predictions.evaluation_lines(result):
         progress.tell(line)

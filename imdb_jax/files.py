@@ -17,6 +17,7 @@ import zipfile
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING, Any
 
 from imdb_jax.errors import UserError
@@ -153,6 +154,29 @@ def write_output(path: Path, data: bytes) -> None:
         write_atomically(path, data)
     except OSError as error:
         raise UserError(f"cannot write {path}: {error.strerror}") from error
+
+
+def write_directory(directory: Path, fill: Callable[[Path], None]) -> None:
+    """Fill a directory under a temporary name, then rename it to `directory`, replacing that.
+
+    If anything fails, `directory` stays as it was. Raises `UserError` if it cannot be written.
+    """
+    try:
+        directory.parent.mkdir(parents=True, exist_ok=True)
+        with TemporaryDirectory(prefix=f".{directory.name}.", dir=directory.parent) as beside:
+            new, old = Path(beside, "new"), Path(beside, "old")
+            new.mkdir()  # with the usual permissions, unlike the one around it
+            fill(new)
+            try:
+                if directory.exists():
+                    directory.rename(old)
+                new.rename(directory)
+            except BaseException:
+                if old.exists():
+                    old.rename(directory)
+                raise
+    except OSError as error:
+        raise UserError(f"cannot write {directory}: {error.strerror or error}") from error
 
 
 def save_blocks(

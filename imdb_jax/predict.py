@@ -6,6 +6,8 @@ Without texts and --file, read texts from standard input, one a line.
 from __future__ import annotations
 
 import codecs
+import csv
+import io
 import json
 import os
 import shutil
@@ -27,7 +29,9 @@ from imdb_jax.terminal import nobody_reads
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:
-    from imdb_jax.inference.classifier import Predictor
+    from imdb_jax.inference.classifier import Classifier
+    from imdb_jax.inference.ensemble import Ensemble
+    from imdb_jax.inference.prediction import Predictor
 
 _FLUSH_EVERY = 512  # lines of output
 
@@ -155,30 +159,36 @@ def _read_file(path: Path) -> Iterator[bytes]:
 def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
     from imdb_jax.views.predictions import beginning, prediction_line
 
-    width = max(shutil.get_terminal_size().columns - len("0.0000  positive   00% unknown   "), 20)
+    longest = max(map(len, predictor.label_names))
+    columns = shutil.get_terminal_size().columns
+    width = max(columns - longest - len("0.0000     00% unknown   "), 20)
     shown, read = tee(texts)
     for text, prediction in zip(shown, predictor.stream(read), strict=False):
         if options.format == "jsonl":
             yield json.dumps(prediction._asdict())
         elif options.format == "csv":
-            yield ",".join(map(str, prediction))
+            row = io.StringIO()
+            csv.writer(row, lineterminator="").writerow(prediction)
+            yield row.getvalue()
         else:
-            yield f"{prediction_line(prediction)}  {beginning(text, width)}"
+            yield f"{prediction_line(prediction, longest)}  {beginning(text, width)}"
 
 
 def _explained(
-    predictor: Predictor, texts: Iterable[Text], options: Options, paths: Sequence[Path]
+    predictor: Classifier | Ensemble,
+    texts: Iterable[Text],
+    options: Options,
+    paths: Sequence[Path],
 ) -> Iterator[str]:
     from rich.console import Console
 
-    from imdb_jax.inference.explanation import explain
-    from imdb_jax.views import predictions
+    from imdb_jax.views import page, predictions
 
     console = Console()
     colored = console.is_terminal and not console.no_color
     kept = []
     for text in texts:
-        explanation = explain(predictor, text)
+        explanation = predictor.explain(text)
         if options.html:
             kept.append(explanation)
         if options.format == "jsonl":
@@ -192,7 +202,7 @@ def _explained(
         yield "\n".join(lines)
     if options.html:
         title = f"Predictions of {', '.join(map(str, paths))}"
-        write_output(options.html, predictions.explanations_html(title, kept).encode())
+        write_output(options.html, page.explanations_html(title, kept).encode())
 
 
 main = partial(cli.run_command, predict)

@@ -8,6 +8,7 @@ import numpy as np
 from imdb_jax.config import load_recipe, replace
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.pipeline.input_format import create_configured_model
+from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.vocabulary import Vocabulary
 
 TEXTS = [
@@ -18,6 +19,7 @@ TEXTS = [
 # The two rarest words of this vocabulary have no id of their own.
 VOCABULARY = Vocabulary.build(TEXTS)
 NUM_WORDS = len(VOCABULARY) + 2
+NGRAMS, _ = NgramVocabulary.build_and_encode([*TEXTS, *TEXTS[::2]])
 SMALL = {
     "mlp": {"hidden": [6, 5], "dropout": [0.3]},
     "embedding_mlp": {"embedding_dim": 3, "hidden": 4},
@@ -25,15 +27,17 @@ SMALL = {
     "cnn_global": {"embedding_dim": 3, "filters": 4, "hidden": 0},
     "pooled": {"embedding_dim": 3, "hidden": 4},
     "lstm": {"embedding_dim": 3, "units": 4},
+    "ngram": {},
 }
 
 
 def small_classifier(arch: str, **changes) -> Classifier:
     """A model of an architecture; `changes` are to its configuration."""
     recipe = load_recipe(arch)
+    vocabulary = NGRAMS if arch == "ngram" else VOCABULARY
     config = replace(
         recipe,
-        num_words=NUM_WORDS,
+        num_words=NGRAMS.num_features if arch == "ngram" else NUM_WORDS,
         max_length=9 if recipe.input.max_length else 0,
         model={**recipe.model, **SMALL[arch]},
     )
@@ -45,6 +49,9 @@ def small_classifier(arch: str, **changes) -> Classifier:
 
     def random(path, leaf) -> np.ndarray:
         """Values that keep the size of what passes through, and biases that keep units alive."""
+        if arch == "ngram":
+            values = rng.normal(0, 1, leaf.shape).astype("f")
+            return np.where(np.arange(leaf.size) > 0, values, 0) if leaf.shape else values
         if len(leaf.shape) == 1:
             return rng.uniform(0, 0.3, leaf.shape).astype("f")
         looked_up = "embedding" in jax.tree_util.keystr(path)
@@ -52,4 +59,4 @@ def small_classifier(arch: str, **changes) -> Classifier:
         return rng.normal(0, 1.5 / math.sqrt(fan_in), leaf.shape).astype("f")
 
     params = jax.tree_util.tree_map_with_path(random, shapes)
-    return Classifier(config, VOCABULARY, model, params)
+    return Classifier(config, vocabulary, model, params)

@@ -9,7 +9,7 @@ import jax.numpy as jnp
 
 from imdb_jax.config import load_config, load_recipe, replace
 from imdb_jax.datasets.synthetic import synthetic_dataset
-from imdb_jax.runs import data, experiment, reporting
+from imdb_jax.runs import curves, data, experiment, reporting
 from imdb_jax.runs.checkpoints import load_params
 from imdb_jax.training import seeds, trainer
 from imdb_jax.training.optimizer import keras_adam, learning_rate_schedule
@@ -74,7 +74,7 @@ def hasten(patch, dataset):
     share_compilation(patch)
     patch.setattr(data, "find_dataset", lambda *_: dataset)
     patch.setattr(reporting, "layer_table", lambda *_: [])
-    patch.setattr(reporting, "plot_history", lambda path, *_: path.write_bytes(b"a plot"))
+    patch.setattr(curves, "plot_history", lambda path, *rest: path.write_text(f"{rest[-1]}"))
 
 
 def outcome(workdir):
@@ -110,6 +110,10 @@ def to_format_1(workdir):
     config = (workdir / "config.toml").read_text()
     config = config.replace("format = 2", "format = 1").partition("# SHA-256")[0]
     (workdir / "config.toml").write_text(config)
+    if (ended := workdir / "result.json").exists():
+        result = json.loads(ended.read_text())
+        del result["labels"]
+        ended.write_text(json.dumps(result))
     for manifest in workdir.rglob("manifest.json"):
         manifest.unlink()
         files = [path for path in manifest.parent.rglob("*") if path.is_file()]

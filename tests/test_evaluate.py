@@ -121,6 +121,9 @@ def test_figures_on_ones_own_file(capsys, train, own_file, tmp_path, monkeypatch
     found = command(capsys, run)
     assert (found["loss"], found["accuracy"]) == (result["test_loss"], result["test_accuracy"])
     assert (found["dataset"], found["split"]) == (own_file.name, "test")
+    assert result["labels"] == found["labels"] == ["bad", "good"]
+    assert {review["label"] for review in found["wrong"]} <= {"bad", "good"}
+    assert {prediction.label for prediction in load(run).stream(["", "great"])} <= {"bad", "good"}
     monkeypatch.chdir(own_file.parent)
     assert command(capsys, run, "--dataset", own_file.name) == found
 
@@ -129,6 +132,7 @@ def test_other_reviews_are_read_by_the_runs_vocabulary(capsys, train, own_file):
     run, _ = train("pooled", max_length=16)
     found = command(capsys, run, "--dataset", own_file)
     assert (found["split"], found["num_reviews"]) == ("all", 60)
+    assert found["labels"] == ["negative", "positive"]  # those of the run
     rows = [json.loads(line) for line in own_file.read_text().splitlines()]
     predicted = load(run).predict(row["review"] for row in rows) > 0.5
     right = predicted == [row["label"] == "good" for row in rows]
@@ -140,7 +144,7 @@ def test_other_reviews_are_read_by_the_runs_vocabulary(capsys, train, own_file):
 def test_keys_order_and_the_worst_reviews(capsys, train, small_synthetic):
     run, _ = train("pooled", max_length=16)
     found = command(capsys, run, "--wrong", "3")
-    assert list(found) == ["dataset", "split", "num_reviews", *KEYS, "wrong"]
+    assert list(found) == ["dataset", "split", "num_reviews", "labels", *KEYS, "wrong"]
     texts = {as_text(text)[:200] for text in small_synthetic.read("test").texts}
     extremes = [abs(review["probability"] - 0.5) for review in found["wrong"]]
     assert extremes == sorted(extremes, reverse=True)
@@ -166,13 +170,17 @@ def test_table_and_figures(capsys, train, tmp_path):
 def test_one_label_alone_is_reported_and_drawn(tmp_path, train, small_synthetic):
     run, _ = train("pooled", max_length=16)
     reviews = Reviews(["good", "bad"], np.ones(2, np.int8))
-    measured, logits = scoring.measure(load(run), reviews)
+    measured, logits = load(run).measure(reviews)
     assert measured["roc_auc"] is None
     figures.plot_evaluation(tmp_path / "one.png", "one", reviews.labels, logits)
-    lines = predictions.evaluation_lines(
-        {"dataset": "d", "split": "test", "num_reviews": 2, **measured, "wrong": []}
-    )
+    names = ["dull", "thoroughly delightful"]
+    result = {"dataset": "d", "split": "test", "num_reviews": 2, "labels": names}
+    lines = predictions.evaluation_lines({**result, **measured, "wrong": []})
     assert "  roc_auc    undefined" in lines
+    header, *rows = lines[-3:]
+    assert re.split("  +", header.strip()) == ["predicted dull predicted thoroughly delightful"]
+    assert {len(row) for row in rows} == {len(header)}
+    assert [row[2:].split("  ")[0] for row in rows] == names
 
 
 def test_nothing_to_evaluate():
@@ -186,7 +194,7 @@ def test_model_without_finite_output(train):
     params = jax.tree.map(lambda leaf: leaf * np.nan, load(run).params)
     broken = dataclasses.replace(load(run), params=params)
     with pytest.raises(evaluate.UserError, match="not a finite number"):
-        scoring.measure(broken, Reviews(["good"], np.ones(1, np.int8)))
+        broken.evaluate(["good"], [1])
 
 
 @pytest.mark.parametrize(

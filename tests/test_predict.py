@@ -1,6 +1,7 @@
 """The command that predicts: what it reads, what it prints, what it refuses."""
 
 import csv
+import dataclasses
 import io
 import json
 import re
@@ -57,6 +58,22 @@ def test_csv_has_a_header_and_a_row_per_text(capsys):
     assert [float(row["probability"]) for row in rows] == [p.probability for p in expected()]
     assert [row["label"] for row in rows] == [p.label for p in expected()]
     assert [float(row["unknown_share"]) for row in rows] == [p.unknown_share for p in expected()]
+
+
+def test_labels_are_what_the_training_data_call_them(capsys, monkeypatch):
+    names = ("bad, or worse", 'very "good", indeed')
+    named = dataclasses.replace(small(), label_names=names)
+    monkeypatch.setattr(classifier, "load", lambda path: named)
+    labels = [names[p.probability > 0.5] for p in expected()]
+    out, _ = command(capsys, "--format", "csv", stdin=as_lines(TEXTS))
+    assert [row["label"] for row in csv.DictReader(io.StringIO(out))] == labels
+    out, _ = command(capsys, "--format", "jsonl", stdin=as_lines(TEXTS))
+    assert [json.loads(line)["label"] for line in out.splitlines()] == labels
+    monkeypatch.setenv("COLUMNS", "70")
+    lines = command(capsys, *TEXTS, "good " * 50).out.splitlines()
+    assert all(line[8:].startswith(label) for line, label in zip(lines, labels, strict=False))
+    assert len({line.index("% unknown") for line in lines}) == 1
+    assert all(len(line) < 70 for line in lines)
 
 
 def test_table_shows_the_beginning_of_each_text(capsys, monkeypatch):

@@ -22,7 +22,8 @@ def test_public_name_can_be_imported_and_is_documented(name):
 def test_what_tutorials_need_is_public():
     assert set(imdb_jax.__all__) >= {
         *("tokenize", "Vocabulary", "pad_sequences", "multi_hot", "load_data"),
-        *("MLP", "EmbeddingMLP", "CNN", "Pooled", "LSTM"),
+        *("MLP", "EmbeddingMLP", "CNN", "Pooled", "LSTM", "Ngram", "NgramVocabulary"),
+        *("fit", "load", "Classifier", "export_model"),
         *("create_train_state", "train_step", "eval_step", "Batch", "UserError"),
     }
 

@@ -188,7 +188,7 @@ def test_typing_error_in_a_recipe(capsys, monkeypatch, tmp_path):
 
 
 def test_error_with_several_lines_is_printed_in_one(capsys, monkeypatch):
-    def fail(config):
+    def fail(config, temporary):
         raise UserError("first\nsecond")
 
     assert mistake(capsys, monkeypatch, run=fail) == "error: first second\n"

@@ -12,6 +12,7 @@ from imdb_jax.config.recipes import dump_config as dump_config
 from imdb_jax.config.recipes import has_config as has_config
 from imdb_jax.config.recipes import load_config as load_config
 from imdb_jax.config.recipes import load_recipe as load_recipe
+from imdb_jax.config.recipes import override as override
 from imdb_jax.config.recipes import recipe_directory as recipe_directory
 from imdb_jax.config.recipes import recipe_names as recipe_names
 from imdb_jax.config.recipes import saved_format as saved_format

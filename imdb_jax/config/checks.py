@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import functools
+import math
 import typing
 from types import UnionType
 from typing import Any, Literal
 
 from imdb_jax.errors import (
     LARGEST,
+    UserError,
     check_choice,
     check_integer,
     check_positive,
@@ -31,6 +33,8 @@ def check_options(options: Any, **least: int) -> None:
             if value is None:
                 continue
             kind, _ = typing.get_args(kind)
+            check_type(name, value, kind)
+            continue
         if typing.get_origin(kind) is Literal:
             check_choice(name, value, typing.get_args(kind))
         elif kind is int:
@@ -45,3 +49,18 @@ def check_options(options: Any, **least: int) -> None:
 @functools.cache
 def _types(kind: type) -> dict[str, Any]:
     return typing.get_type_hints(kind)
+
+
+def check_ratings(positive: str, positive_from: float | None, negative_to: float | None) -> None:
+    """Raise `UserError` unless these options of labels go together."""
+    if positive_from is None:
+        if negative_to is not None:
+            raise UserError("negative_to goes with positive_from only; give both")
+        return
+    if positive:
+        raise UserError("positive names a label and positive_from makes ratings two; give one")
+    for name, rating in (("positive_from", positive_from), ("negative_to", negative_to)):
+        if rating is not None and not math.isfinite(rating):
+            raise UserError(f"{name} must be a finite number, not {rating}")
+    if negative_to is not None and negative_to >= positive_from:
+        raise UserError(f"negative_to must be below positive_from, {positive_from:g}")

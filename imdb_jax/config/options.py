@@ -14,12 +14,16 @@ from typing import Annotated, Literal
 import tyro
 from tyro.conf import OmitArgPrefixes
 
-from imdb_jax.config.checks import LARGEST_SEED, check_options
+from imdb_jax.config.checks import LARGEST_SEED, check_options, check_ratings
 from imdb_jax.errors import UserError
 
 UNSUPERVISED = "unsupervised"  # the split of reviews without labels
 
 OptionalPath = Annotated[Path | None, tyro.conf.arg(metavar="PATH")]
+# Read as a plain float, so that tyro's messages do not speak of None.
+OptionalFloat = Annotated[
+    float | None, tyro.conf.arg(metavar="FLOAT", constructor=float, help_behavior_hint="")
+]
 
 
 class NotSaved:
@@ -61,6 +65,13 @@ class DataOptions:
     """The label that counts as positive; by default the one with a name like 'positive', 'yes' or
     'good', else the second of the two."""
 
+    positive_from: OptionalFloat = None
+    """The label column holds ratings, numbers: those of at least this are positive, the others
+    negative."""
+
+    negative_to: OptionalFloat = None
+    """With positive_from: only ratings of at most this are negative; leave out those between."""
+
     test: OptionalPath = None
     """File of the test reviews, if the data set is a file; test_share then has no effect."""
 
@@ -72,6 +83,7 @@ class DataOptions:
 
     def __post_init__(self) -> None:
         check_options(self)
+        check_ratings(self.positive, self.positive_from, self.negative_to)
 
 
 @dataclass(frozen=True)

@@ -59,11 +59,11 @@ def load_config(path: Path) -> Config:
                 f"the installed one reads up to {FORMAT}: upgrade it"
             )
         if path.parent == recipe_directory():
-            return _from_table(Config(), table)
+            return override(Config(), table)
         if "arch" not in table:
             raise UserError("the key 'arch' is missing")
         _check_type("arch", table["arch"], str)
-        return _from_table(load_recipe(table["arch"]), table)
+        return override(load_recipe(table["arch"]), table)
     except UserError as error:
         raise UserError(f"{path}: {error}") from error
 
@@ -127,11 +127,11 @@ def _to_toml(value: Any) -> str:
     return text.replace("\x7f", r"\u007f")
 
 
-def _from_table(base: Config, table: Mapping[str, Any]) -> Config:
-    """Replace values of `base` by those of a TOML table."""
+def override(base: Config, table: Mapping[str, Any], kind: str = "key") -> Config:
+    """Replace values of `base` by those of a TOML table, whose keys errors call `kind`."""
     for name, value in table.items():
         if name not in _TYPES:
-            raise UserError(unknown_name("key", name, _TYPES))
+            raise UserError(unknown_name(kind, name, _TYPES))
         _check_type(name, value, _TYPES[name])
     changes: dict[str, Any] = {
         name: Path(value) if _is_path(_TYPES[name]) else value for name, value in table.items()
@@ -140,7 +140,7 @@ def _from_table(base: Config, table: Mapping[str, Any]) -> Config:
     for name, value in model.items() if base.model else ():
         if name not in base.model:
             known = (f"model.{other}" for other in base.model)
-            raise UserError(unknown_name("key", f"model.{name}", known))
+            raise UserError(unknown_name(kind, f"model.{name}", known))
         _check_like(f"model.{name}", value, base.model[name])
     return replace(base, **changes | {"model": base.model | model})
 
@@ -160,4 +160,6 @@ def _check_like(name: str, value: Any, example: Any) -> None:
 def _check_type(name: str, value: Any, kind: Any) -> None:
     if _is_path(kind) or typing.get_origin(kind) is Literal:
         kind = str
+    if float in typing.get_args(kind):  # or None, which a file leaves out
+        kind = float
     check_type(name, value, typing.get_origin(kind) or kind)

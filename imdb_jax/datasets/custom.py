@@ -16,18 +16,22 @@ from jaxtyping import Bool
 from imdb_jax.config import DataOptions, replace
 from imdb_jax.datasets import labelled, tables, tfds
 from imdb_jax.datasets.dataset import Dataset, Reviews, StreamedTexts
-from imdb_jax.datasets.labelled import Source, Summary
+from imdb_jax.datasets.labelled import Ratings, Source, Summary
 from imdb_jax.errors import UserError
 from imdb_jax.progress import Report
 from imdb_jax.text.tokens import Text
 
 _TEST_SHARE = 0.2  # of data without a test split, unless the options say another share
-_LAYOUT = ("text_column", "label_column", "positive", "test", "test_share")
+# The options that say which texts are read, with which labels, and which of them to test on.
+LAYOUT = (
+    *("text_column", "label_column", "positive", "positive_from", "negative_to"),
+    *("test", "test_share"),
+)
 
 
 def layout_options(options: DataOptions) -> list[str]:
     """Return the names of the options that say what to read of such data and that are set."""
-    return [name for name in _LAYOUT if getattr(options, name) != getattr(DataOptions(), name)]
+    return [name for name in LAYOUT if getattr(options, name) != getattr(DataOptions(), name)]
 
 
 def refuse_options(options: DataOptions, *names: str) -> None:
@@ -41,7 +45,7 @@ def refuse_options(options: DataOptions, *names: str) -> None:
 def file_dataset(options: DataOptions, report: Report) -> Dataset:
     """Return the labelled reviews of a file, with a test split from `options.test` or set apart.
 
-    Raises `UserError` if a file cannot be read, or lacks columns, two labels or rows.
+    Raises `UserError` if a file cannot be read, or lacks columns, two classes or rows.
     """
     path, test = Path(options.dataset), options.test
     columns = _choose_columns(tables.column_names(path), options, str(path))
@@ -52,7 +56,10 @@ def file_dataset(options: DataOptions, report: Report) -> Dataset:
         if test.samefile(path):
             raise UserError(f"--test must be another file than {path}")
         files.append(test)
-    sources = [Source(str(file), partial(tables.read_rows, file, columns)) for file in files]
+    ratings = _ratings(options, columns[1])
+    sources = [
+        Source(str(file), partial(tables.read_rows, file, columns), ratings) for file in files
+    ]
     dataset = _from_sources(path.name, sources, options, report)
     return dataclasses.replace(dataset, fixed_split=True)
 
@@ -67,10 +74,11 @@ def tfds_dataset(prepared: tfds.PreparedSet, options: DataOptions, report: Repor
     name = prepared.name
     refuse_options(options, "test")
     columns = _choose_columns(prepared.features, options, name)
+    ratings = _ratings(options, columns[1])
     if "train" not in prepared.splits:
         raise UserError(f"{name} has no split 'train', only {', '.join(prepared.splits) or 'none'}")
     sources: dict[str, Source] = {
-        split: Source(f"{name} {split}", partial(prepared.rows, split, *columns))
+        split: Source(f"{name} {split}", partial(prepared.rows, split, *columns), ratings)
         for split in ("train", "test", "validation")
         if split in prepared.splits
     }
@@ -95,19 +103,34 @@ def _choose_columns(names: Sequence[str], options: DataOptions, where: str) -> t
     return text, label
 
 
+def _ratings(options: DataOptions, column: str) -> Ratings | None:
+    if options.positive_from is None:
+        return None
+    return Ratings(column, options.positive_from, options.negative_to)
+
+
 def _from_sources(
     name: str, sources: list[Source], options: DataOptions, report: Report
 ) -> Dataset:
     """Make a data set of one source, or of one with training and one with test reviews."""
     summaries = [labelled.summarize(source, report) for source in sources]
     counts = [Counter(summary.labels) for summary in summaries]
-    # The training reviews must have both labels, and all reviews together no third one.
-    for labels in (counts[0], sum(counts, Counter())):
-        positive, negative = labelled.choose_positive(labels, options.positive, name)
+    if ratings := sources[0].ratings:
+        positive, negative = ratings.positive, ratings.negative
+        for label in (positive, negative):
+            if not counts[0][label]:
+                raise UserError(f"{sources[0].name} has no row with {label}")
+        spellings = {label: label for label in (positive, negative)}
+    else:
+        # The training reviews must have both labels, and all reviews together no third one.
+        for labels in (counts[0], sum(counts, Counter())):
+            positive, negative = labelled.choose_positive(labels, options.positive, name)
+        spellings = summaries[0].spellings
     for source, count in zip(sources, counts, strict=True):
         report(
-            f"{source.name}: {count.total():,} reviews, {count[positive]:,} {positive!r} (positive)"
-            f" and {count[negative]:,} {negative!r} (negative)"
+            f"{source.name}: {count.total():,} reviews, {count[positive]:,} "
+            f"{spellings[positive]!r} (positive) and {count[negative]:,} "
+            f"{spellings[negative]!r} (negative)"
         )
     chosen = [np.ones(len(summary.labels), bool) for summary in summaries]
     if is_share := len(sources) == 1:
@@ -130,6 +153,7 @@ def _from_sources(
         read={"train": train, "test": test}.__getitem__,
         test_is_share=is_share,
         fixed_split=is_share,
+        label_names=labelled.class_names(negative, positive, spellings),
     )
 
 

@@ -18,6 +18,10 @@ from imdb_jax.text.vocabulary import Ties
 # their files' times, and that of the synthetic ones a digest of a module's source.
 BY_CONTENT = "content:"
 
+# What people call the two classes: the negative one, whose label is 0, and the positive one.
+LabelNames = tuple[str, str]
+NEGATIVE_POSITIVE: LabelNames = ("negative", "positive")
+
 
 @dataclass(frozen=True)
 class Reviews:
@@ -61,6 +65,7 @@ class Dataset:
       read: reads a split; of a large split only the labels, until its texts are iterated over.
       test_is_share: the test reviews were set apart from one source, before words are counted.
       fixed_split: the test reviews are such a share or a chosen file; splits must not be merged.
+      label_names: what the data call the two classes, in printable characters, negative first.
       unsupervised: there is also a split `unsupervised`.
       sizes: returns the number of reviews of every split without reading them; None if impossible.
       read_rows: reads some consecutive reviews of a split and no others; None if impossible.
@@ -73,6 +78,7 @@ class Dataset:
     read: Callable[[str], Reviews]
     test_is_share: bool = False
     fixed_split: bool = False
+    label_names: LabelNames = NEGATIVE_POSITIVE
     unsupervised: bool = False
     sizes: Callable[[], Mapping[str, int]] | None = None
     read_rows: Callable[[str, range], Reviews] | None = None

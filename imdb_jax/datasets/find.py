@@ -44,7 +44,7 @@ def find_dataset(options: DataOptions, report: Report = print) -> Dataset:
         if prepared is None:
             raise UserError(_not_found(name, data_dir))
         return custom.tfds_dataset(prepared, options, report)
-    custom.refuse_options(options, "text_column", "label_column", "positive", "test")
+    custom.refuse_options(options, *(name for name in custom.LAYOUT if name != "test_share"))
     if name == "synthetic":
         return synthetic_dataset()
     try:

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 import numpy as np
 from jaxtyping import Bool
 
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames
 from imdb_jax.datasets.tables import Row, is_unicode
 from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.progress import Report
@@ -25,16 +26,44 @@ _NEGATIVE = {"negative", "neg", "no", "n", "false", "bad", "rotten", "dislike", 
 _SHOWN = 5  # line numbers, or labels, that a message lists
 
 
+class Ratings(NamedTuple):
+    """Which numbers in a column are positive and which negative; the others are left out."""
+
+    column: str
+    positive_from: float
+    negative_to: float | None = None
+
+    @property
+    def positive(self) -> str:
+        """The name of the positive class, such as 'stars >= 7'."""
+        return f"{printable_name(self.column)} >= {label_name(self.positive_from)}"
+
+    @property
+    def negative(self) -> str:
+        """The name of the negative class, such as 'stars < 7' or 'stars <= 4'."""
+        if self.negative_to is None:
+            return f"{printable_name(self.column)} < {label_name(self.positive_from)}"
+        return f"{printable_name(self.column)} <= {label_name(self.negative_to)}"
+
+    def label(self, rating: float) -> str | None:
+        """Return the class of a rating; None if the rating lies between the classes."""
+        if rating >= self.positive_from:
+            return self.positive
+        is_negative = self.negative_to is None or rating <= self.negative_to
+        return self.negative if is_negative else None
+
+
 class Source(NamedTuple):
     """Labelled texts that can be read again and again, as rows of a text and a label."""
 
     name: str  # what messages call the source
     rows: Callable[[], Iterator[Row]]
+    ratings: Ratings | None = None  # how to make labels of numbers, if that is what they are
 
     def examples(self) -> Iterator[tuple[Text, str]]:
         """Read the text and the label of every usable row, in order."""
         for row in self.rows():
-            text, label, problem = _check(row)
+            text, label, problem = _check(row, self.ratings)
             if not problem:
                 yield text, label
 
@@ -44,10 +73,14 @@ class Summary(NamedTuple):
 
     labels: list[str]
     digests: list[bytes]
+    spellings: dict[str, str]  # how the source first spells each label
 
 
-def _check(row: Row) -> tuple[Any, Any, str]:
-    """Return the text, the label as `label_name` spells it, and why the row is unusable, if so."""
+_BETWEEN = "a rating between the classes"  # not a mistake, unlike the other problems of rows
+
+
+def _check(row: Row, ratings: Ratings | None) -> tuple[Any, Any, str]:
+    """Return the text, the label (by `label_name` or `Ratings`), and why the row is unusable."""
     text, label = row.values or (None, None)
     label = label_name(label)
     if row.problem:
@@ -62,8 +95,13 @@ def _check(row: Row) -> tuple[Any, Any, str]:
         problem = "no label"
     elif not all(isinstance(value, bytes) or is_unicode(value) for value in (text, label)):
         problem = "invalid UTF-8"
+    elif ratings and math.isnan(_number(label)):
+        problem = "a rating that is not a number"
     else:
         problem = ""
+    if ratings and label and not problem:
+        label = ratings.label(_number(label))
+        problem = "" if label else _BETWEEN
     return text, label, problem
 
 
@@ -72,6 +110,16 @@ def label_name(value: Any) -> str | None:
 
     A missing label is ''; what is neither a string nor a number, None.
     """
+    spelled = _spelling(value)
+    if not spelled:
+        return spelled
+    name = spelled.casefold()
+    number = _number(name)
+    return str(int(number)) if number.is_integer() else name
+
+
+def _spelling(value: Any) -> str | None:
+    """Return a label as its source spells it, '' if it is missing, None if it cannot be one."""
     if isinstance(value, np.generic):
         value = value.item()
     if isinstance(value, bytes):
@@ -80,9 +128,12 @@ def label_name(value: Any) -> str | None:
         return ""
     if not isinstance(value, str | int | float):
         return None
-    name = str(value).strip().casefold()
-    number = _number(name)
-    return str(int(number)) if number.is_integer() else name
+    return str(value).strip()
+
+
+def printable_name(name: str) -> str:
+    """Return a name that commands no terminal: as it is, or else with escape sequences."""
+    return name if name.isprintable() else repr(name)[1:-1]
 
 
 def _number(name: str) -> float:
@@ -95,29 +146,50 @@ def _number(name: str) -> float:
 
 
 def summarize(source: Source, report: Report) -> Summary:
-    """Read a source once; report which rows cannot be used, raise `UserError` if none can."""
-    summary = Summary([], [])
+    """Read a source once; report which rows are not used, raise `UserError` if none can be."""
+    summary = Summary([], [], {})
     unusable: dict[str, list[tuple[int, int]]] = {}
     same: dict[str, str] = {}  # so that equal labels are one object rather than one for each row
     for row in source.rows():
-        text, label, problem = _check(row)
+        text, label, problem = _check(row, source.ratings)
         if problem:
             unusable.setdefault(problem, []).append(row.lines)
         else:
+            if label not in summary.spellings:
+                summary.spellings[label] = _name(label, row.values[1])
             summary.labels.append(same.setdefault(label, label))
             data = text if isinstance(text, bytes) else text.encode()
             summary.digests.append(hashlib.sha256(data).digest()[:16])
-    message = f"{source.name} has no rows"
+    total = len(summary.labels) + sum(map(len, unusable.values()))
+    messages = []
+    if source.ratings and (between := unusable.pop(_BETWEEN, None)):
+        column, positive_from, negative_to = source.ratings
+        what = f"{column!r} is above {negative_to:g} and below {positive_from:g}"
+        share = f"{len(between):,} of {total:,} rows"
+        messages.append(f"{source.name}: {share} are left out, as their {what}")
     if unusable:
-        skipped = sum(map(len, unusable.values()))
-        share = f"{skipped:,} of {skipped + len(summary.labels):,} rows"
+        share = f"{sum(map(len, unusable.values())):,} of {total:,} rows"
         reasons = "; ".join(itertools.starmap(_describe, unusable.items()))
-        message = f"{source.name}: {share} cannot be used: {reasons}"
-        if summary.labels:
-            report(message)
+        messages.append(f"{source.name}: {share} cannot be used: {reasons}")
     if not summary.labels:
-        raise UserError(message)
+        raise UserError("; ".join(messages) or f"{source.name} has no rows")
+    for message in messages:
+        report(message)
     return summary
+
+
+def _name(label: str, value: Any) -> str:
+    """Return what people call a label that a source gives as `value`."""
+    spelled = _spelling(value)
+    # A number has one name, however it is written; other labels keep their capitals.
+    return printable_name(spelled if spelled and spelled.casefold() == label else label)
+
+
+def class_names(negative: str, positive: str, spellings: Mapping[str, str]) -> LabelNames:
+    """Return the names of two labels. Those of 0 and 1, which say nothing, are the usual ones."""
+    if (negative, positive) == ("0", "1"):
+        return NEGATIVE_POSITIVE
+    return spellings[negative], spellings[positive]
 
 
 def _describe(problem: str, places: Sequence[tuple[int, int]]) -> str:

@@ -1,1 +1,5 @@
-"""Trained models in other formats."""
+"""Other formats of a trained model."""
+
+from typing import Literal
+
+Format = Literal["stablehlo", "safetensors", "npz", "keras", "word2vec"]

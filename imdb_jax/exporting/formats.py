@@ -25,20 +25,22 @@ from imdb_jax.training.step import predict_step
 def named_params(params: Any) -> dict[str, NDArray[Any]]:
     """Name the parameters by the keys of the tree joined by dots, such as `Dense_0.kernel`."""
     flat: dict[str, Any] = flax.traverse_util.flatten_dict(params, sep=".")
-    return {name: np.ascontiguousarray(jax.device_get(leaf)) for name, leaf in flat.items()}
+    return {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in flat.items()}
 
 
 def length_axis(classifier: Classifier) -> str:
     """Return how many ids a model reads per review: a number, or 'length' where any will do."""
-    bag_of_words = getattr(classifier.model, "bag_of_words", False)
-    return "length" if bag_of_words else str(classifier.config.input.max_length or "length")
+    form = classifier.input_format
+    fixed = 0 if form.distinct or form.ngrams else form.max_length
+    return str(fixed or "length")
 
 
 def stablehlo(classifier: Classifier) -> bytes:
     """Compile a model, parameters included, to a StableHLO program (`jax.export`).
 
     The program maps padded ids, int32 `[batch, length]`, to the probability of 'positive', float32
-    `[batch]`, on CPU, CUDA or TPU. The batch may have any size; the length is `length_axis`.
+    `[batch]`, on CPU, CUDA or TPU. The batch may have any size; the length is `length_axis`. The
+    ids of `ngram` are those of the n-grams that a review holds.
     """
     require("flatbuffers", "export")  # jax.export writes with it, and does not ask for it
     params = jax.device_get(classifier.params)

@@ -29,6 +29,7 @@ def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
     """Describe one of our models in Keras: the layers after the input, in order.
 
     `length` is the number of ids per review, which is the window of a pool over the whole review.
+    Raises `UserError` for a model that has no twin in Keras.
     """
     layers: list[KerasLayer] = []
     widths: Sequence[int] = ()
@@ -59,7 +60,10 @@ def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
             weights = ("kernel", "recurrent_kernel", "bias")
             layers.append(KerasLayer("LSTM", {"units": module.units}, weights))
         case _:
-            raise NotImplementedError(f"{type(module).__name__} has no Keras twin")
+            raise UserError(
+                f"Keras has no layers for {type(module).__name__}, a sum over a set of any size; "
+                "export it to stablehlo, safetensors or npz"
+            )
     if isinstance(module, EmbeddingMLP | CNN | Pooled):
         widths = [module.hidden] * (module.hidden > 0)
     for i, width in enumerate([*widths, 1]):

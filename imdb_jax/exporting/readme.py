@@ -22,7 +22,7 @@ def readme(classifier: Classifier, to: str) -> str:
     config = classifier.config
     dtype, num_words = config.training.dtype, config.input.num_words
     fields = config.model | ({} if dtype == "float32" else {"dtype": dtype})
-    ids = f'np.array([encode("{_TEXT}")], np.int32)'
+    ids, ngrams = f'np.array([encode("{_TEXT}")], np.int32)', classifier.input_format.ngrams
     if to == "keras" and config.arch == "mlp":  # it reads a one for each word that a text holds
         ids = f'np.zeros((1, {num_words}), np.float32)\n    ids[0, encode("{_TEXT}")] = 1'
     tensors = named_params(classifier.params)
@@ -33,7 +33,9 @@ def readme(classifier: Classifier, to: str) -> str:
         "module": type(classifier.model).__name__,
         "fields": ", ".join(f"{name}={value!r}" for name, value in fields.items()),
         "num_words": num_words,
+        "positive": classifier.label_names[1],
         "length": length_axis(classifier),
+        "unit": "n-gram" if ngrams else "word",
         "tensors": "\n".join(
             f"  {name:<{width}}  {x.dtype}{list(x.shape)}" for name, x in tensors.items()
         ),
@@ -41,7 +43,7 @@ def readme(classifier: Classifier, to: str) -> str:
         "ids": ids,
     }
     for part in ("files", "parameters", "encode", "apply"):
-        values[part] = _fill(part, values)
+        values[part] = _fill(f"{part}_ngrams" if ngrams else part, values)
     return _fill(to, values) + "\n"
 
 

@@ -1,171 +1,90 @@
-"""A trained model with all that it needs to read text: what a run directory holds, in memory."""
+"""A trained model in memory, and the run directory that holds all of it."""
 
 from __future__ import annotations
 
+import json
 import os
-from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, pairwise
+from collections.abc import Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
-from flax import linen as nn
-from jaxtyping import Float, Float32, UInt
-from numpy.typing import NDArray
+import optax
 
-from imdb_jax.config import Config, load_config
-from imdb_jax.errors import UserError, shown
+from imdb_jax.config import load_config
+from imdb_jax.errors import UserError
+from imdb_jax.files import write_directory
+from imdb_jax.inference import explanation
+from imdb_jax.inference.prediction import TrainedModel
 from imdb_jax.parallel.devices import find_devices
-from imdb_jax.pipeline.input_format import (
-    InputFormat,
-    configured_input_format,
-    create_configured_model,
-)
+from imdb_jax.pipeline.input_format import configured_input_format, create_configured_model
 from imdb_jax.runs import directory as runs
-from imdb_jax.runs.checkpoints import read_params
+from imdb_jax.runs.checkpoints import read_params, save_params
 from imdb_jax.runs.manifest import MANIFEST
-from imdb_jax.text.sequences import INDEX_FROM, Sequences, pad_sequences
+from imdb_jax.runs.reporting import read_metrics, write_metrics
+from imdb_jax.text.sequences import INDEX_FROM
 from imdb_jax.text.tokens import Text
-from imdb_jax.training.step import predict_step
-
-# Texts are predicted 512 at a time. Shorter lists are filled up to one of these sizes, so that the
-# model is compiled a few times at most.
-BATCH_SIZES = (1, 8, 64, 512)
-# A chunk of long texts has fewer of them: it ends where it exceeds this many characters.
-_CHUNK_CHARACTERS = 1 << 22
+from imdb_jax.training.history import Epoch
 
 
-class Prediction(NamedTuple):
-    """What a model says about a text."""
+@dataclass(frozen=True, repr=False)
+class Classifier(TrainedModel):
+    """A trained model, with all that `fit` returns and `load` reads.
 
-    probability: float  # that the text is positive
-    label: str  # 'positive' or 'negative'
-    unknown_share: float  # of words too rare in training to be told apart; 0 if there are none
+    Attributes:
+      config: the configuration of its run.
+      vocabulary: a `Vocabulary`, or of `ngram` an `NgramVocabulary`.
+      model: a Flax module from ids to logits.
+      params: its parameters.
+      label_names: what the training data call the classes, the negative one first.
+      history: the figures of each epoch of its training; empty if they are not known.
+      result: what `result.json` in its run directory holds, such as `test_accuracy`; likewise.
+    """
 
+    history: Sequence[Epoch] = ()
+    result: dict[str, Any] = field(default_factory=dict)
 
-class Predictor(ABC):
-    """Something that predicts how likely texts are to be positive: a trained model, or several."""
-
-    def predict(self, texts: Text | Iterable[Text]) -> Float32[np.ndarray, " num_texts"]:
-        """Return the probability that each text is positive.
-
-        Texts may be one or many, str or bytes, empty, in any language. Raises `TypeError` for
-        anything else.
-        """
-        if not isinstance(texts, Iterable):
-            raise TypeError(f"texts must be a text or several, not {shown(texts)}")
-        texts = [texts] if isinstance(texts, str | bytes) else texts
-        probabilities = [prediction.probability for prediction in self.stream(texts)]
-        return np.array(probabilities, np.float32)
-
-    def stream(self, texts: Iterable[Text]) -> Iterator[Prediction]:
-        """Predict texts one after the other, however many there are, in constant memory.
-
-        Reads up to two chunks of 512 texts ahead: the device computes the probabilities of one
-        while the next is encoded.
-        """
-        for enqueued, _ in pairwise(chain(map(self.enqueue, _chunks(texts)), [None])):
-            assert enqueued is not None
-            yield from enqueued.predictions()
-
-    @abstractmethod
-    def enqueue(self, texts: list[Text]) -> Enqueued:
-        """Make the device compute the probabilities of up to 512 texts."""
-
-
-@dataclass(frozen=True)
-class Classifier(Predictor):
-    """A trained model: a Flax module, its parameters, and the words or n-grams that it reads."""
-
-    config: Config
-    vocabulary: Any
-    model: nn.Module
-    params: Any
-
-    @cached_property
-    def input_format(self) -> InputFormat:
-        """How the model reads a text."""
-        return configured_input_format(self.config)
-
-    def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
-        """Return padded ids of texts, as the model reads them."""
-        return self.pad(self.read(texts)[0])
-
-    def encode_each(
-        self, texts: Iterable[Text]
-    ) -> UInt[np.ndarray, "num_texts length"] | Sequences:
-        """Return the ids of any number of texts, to make `Examples` of; n-grams without padding."""
-        ranks, _ = self.read(texts)
-        return ranks if self.input_format.ngrams else self.pad(ranks)
-
-    def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
-        """Return padded ids of texts whose words have these ranks, or whose n-grams these ids."""
-        form = self.input_format
-        if not (form.distinct or form.ngrams):
-            return form.ids(ranks)
-        sets = form.sequences(ranks)
-        # Sets may be of any size: rounded up, so that the model is compiled for a few sizes only.
-        length = 1 << max(8, int(sets.lengths.max(initial=1) - 1).bit_length())
-        return pad_sequences(sets, length, form.dtype, padding="post")
-
-    def told_apart(self, ranks: NDArray[np.int32]) -> NDArray[np.bool_]:
-        """Return which words, given by their ranks, the model does not take for just 'unknown'."""
-        return (ranks > 0) & (ranks < self.config.input.num_words - INDEX_FROM)
-
-    def read(self, texts: Iterable[Text]) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
-        """Return what `pad` takes, and the share of each text's words that are unknown."""
+    def __repr__(self) -> str:
+        arch, dataset = self.config.arch, self.result.get("dataset", self.config.data.dataset)
+        size = len(self.vocabulary)
         if self.input_format.ngrams:
-            return self.vocabulary.encode_with_unknown(texts)
-        ranks = self.vocabulary.rank_or_zero(texts)
-        known = ranks.select(self.told_apart(ranks.values)).lengths
-        unknown_shares = (ranks.lengths - known) / np.maximum(ranks.lengths, 1)
-        return ranks.select(ranks.values > 0), unknown_shares
+            reads = f"{size:,} n-grams of up to {self.vocabulary.max_n} words"
+        else:
+            known = min(size, self.config.input.num_words - INDEX_FROM - 1)
+            reads = f"{known:,} of {size:,} words"
+        lines = [
+            f"Classifier: {arch}, trained on {dataset}",
+            f"  reads          {reads}",
+            f"  parameters     {optax.tree.size(self.params):,}",
+        ]
+        if self.history:
+            lines.append(f"  epochs         {len(self.history)}")
+        if "test_accuracy" in self.result:
+            lines.append(f"  test accuracy  {self.result['test_accuracy']:.4f}")
+        return "\n".join(lines)
 
-    def enqueue(self, texts: list[Text]) -> Enqueued:
-        """Make the device compute the probabilities of up to 512 texts."""
-        ranks, unknown_shares = self.read(texts)
-        ids = fill_batch(self.pad(ranks))
-        return Enqueued(predict_step(self.model.apply, self.params, ids), unknown_shares)
+    def explain(self, text: Text) -> explanation.Explanation:
+        """Predict a text, and weigh its words; see `imdb_jax.inference.explanation`."""
+        return explanation.explain(self, text)
 
+    def save(self, path: str | os.PathLike[str]) -> None:
+        """Write a run directory, which `load` and all commands read.
 
-@dataclass(frozen=True)
-class Enqueued:
-    """Texts whose probabilities the device is computing."""
+        Raises `UserError` if `path` exists or cannot be written.
+        """
+        directory = Path(path)
+        if os.path.lexists(directory):
+            raise UserError(f"{directory} already exists; save to another path")
+        write_directory(directory, self._write)
 
-    probabilities: jax.Array  # of the texts, and of what fills the batch
-    unknown_shares: NDArray[np.float64]
-
-    def predictions(self) -> Iterator[Prediction]:
-        """Wait for the probabilities, and yield the predictions."""
-        probabilities = np.asarray(self.probabilities).tolist()
-        for probability, share in zip(probabilities, self.unknown_shares.tolist(), strict=False):
-            label = "positive" if probability > 0.5 else "negative"
-            yield Prediction(probability, label, share)
-
-
-def fill_batch(ids: UInt[np.ndarray, "num_texts length"]) -> UInt[np.ndarray, "size length"]:
-    """Add empty reviews until there are as many as one of `BATCH_SIZES`."""
-    size = next(size for size in BATCH_SIZES if size >= len(ids))
-    return np.pad(ids, ((0, size - len(ids)), (0, 0)))
-
-
-def _chunks(texts: Iterable[Text]) -> Iterator[list[Text]]:
-    chunk, characters = [], 0
-    for text in texts:
-        if not isinstance(text, str | bytes):
-            raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
-        chunk.append(text)
-        characters += len(text)
-        if len(chunk) == BATCH_SIZES[-1] or characters > _CHUNK_CHARACTERS:
-            yield chunk
-            chunk, characters = [], 0
-    if chunk:
-        yield chunk
+    def _write(self, directory: Path) -> None:
+        runs.begin(directory, self.config, self.vocabulary, afresh=True)
+        if self.history:
+            write_metrics(directory / runs.METRICS, self.history)
+        save_params(directory / runs.PARAMS, self.params)
+        runs.end(directory, self.result | {"labels": [*self.label_names]})
 
 
 def load(path: str | os.PathLike[str]) -> Classifier:
@@ -201,4 +120,15 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     kind = configured_input_format(config).vocabulary_class
     vocabulary = kind.load(directory / kind.FILE)
     params = jax.device_put(read_params(directory / runs.PARAMS, shapes)[0])
-    return Classifier(config, vocabulary, model, params)
+    history, result = read_metrics(directory / runs.METRICS), _read_result(directory)
+    names = runs.read_label_names(directory)
+    return Classifier(config, vocabulary, model, params, names, history, result)
+
+
+def _read_result(directory: Path) -> dict[str, Any]:
+    """Read `result.json`, which has been verified, but in format 1; there it may be anything."""
+    try:
+        found = json.loads((directory / runs.RESULT).read_bytes())
+    except (OSError, ValueError):
+        return {}
+    return found if isinstance(found, dict) else {}

@@ -11,30 +11,39 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from flax import linen as nn
 from jaxtyping import Float, Float64, Num
 
+from imdb_jax.datasets.custom import LAYOUT
+from imdb_jax.datasets.dataset import LabelNames, Reviews
 from imdb_jax.errors import UserError
-from imdb_jax.inference import classifier
-from imdb_jax.inference.classifier import Classifier, Enqueued, Predictor, fill_batch
-from imdb_jax.inference.metrics import sigmoid
+from imdb_jax.inference import classifier, metrics
+from imdb_jax.inference.classifier import Classifier
+from imdb_jax.inference.explanation import Explanation, Word
+from imdb_jax.inference.prediction import Enqueued, Logits, Predictor, fill_batch
 from imdb_jax.progress import Report
 from imdb_jax.text.tokens import Text
 from imdb_jax.training.step import logit_step
 
 # Options that runs must share. Else one may have learned the reviews that another is tested on.
-_SAME_REVIEWS = ("dataset", "test", "test_share", "text_column", "label_column", "positive")
+_SAME_REVIEWS = ("dataset", *LAYOUT)
 _MOST_STEPS = 10_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Ensemble(Predictor):
     """Several models whose log-odds are multiplied by weights and added up."""
 
     members: tuple[Classifier, ...]
     weights: tuple[float, ...]
+
+    @property
+    def label_names(self) -> LabelNames:
+        """What the training data call the classes, the negative one first."""
+        return self.members[0].label_names
 
     def enqueue(self, texts: list[Text]) -> Enqueued:
         """Make the device compute the probabilities; unknown shares are means over the models."""
@@ -44,7 +53,50 @@ class Ensemble(Predictor):
             for member, weight, (ranks, _) in zip(self.members, self.weights, read, strict=True)
         ]
         unknown_shares = np.mean([shares for _, shares in read], axis=0)
-        return Enqueued(nn.sigmoid(sum(terms[1:], start=terms[0])), unknown_shares)
+        probabilities = nn.sigmoid(sum(terms[1:], start=terms[0]))
+        return Enqueued(probabilities, unknown_shares, self.label_names)
+
+    def measure(self, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
+        """Do for the weighted sum of log-odds what a model's `measure` does.
+
+        The loss is the cross-entropy, whatever loss the models were trained with.
+        """
+        logits = np.zeros(len(reviews.labels), np.float32)
+        for member, weight in zip(self.members, self.weights, strict=True):
+            logits += np.float32(weight) * member.measure(reviews)[1]
+        positive = reviews.labels > 0
+        figures = {
+            "loss": float(np.logaddexp(0, np.where(positive, -logits, logits)).mean()),
+            "accuracy": float(((logits > 0) == positive).mean()),
+        }
+        return figures | metrics.summary(positive.astype(np.float32), logits), logits
+
+    def explain(self, text: Text) -> Explanation:
+        """Explain the weighted sum of log-odds: a word adds to each of its terms.
+
+        Raises `UserError` if the models divide the text into different words.
+        """
+        if len({member.input_format.ngrams for member in self.members}) > 1:
+            raise UserError(
+                "an ngram run divides texts into other words; explain it apart from others"
+            )
+        (prediction,) = self.stream([text])
+        explained = [member.explain(text) for member in self.members]
+        words = [
+            Word(
+                occurrences[0].word,
+                sum(w * word.weight for w, word in zip(self.weights, occurrences, strict=True)),
+                any(word.read for word in occurrences),
+                occurrences[0].span,
+            )
+            for occurrences in zip(*(one.words for one in explained), strict=True)
+        ]
+        return Explanation(prediction, words, explained[0].text)
+
+    def __repr__(self) -> str:
+        terms = zip(self.weights, self.members, strict=True)
+        lines = [f"{weight:g} of the log-odds of {member}" for weight, member in terms]
+        return "\n".join(["Ensemble:", *lines])
 
 
 def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
@@ -56,9 +108,13 @@ def load_members(paths: Sequence[Path]) -> tuple[Classifier, ...]:
             if one != other:
                 raise UserError(
                     f"{paths[0]} and {path} were not trained on the same reviews: {name} is "
-                    f"{one or 'not set'} and {other or 'not set'}"
+                    f"{_shown(one)} and {_shown(other)}"
                 )
     return members
+
+
+def _shown(value: Any) -> Any:
+    return "not set" if value in (None, "") else value
 
 
 def parse_weights(text: str, number: int) -> tuple[float, ...]:
@@ -79,7 +135,7 @@ def equal_weights(number: int) -> tuple[float, ...]:
     return (1 / number,) * number
 
 
-def load_predictor(paths: Sequence[Path], weights: str, report: Report) -> Predictor:
+def load_predictor(paths: Sequence[Path], weights: str, report: Report) -> Classifier | Ensemble:
     """Load a run, or several as an ensemble, which `report` is told if it lacks weights."""
     chosen = parse_weights(weights, len(paths)) if weights else equal_weights(len(paths))
     members = load_members(paths)
@@ -102,7 +158,7 @@ def fit_weights(
     # Projected gradient descent; an upper bound of the curvature gives the length of the steps.
     curvature = np.linalg.eigvalsh(logits.T @ logits)[-1] / 4 or 1.0
     for _ in range(_MOST_STEPS):
-        gradient = logits.T @ (sigmoid(logits @ weights) - labels)
+        gradient = logits.T @ (metrics.sigmoid(logits @ weights) - labels)
         following = np.maximum(weights - gradient / curvature, 0)
         if np.abs(following - weights).max() < 1e-7:
             break

@@ -18,16 +18,24 @@ import dataclasses
 from typing import NamedTuple
 
 import numpy as np
-from jaxtyping import Int
+from jaxtyping import Bool, Float64, Int
 from numpy.typing import NDArray
 
-from imdb_jax.errors import UserError
-from imdb_jax.inference.classifier import BATCH_SIZES, Classifier, Prediction, Predictor, fill_batch
-from imdb_jax.inference.ensemble import Ensemble
+from imdb_jax.inference.prediction import BATCH_SIZES, Prediction, TrainedModel, fill_batch
 from imdb_jax.models.ngram import contributions
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, UNKNOWN_ID, Sequences
-from imdb_jax.text.tokens import Text, tokenize, tokenize_with_punctuation
+from imdb_jax.text.tokens import (
+    Text,
+    locate_words,
+    separate_tokens,
+    separate_words,
+    tokenize_with_punctuation,
+    utf8,
+)
 from imdb_jax.training.step import logit_step
+
+# What each word of a text added to the log-odds, and whether the model read it.
+_Weights = tuple[Float64[np.ndarray, " num_words"], Bool[np.ndarray, " num_words"]]
 
 # Size of a batch: the text itself, and variants of it without a word.
 _BATCH_SIZE = BATCH_SIZES[-2]
@@ -39,6 +47,7 @@ class Word(NamedTuple):
     word: str  # in lower case
     weight: float  # what it added to the log-odds of 'positive'; 0 if it was not read
     read: bool  # False if the word is unknown to the model, or cut off
+    span: tuple[int, int]  # where it stands in the text of the explanation: start and end
 
 
 class Explanation(NamedTuple):
@@ -46,40 +55,23 @@ class Explanation(NamedTuple):
 
     prediction: Prediction
     words: list[Word]
+    text: str  # as it was written, but invalid UTF-8 as U+FFFD
 
 
-def explain(predictor: Predictor, text: Text) -> Explanation:
-    """Predict a text, and weigh its words.
-
-    Raises `UserError` if the models of an ensemble divide the text into different words.
-    """
-    if isinstance(predictor, Ensemble):
-        return _explain_by_members(predictor, text)
-    assert isinstance(predictor, Classifier)
-    by_ngrams = predictor.input_format.ngrams
-    return (_explain_by_ngrams if by_ngrams else _explain_by_words)(predictor, text)
-
-
-def _explain_by_members(ensemble: Ensemble, text: Text) -> Explanation:
-    """Explain a weighted sum of log-odds: a word adds to each of its terms."""
-    if len({member.input_format.ngrams for member in ensemble.members}) > 1:
-        raise UserError("an ngram run divides texts into other words; explain it apart from others")
-    (prediction,) = ensemble.stream([text])
-    explained = [explain(member, text).words for member in ensemble.members]
-    words = [
-        Word(
-            occurrences[0].word,
-            sum(w * word.weight for w, word in zip(ensemble.weights, occurrences, strict=True)),
-            any(word.read for word in occurrences),
-        )
-        for occurrences in zip(*explained, strict=True)
-    ]
-    return Explanation(prediction, words)
+def explain(model: TrainedModel, text: Text) -> Explanation:
+    """Predict a text, and weigh its words."""
+    text = utf8(text).decode()
+    (prediction,) = model.stream([text])
+    by_ngrams = model.input_format.ngrams
+    located = locate_words(text, separate_tokens if by_ngrams else separate_words)
+    weights, read = (_weigh_by_ngrams if by_ngrams else _weigh_by_words)(model, text)
+    of_each = zip(located, weights.tolist(), read.tolist(), strict=True)
+    words = [Word(word, weight, seen, span) for (word, span), weight, seen in of_each]
+    return Explanation(prediction, words, text)
 
 
-def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
-    """Explain a model of words, read in order or as a bag."""
-    (prediction,) = classifier.stream([text])
+def _weigh_by_words(classifier: TrainedModel, text: str) -> _Weights:
+    """Weigh the words for a model of words, read in order or as a bag."""
     ranks = classifier.vocabulary.rank_or_zero([text]).values
     ids = classifier.encode([text])[0]
     places = _places(classifier, ranks)
@@ -99,13 +91,11 @@ def _explain_by_words(classifier: Classifier, text: Text) -> Explanation:
         falls[start : start + len(part)] = logits[0].astype(np.float64) - logits[1 : len(part) + 1]
     weights = np.zeros(len(ranks))
     weights[read] = falls[which]
-    words = zip(tokenize(text), weights.tolist(), read.tolist(), strict=True)
-    return Explanation(prediction, [Word(*word) for word in words])
+    return weights, read
 
 
-def _explain_by_ngrams(classifier: Classifier, text: Text) -> Explanation:
-    """Explain a sum over n-grams: without a word, the n-grams that need the word are gone."""
-    (prediction,) = classifier.stream([text])
+def _weigh_by_ngrams(classifier: TrainedModel, text: str) -> _Weights:
+    """Weigh the words for a sum over n-grams: without a word, those that need the word are gone."""
     tokens = tokenize_with_punctuation(text)
     spans: dict[int, tuple[int, int]] = {}  # n-gram -> words that all its occurrences hold
     read = np.zeros(len(tokens), bool)
@@ -117,11 +107,10 @@ def _explain_by_ngrams(classifier: Classifier, text: Text) -> Explanation:
     contribution = contributions(classifier.params)
     for ngram, (first, last) in spans.items():
         weights[first : last + 1] += contribution[ngram]
-    words = zip(tokens, weights.tolist(), read.tolist(), strict=True)
-    return Explanation(prediction, [Word(*word) for word in words])
+    return weights, read
 
 
-def _places(classifier: Classifier, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
+def _places(classifier: TrainedModel, ranks: NDArray[np.int32]) -> Int[np.ndarray, " num_words"]:
     """Return the place of each word among the ids that the model reads; -1 if it has none."""
     known = np.flatnonzero(ranks > 0)
     # Numbers of the words, in order, are padded and cut as the words themselves.

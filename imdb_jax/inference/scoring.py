@@ -1,4 +1,4 @@
-"""Score trained models on labelled reviews: which reviews, which figures, what weights."""
+"""Score trained models on labelled reviews: which reviews, what weights, which mistakes."""
 
 from __future__ import annotations
 
@@ -6,27 +6,19 @@ import dataclasses
 from collections.abc import Sequence
 from typing import Any
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jaxtyping import Float32
 
 from imdb_jax.config import Config, DataOptions
 from imdb_jax.datasets.custom import layout_options
-from imdb_jax.datasets.dataset import Dataset, Reviews
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, Dataset, LabelNames, Reviews
 from imdb_jax.datasets.find import absolute_paths, find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.inference import metrics
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.inference.ensemble import equal_weights, fit_weights
-from imdb_jax.parallel.devices import data_mesh, replicated
-from imdb_jax.pipeline.splits import Examples, split_rows
+from imdb_jax.inference.prediction import Logits
+from imdb_jax.pipeline.splits import split_rows
 from imdb_jax.progress import Report
-from imdb_jax.training.evaluation import evaluate_each
-from imdb_jax.training.optimizer import keras_adam
-from imdb_jax.training.step import TrainState
-
-Logits = Float32[np.ndarray, " num_reviews"]
 
 
 def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[Dataset, bool]:
@@ -65,41 +57,6 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     return Reviews([texts[row] for row in rows], labels[rows])
 
 
-def measure(classifier: Classifier, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
-    """Evaluate a model on at least one review, as training does.
-
-    Returns loss, accuracy and `metrics.summary`; and the logits. Raises `UserError` if one is not
-    finite.
-    """
-    mesh = data_mesh()
-    apply_fn, loss = classifier.model.apply, classifier.config.training.loss
-    no_step, no_key = jnp.zeros((), jnp.int32), jax.random.key(0)
-    state = TrainState(no_step, classifier.params, (), no_key, apply_fn, keras_adam(), loss)
-    examples = Examples(classifier.encode_each(reviews.texts), reviews.labels.astype(np.float32))
-    means, logits = evaluate_each(jax.device_put(state, replicated(mesh)), examples, mesh)
-    if not np.isfinite(logits).all():
-        raise UserError("the model's output for some reviews is not a finite number")
-    return {**means._asdict(), **metrics.summary(examples.labels, logits)}, logits
-
-
-def measure_ensemble(
-    members: Sequence[Classifier], weights: Sequence[float], reviews: Reviews
-) -> tuple[dict[str, Any], Logits]:
-    """Do for a weighted sum of log-odds what `measure` does for a model.
-
-    The loss is the cross-entropy, whatever loss the models were trained with.
-    """
-    logits = np.zeros(len(reviews.labels), np.float32)
-    for member, weight in zip(members, weights, strict=True):
-        logits += np.float32(weight) * measure(member, reviews)[1]
-    positive = reviews.labels > 0
-    figures = {
-        "loss": float(np.logaddexp(0, np.where(positive, -logits, logits)).mean()),
-        "accuracy": float(((logits > 0) == positive).mean()),
-    }
-    return figures | metrics.summary(positive.astype(np.float32), logits), logits
-
-
 def choose_weights(
     members: Sequence[Classifier], dataset: Dataset | None, report: Report
 ) -> tuple[float, ...]:
@@ -115,7 +72,7 @@ def choose_weights(
         )
         return equal_weights(len(members))
     reviews = read_split(dataset, members[0].config, "validation")
-    logits = [measure(member, reviews)[1] for member in members]
+    logits = [member.measure(reviews)[1] for member in members]
     fitted = fit_weights(np.stack(logits, axis=1), reviews.labels)
     weights = tuple(round(weight, 4) for weight in fitted.tolist())
     report(
@@ -125,13 +82,15 @@ def choose_weights(
     return weights
 
 
-def most_confidently_wrong(reviews: Reviews, logits: Logits, number: int) -> list[dict[str, Any]]:
+def most_confidently_wrong(
+    reviews: Reviews, logits: Logits, number: int, label_names: LabelNames = NEGATIVE_POSITIVE
+) -> list[dict[str, Any]]:
     """Return label, probability and text of misjudged reviews with the most extreme logits."""
     (wrong,) = np.nonzero((logits > 0) != (reviews.labels > 0))
     worst = wrong[np.argsort(-np.abs(logits[wrong]), kind="stable")[:number]]
     return [
         {
-            "label": "positive" if reviews.labels[row] else "negative",
+            "label": label_names[reviews.labels[row]],
             "probability": float(metrics.sigmoid(logits[row])),
             "text": reviews.texts[row],
         }

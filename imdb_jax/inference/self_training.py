@@ -16,6 +16,7 @@ import jax
 import numpy as np
 
 from imdb_jax.config import UNSUPERVISED, Config, dump_config, flatten, replace
+from imdb_jax.datasets.custom import LAYOUT
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.find import absolute_paths, find_dataset
 from imdb_jax.errors import UserError
@@ -30,23 +31,23 @@ from imdb_jax.runs.lock import only_run_in
 from imdb_jax.runs.soft_labels import SoftLabels, unlabelled_texts
 
 
-def run(config: Config) -> dict[str, Any]:
+def run(config: Config, temporary: bool = False) -> dict[str, Any]:
     """Train with the help of a teacher if the configuration names unlabelled texts.
 
     A resumed run keeps the soft labels that it began with. Returns and raises what `experiment.run`
     does, and `UserError` if there are no unlabelled texts, or the teacher may have seen what the
-    student is tested on.
+    student is tested on. People are not told about a `temporary` run directory.
     """
     if not config.self_training.unlabelled:
-        return experiment.run(config)
+        return experiment.run(config, temporary=temporary)
     if num_processes() > 1:
         raise UserError("only a single process can learn from unlabelled texts")
     workdir = config.run.workdir or Path("runs") / config.arch
     with only_run_in(workdir):
-        return _run(config, workdir)
+        return _run(config, workdir, temporary)
 
 
-def _run(config: Config, workdir: Path) -> dict[str, Any]:
+def _run(config: Config, workdir: Path, temporary: bool) -> dict[str, Any]:
     source, teacher = config.self_training.unlabelled, config.self_training.teacher
     source = source if source == UNSUPERVISED else str(Path(source).absolute())
     teacher = teacher and teacher.absolute()
@@ -65,19 +66,20 @@ def _run(config: Config, workdir: Path) -> dict[str, Any]:
         return experiment.run(config, SoftLabels.load(kept, texts))
     if teacher is None:
         teacher = workdir / directory.TEACHER
-        say(f"training the teacher first, on the labelled reviews alone, in {teacher}")
+        where = "" if temporary else f", in {teacher}"
+        say(f"training the teacher first, on the labelled reviews alone{where}")
         alone = replace(config, unlabelled="", unlabelled_column="", workdir=teacher)
-        experiment.run(alone, of="teacher's ")
+        experiment.run(alone, of="teacher's ", temporary=temporary)
         say("training the student")
     model = load(teacher)
     refuse_teacher_of_other_splits(model.config, config, dataset)
     soft = SoftLabels(texts, model.predict(texts), teacher_fingerprint(teacher, model))
-    return experiment.run(config, soft)
+    return experiment.run(config, soft, temporary=temporary)
 
 
 def refuse_teacher_of_other_splits(teacher: Config, config: Config, dataset: Dataset) -> None:
     """Raise `UserError` if the student is tested or validated on what the teacher has learnt."""
-    names = ["test", "test_share", "validation", "text_column", "label_column", "positive"]
+    names = [*LAYOUT, "validation"]
     if teacher.data.dataset != dataset.name:
         names.insert(0, "dataset")
     all_theirs, all_ours = flatten(teacher), flatten(config)

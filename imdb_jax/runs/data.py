@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from imdb_jax.config import Config
-from imdb_jax.datasets.dataset import Dataset
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, Dataset, LabelNames
 from imdb_jax.datasets.find import find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.parallel.exchange import num_processes, one_first, process_number
@@ -32,6 +32,7 @@ class ExperimentData:
     fingerprint: str  # changes whenever the reviews do
     vocabulary: Vocabulary | NgramVocabulary
     splits: Splits
+    label_names: LabelNames = NEGATIVE_POSITIVE
 
 
 def load_data_for(
@@ -55,7 +56,7 @@ def load_data_for(
     if config.stopping.validation and splits.validation is None:
         raise UserError(f"validation {config.stopping.validation:g} holds out no review; raise it")
     fingerprint = f"{dataset.fingerprint} {soft.fingerprint}" if soft else dataset.fingerprint
-    return ExperimentData(dataset.name, fingerprint, vocabulary, splits)
+    return ExperimentData(dataset.name, fingerprint, vocabulary, splits, dataset.label_names)
 
 
 def _load_words(

@@ -17,6 +17,7 @@ from imdb_jax.config import (
     load_config,
     saved_format,
 )
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames
 from imdb_jax.errors import UserError
 from imdb_jax.files import is_directory, is_regular, is_temporary, write_atomically
 from imdb_jax.parallel.exchange import is_first
@@ -143,6 +144,18 @@ def end(workdir: Path, result: dict[str, Any]) -> None:
     write_atomically(workdir / RESULT, (json.dumps(result, indent=2) + "\n").encode())
     names = [name for name in _READ if (workdir / name).exists()]
     write_manifest(workdir, [*names, *files_in(workdir, PARAMS)])
+
+
+def read_label_names(workdir: Path) -> LabelNames:
+    """Read what the run's data call the two classes; runs of earlier versions do not say."""
+    try:
+        labels = json.loads((workdir / RESULT).read_bytes()).get("labels", [*NEGATIVE_POSITIVE])
+        negative, positive = labels
+        if isinstance(labels, list) and negative.isprintable() and positive.isprintable():
+            return negative, positive
+    except (OSError, ValueError, AttributeError, TypeError, RecursionError):
+        pass
+    raise Damaged(f"{workdir} is damaged: {RESULT} is not the file that was written")
 
 
 def begin(

@@ -23,24 +23,32 @@ from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
 from imdb_jax.runs.fit import fit, restore_latest
 from imdb_jax.runs.lock import only_run_in
-from imdb_jax.runs.results import announce, conclude, read_result
+from imdb_jax.runs.results import announce, conclude, read_result, warn_of_guessing
 from imdb_jax.runs.soft_labels import SoftLabels
 from imdb_jax.training.memory import check_model_and_batch
 from imdb_jax.training.trainer import Trainer
 
+# docs/data.md has the measurements behind this advice.
+_FEW_STEPS, _SMALL_BATCH = 10, 16
 
-def run(config: Config, soft: SoftLabels | None = None, of: str = "") -> dict[str, Any]:
+
+def run(
+    config: Config, soft: SoftLabels | None = None, of: str = "", temporary: bool = False
+) -> dict[str, Any]:
     """Train as configured, write the run directory, and return what its `result.json` holds.
 
-    `soft` is learned from besides the labelled reviews; `of` stands before the printed result.
+    `soft` is learned from besides the labelled reviews; `of` stands before the printed result. The
+    directory is not mentioned if it is `temporary`.
     Raises `UserError`, or `Terminated` if SIGTERM came and the run can be resumed.
     """
     workdir = config.run.workdir or Path("runs") / config.arch
     with only_run_in(workdir):
-        return _run(config, workdir, soft, of)
+        return _run(config, workdir, soft, of, temporary)
 
 
-def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dict[str, Any]:
+def _run(
+    config: Config, workdir: Path, soft: SoftLabels | None, of: str, temporary: bool
+) -> dict[str, Any]:
     share_one_heap()
     config = absolute_paths(config)
     say = unless(config.run.quiet or not is_first(), tell)
@@ -87,6 +95,11 @@ def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dic
         say(line)
     figures = f"validation figures: {reporting.validated_on(data)}"
     say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")
+    if trainer.steps < _FEW_STEPS and config.training.batch_size > _SMALL_BATCH:
+        say(
+            f"few steps per epoch ({trainer.steps}): try --batch-size {_SMALL_BATCH} and more "
+            "--epochs"
+        )
     checkpoints = Checkpoints(workdir / directory.CHECKPOINTS, config.run.keep)
     if earlier:
         restore_latest(trainer, checkpoints, data.fingerprint, say)
@@ -99,7 +112,10 @@ def _run(config: Config, workdir: Path, soft: SoftLabels | None, of: str) -> dic
         best = fit(trainer, checkpoints, data.fingerprint, workdir, say)
     taught = {"num_unlabelled": len(soft.texts), "teacher": soft.teacher} if soft else {}
     result = conclude(trainer, data, best, taught)
-    say(f"written to {workdir}")
+    if warning := warn_of_guessing(config, data, result):
+        say(warning)
+    if not temporary:
+        say(f"written to {workdir}")
     if is_first():
         announce(result, of)
     return result

@@ -1,4 +1,4 @@
-"""What people see of a run: what it says on the terminal, metrics files, figures.
+"""What people see of a run: what it says on the terminal, and metrics files.
 
 The only module that knows TensorBoard.
 """
@@ -18,11 +18,11 @@ import optax
 from flax import linen as nn
 from rich import box
 
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE
 from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
 from imdb_jax.pipeline.splits import Examples
 from imdb_jax.runs.data import ExperimentData
-from imdb_jax.terminal import printable
 from imdb_jax.training.history import Epoch
 
 
@@ -49,6 +49,8 @@ def sizes(data: ExperimentData) -> str:
     """Return a line with the number of reviews and their length."""
     splits = data.splits
     corpus = "the built-in synthetic corpus" if data.dataset == "synthetic" else data.dataset
+    if data.label_names != NEGATIVE_POSITIVE:
+        corpus += ", {} or {}".format(*data.label_names)
     validation = f"{splits.validation.total} to validate, " if splits.validation is not None else ""
     ids = splits.train.ids
     if isinstance(ids, np.ndarray):
@@ -95,6 +97,15 @@ def write_metrics(path: Path, rows: Sequence[Epoch]) -> None:
     write_atomically(path, text.getvalue().encode())
 
 
+def read_metrics(path: Path) -> list[Epoch]:
+    """Read what `write_metrics` wrote; an empty list if the file is missing or damaged."""
+    try:
+        _, *rows = csv.reader(path.read_text().splitlines())
+        return [Epoch(int(epoch), *map(float, figures)) for epoch, *figures in rows]
+    except (OSError, ValueError, TypeError):
+        return []
+
+
 def summary_writer_class() -> Any:
     """Return TensorBoard's `SummaryWriter`. Raises `UserError` if tensorboardX is not installed."""
     return require("tensorboardX", "tensorboard").SummaryWriter
@@ -123,27 +134,3 @@ def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Ep
         yield log
     finally:
         writer.close()
-
-
-def plot_history(path: Path, rows: Sequence[Epoch], title: str, validated_on: str) -> None:
-    """Draw loss and accuracy over the epochs, of training and validation, as a PNG."""
-    from matplotlib.backends.backend_agg import FigureCanvasAgg
-    from matplotlib.figure import Figure
-    from matplotlib.ticker import MaxNLocator
-
-    # A Figure rather than pyplot: no display is needed, and no global state is left.
-    figure = Figure(figsize=(9, 3.6), layout="constrained")
-    FigureCanvasAgg(figure)
-    figure.suptitle(printable(title), parse_math=False)  # names of files are no formulas
-    epochs = [row.epoch for row in rows]
-    for axes, metric in zip(figure.subplots(1, 2), ("loss", "accuracy"), strict=True):
-        axes.plot(epochs, [getattr(row, metric) for row in rows], "o-", label="training")
-        values = [getattr(row, f"val_{metric}") for row in rows]
-        axes.plot(epochs, values, "s--", label=validated_on)
-        axes.set(xlabel="epoch", ylabel=metric)
-        axes.xaxis.set_major_locator(MaxNLocator(integer=True))
-        axes.grid(alpha=0.3)
-        axes.legend()
-    image = io.BytesIO()
-    figure.savefig(image, format="png", dpi=120)
-    write_atomically(path, image.getvalue())

@@ -1,18 +1,21 @@
 """What a run ends with: its parameters, its figures, and the line that it prints."""
 
 import json
+import math
 import statistics
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import optax
 from jax.experimental import multihost_utils
 
+from imdb_jax.config import Config
 from imdb_jax.files import is_regular
-from imdb_jax.parallel.exchange import is_first
+from imdb_jax.parallel.exchange import gather, is_first
 from imdb_jax.parallel.host_memory import peak_rss_mb
-from imdb_jax.runs import directory, reporting
+from imdb_jax.runs import curves, directory, reporting
 from imdb_jax.runs.checkpoints import save_params
 from imdb_jax.runs.data import ExperimentData
 from imdb_jax.runs.manifest import Damaged
@@ -65,7 +68,8 @@ def _conclude_one(
     if is_first():
         title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
         figure = workdir / directory.HISTORY
-        reporting.plot_history(figure, trained.history, title, reporting.validated_on(data))
+        validated_on, kept = reporting.validated_on(data), best or len(trained.history)
+        curves.plot_history(figure, trained.history, title, validated_on, kept)
         directory.end(workdir, result)
     return result
 
@@ -79,6 +83,7 @@ def make_result(
     return {
         "arch": config.arch,
         "dataset": data.dataset,
+        "labels": list(data.label_names),
         "num_params": optax.tree.size(trained.params),
         "seed": config.training.seed,
         "epochs": len(history),
@@ -106,6 +111,27 @@ def summarize(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
         "test_accuracy_std": statistics.stdev(accuracies),
         "test_loss": [result["test_loss"] for result in results],
     }
+
+
+def warn_of_guessing(config: Config, data: ExperimentData, result: Mapping[str, Any]) -> str:
+    """Return a line that says so if a model is no better than always guessing one class, else ''.
+
+    All processes must call it, with what they hold of the test reviews.
+    """
+    test = data.splits.test
+    positive = sum(map(int, gather(b"%d" % np.count_nonzero(test.labels > 0.5)))) / test.total
+    share, guess = max((1 - positive, data.label_names[0]), (positive, data.label_names[1]))
+    accuracy = result.get("test_accuracy_mean", result["test_accuracy"])
+    # A model that learned nothing from the texts is right for this share of them at best, and by
+    # luck alone for a standard error more in one of six cases.
+    if share == 1 or accuracy > share + math.sqrt(share * (1 - share) / test.total):
+        return ""
+    how = "no" if accuracy <= share else "hardly"
+    other = "" if config.arch == "ngram" else "--arch ngram, "
+    return (
+        f"{how} better than always guessing {guess!r}, right for {share:.4f} of the test reviews; "
+        f"with few reviews, try {other}more --epochs and a smaller --batch-size"
+    )
 
 
 def read_result(workdir: Path) -> dict[str, Any]:

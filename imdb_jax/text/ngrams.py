@@ -10,7 +10,7 @@ from __future__ import annotations
 import io
 import os
 from bisect import bisect_right
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -27,13 +27,15 @@ from imdb_jax.text.tokens import Text, separate_tokens
 from imdb_jax.text.words import WordCounts, count_words, find_words
 
 
-class NgramVocabulary:
+class NgramVocabulary(Mapping[str, int]):
     """The n-grams that enough training reviews contain; turns reviews into sets of their ids.
 
+    It is a mapping: `vocabulary["not good"]` is the id of an n-gram, its words joined by spaces.
+
     Ids are consecutive: 0 is padding, then come the words from 1, the bigrams, the trigrams and so
-    on. Words are sorted by code point, and n-grams of one length word by word. `keys` holds one
-    sorted array for each length from 2 on; a key is the id of the prefix times `len(words) + 1`,
-    plus the id of the last word.
+    on. Words are sorted by code point, and n-grams of one length word by word. `packed` has a
+    sorted array of keys for each length from 2 on; a key is the id of the prefix times
+    `len(words) + 1`, plus the id of the last word.
     """
 
     FILE: ClassVar[str] = "ngrams.npz"  # its name in a run directory
@@ -43,13 +45,13 @@ class NgramVocabulary:
     ) -> None:
         """Take sorted words and keys; raise `ValueError` if they are not a vocabulary's."""
         self.words = tuple(_ascending(words))
-        self.keys = tuple(keys)
+        self.packed = tuple(keys)
         self._base = len(self.words) + 1
         if not self.words:
             raise ValueError("words must be sorted and distinct, and there must be one")
         # The first id of each length, from 1 on, and the end.
         self._firsts = [1, self._base]
-        for keys_of_length in self.keys:
+        for keys_of_length in self.packed:
             prefixes, last = np.divmod(keys_of_length, self._base)
             first, end = self._firsts[-2:]
             known = (first <= prefixes) & (prefixes < end) & (last > 0)
@@ -93,6 +95,24 @@ class NgramVocabulary:
         """Return the number of n-grams."""
         return self._firsts[-1] - 1
 
+    def __iter__(self) -> Iterator[str]:
+        return map(self.ngram, range(1, self.num_features))
+
+    def __getitem__(self, ngram: str) -> int:
+        first, *rest = ngram.split(" ") if isinstance(ngram, str) else [ngram]
+        if len(rest) > len(self.packed):
+            raise KeyError(ngram)
+        i = self._id[first]
+        for keys, first_id, word in zip(self.packed, self._firsts[1:], rest, strict=False):
+            (found,) = find_keys(keys, np.array([i * self._base + self._id[word]]), first_id)
+            if not found:
+                raise KeyError(ngram)
+            i = int(found)
+        return i
+
+    def __repr__(self) -> str:
+        return f"<NgramVocabulary of {len(self):,} n-grams of 1 to {self.max_n} words>"
+
     @property
     def num_features(self) -> int:
         """The number of ids, padding included."""
@@ -101,14 +121,14 @@ class NgramVocabulary:
     @property
     def max_n(self) -> int:
         """The length of the longest n-grams."""
-        return len(self.keys) + 1
+        return len(self.packed) + 1
 
     def __eq__(self, other: object) -> bool:
         return (
             isinstance(other, NgramVocabulary)
             and self.words == other.words
-            and len(self.keys) == len(other.keys)
-            and all(map(np.array_equal, self.keys, other.keys))
+            and len(self.packed) == len(other.packed)
+            and all(map(np.array_equal, self.packed, other.packed))
         )
 
     def __hash__(self) -> int:
@@ -145,7 +165,7 @@ class NgramVocabulary:
 
     def _places(self, ids: Sequences) -> Places:
         places = Places(ids)
-        for keys, first in zip(self.keys, self._firsts[1:], strict=False):
+        for keys, first in zip(self.packed, self._firsts[1:], strict=False):
             candidates, wanted = places.extend(self._base)
             places.add(candidates, find_keys(keys, wanted, first))
         return places
@@ -161,7 +181,7 @@ class NgramVocabulary:
         words: list[str] = []
         while i >= self._base:
             length = bisect_right(self._firsts, i)
-            i, last = divmod(int(self.keys[length - 2][i - self._firsts[length - 1]]), self._base)
+            i, last = divmod(int(self.packed[length - 2][i - self._firsts[length - 1]]), self._base)
             words.append(self.words[last - 1])
         if i != PAD_ID:
             words.append(self.words[i - 1])
@@ -180,7 +200,7 @@ class NgramVocabulary:
             "format": np.array(_FORMAT),
             "max_n": np.array(self.max_n),
             "words": np.frombuffer("\n".join(self.words).encode(), np.uint8),
-            **{f"keys_{length}": keys for length, keys in enumerate(self.keys, start=2)},
+            **{f"keys_{length}": keys for length, keys in enumerate(self.packed, start=2)},
         }
         file = io.BytesIO()
         np.savez(file, **arrays)

@@ -30,6 +30,8 @@ def _to_lower_and_spaces(spaces: bytes) -> bytes:
 
 _WORDS = _to_lower_and_spaces(_PUNCTUATION + b"\t\n")
 _TOKENS = _to_lower_and_spaces(b"\t\n\r\f\v\0")
+_LOWER = str.maketrans(string.ascii_uppercase, string.ascii_lowercase)
+_BREAK = re.compile("<br[ \t\n\r\f\v\0]/>")
 
 
 def utf8(text: Text) -> bytes:
@@ -63,6 +65,27 @@ def tokenize_with_punctuation(text: Text) -> list[str]:
     own, those outside ASCII included, so that "café" is two tokens.
     """
     return _words_of(separate_tokens([utf8(text)]))
+
+
+def locate_words(text: str, separate: Separate) -> list[tuple[str, tuple[int, int]]]:
+    """Return the words of a text, each with the start and the end of where it stands.
+
+    Args:
+      text: any text without surrogates.
+      separate: the rule: `separate_words` for the words of `tokenize`, `separate_tokens` for those
+        of `tokenize_with_punctuation`.
+    """
+    # As long as the text. What stands between two words is part of none, so that each word is the
+    # first of its letters after the word before.
+    lowered = text.translate(_LOWER)
+    if separate is separate_tokens:
+        lowered = _BREAK.sub(" " * len("<br />"), lowered)
+    located, end = [], 0
+    for word in _words_of(separate([text.encode()])):
+        start = lowered.index(word, end)
+        end = start + len(word)
+        located.append((word, (start, end)))
+    return located
 
 
 def _words_of(separated: bytes) -> list[str]:

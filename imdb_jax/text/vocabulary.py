@@ -14,7 +14,7 @@ import io
 import operator
 import os
 import re
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, ClassVar, Literal, cast, get_args
 
@@ -31,8 +31,11 @@ from imdb_jax.text.words import WordCounts, count_words, find_words
 Ties = Literal["alphabetical", "keras"]
 
 
-class Vocabulary:
+class Vocabulary(Mapping[str, int]):
     """Words by rank, the most frequent first; encodes texts to ids and decodes ids to text.
+
+    It is a mapping: `vocabulary[word]` is the word's id, as `encode` gives it, which is the rank
+    plus 3. Ids do not depend on `num_words`, of which only models know.
 
     Attributes:
       words: the words, `words[0]` being the most frequent.
@@ -94,8 +97,15 @@ class Vocabulary:
     def __len__(self) -> int:
         return len(self.words)
 
-    def __contains__(self, word: object) -> bool:
-        return word in self._rank
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.words)
+
+    def __getitem__(self, word: str) -> int:
+        return self._rank[word] + INDEX_FROM
+
+    def __repr__(self) -> str:
+        shown = [*self.words[:3], *["..."] * (len(self) > 3)]
+        return f"<Vocabulary of {len(self):,} words: {', '.join(shown)}>"
 
     def __eq__(self, other: object) -> bool:
         mine = self.words, self.ties

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
-import io
+import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
 from imdb_jax.errors import UserError
 from imdb_jax.files import check_output, write_output
-from imdb_jax.terminal import printable
 
 if TYPE_CHECKING:
-    import numpy as np
     from jaxtyping import Float32, Int, Num
-    from matplotlib.figure import Figure
 
 _SUFFIXES = (".png", ".svg", ".pdf")
+_GREATEST_AREA = 300  # of a dot, in square points
+_SHOWN_SHARE = 0.995  # of the review lengths
+_MOST_BARS = 60
 
 
 def check_plot(path: Path | None) -> None:
@@ -33,8 +35,9 @@ def plot_evaluation(
 ) -> None:
     """Draw the ROC curve and the reliability diagram, in the format of the path's suffix."""
     from imdb_jax.inference import metrics
+    from imdb_jax.runs.curves import image_of, new_figure
 
-    figure = _figure(title, 4.4)
+    figure = new_figure(title, 4.4)
     roc, calibration = figure.subplots(1, 2)
     diagonal: dict[str, Any] = {"color": "gray", "linestyle": "--", "linewidth": 1}
 
@@ -43,8 +46,7 @@ def plot_evaluation(
         roc.text(0.5, 0.5, "all reviews have the same label", ha="center", va="center")
     else:
         roc.plot(*curve, label=f"area {metrics.roc_auc(labels, logits):.4f}")
-        roc.legend(loc="lower right")
-    roc.plot([0, 1], [0, 1], **diagonal)
+    roc.plot([0, 1], [0, 1], **diagonal, label="guessing")
     roc.set(xlabel="false positive rate", ylabel="true positive rate", title="ROC", aspect="equal")
 
     probabilities = metrics.sigmoid(logits)
@@ -54,46 +56,53 @@ def plot_evaluation(
     confidence, accuracy = (
         part[filled] / bins.counts[filled] for part in (bins.confidence, bins.correct)
     )
-    areas = 10 + 190 * bins.counts[filled] / bins.counts.max()
+    area_of_one = _GREATEST_AREA / bins.counts.max()
     calibration.plot(confidence, accuracy, label=f"expected calibration error {error:.4f}")
-    calibration.scatter(confidence, accuracy, s=areas, alpha=0.6)
-    calibration.plot([0.5, 1], [0.5, 1], **diagonal)
-    calibration.legend(loc="lower right")
+    dots: dict[str, Any] = {"color": "C0", "alpha": 0.6, "linewidths": 0}
+    calibration.scatter(confidence, accuracy, s=area_of_one * bins.counts[filled], **dots)
+    # A dot to compare with, of a round number of reviews, in the legend only.
+    example = 10 ** int(math.log10(bins.counts.max()))
+    shown = f"{example:,} reviews" if example > 1 else "1 review"
+    calibration.scatter([], [], s=area_of_one * example, **dots, label=f"dot of {shown}")
+    calibration.plot([0.5, 1], [0.5, 1], **diagonal, label="perfectly calibrated")
     calibration.set(
         xlabel="confidence (probability of the class predicted)",
         ylabel="accuracy",
-        title=f"reliability, {metrics.NUM_BINS} bins; area of a dot: reviews",
+        title="reliability; area of a dot: number of reviews",
     )
+    roc.legend(loc="lower right")
+    calibration.legend()
     for axes in (roc, calibration):
         axes.grid(alpha=0.3)
-    _write(figure, path)
+    write_output(path, image_of(figure, path.suffix[1:].lower()))
 
 
 def plot_lengths(
     path: Path, title: str, lengths: Int[np.ndarray, " num_reviews"], max_length: int
 ) -> None:
-    """Draw a histogram and a box plot of review lengths, in ids, with a line at `max_length`."""
-    figure = _figure(title, 3.6)
+    """Draw a histogram and a box plot of review lengths, in ids, with a line at `max_length`.
+
+    The longest 0.5% are not drawn; the legend says how many those are.
+    """
+    from imdb_jax.runs.curves import image_of, new_figure
+
+    figure = new_figure(title, 3.6)
     histogram, boxes = figure.subplots(1, 2, width_ratios=(3, 1))
-    histogram.hist(lengths, bins=60)
-    histogram.axvline(max_length, color="C1", linestyle="--", label=f"cut at {max_length}")
-    histogram.set(xlabel="ids per review", ylabel="reviews")
-    histogram.legend()
-    boxes.boxplot(lengths, widths=0.5, flierprops={"marker": ".", "markersize": 2})
-    boxes.set(ylabel="ids per review", xticks=[])
-    _write(figure, path)
-
-
-def _figure(title: str, height: float) -> Figure:
-    from matplotlib.figure import Figure
-
-    # A Figure of its own rather than pyplot: no display is needed, and no global state is left.
-    figure = Figure(figsize=(9, height), layout="constrained")
-    figure.suptitle(printable(title), parse_math=False)  # names of files are no formulas
-    return figure
-
-
-def _write(figure: Figure, path: Path) -> None:
-    image = io.BytesIO()
-    figure.savefig(image, format=path.suffix[1:].lower(), dpi=120)
-    write_output(path, image.getvalue())
+    # A few very long reviews would take most of the width.
+    limit = int(np.quantile(lengths, _SHOWN_SHARE))
+    width = math.ceil((limit + 1 - lengths.min()) / _MOST_BARS)
+    num_bars = math.ceil((limit + 1 - lengths.min()) / width)
+    edges = limit + 0.5 - width * np.arange(num_bars, -1, -1)
+    histogram.hist(lengths, bins=edges)
+    cut_share = (lengths > max_length).mean()
+    label = f"cut at {max_length:,} ids: {cut_share:.1%}"
+    histogram.axvline(max_length, color="C1", linestyle="--", label=label)
+    histogram.set(xlabel="ids per review", ylabel="reviews", xlim=edges[[0, -1]])
+    longer = np.count_nonzero(lengths > limit)
+    beyond = f"not shown: {longer:,} reviews\nof {limit + 1:,} to {lengths.max():,} ids"
+    histogram.legend(title=beyond if longer else None)
+    boxes.boxplot(lengths, widths=0.5, whis=(5, 95), showfliers=False)
+    boxes.set(ylabel="ids per review", xticks=[], xlabel="quartiles;\nwhiskers: 5%, 95%")
+    for axis in (histogram.xaxis, boxes.yaxis):
+        axis.get_major_locator().set_params(integer=True, min_n_ticks=1)
+    write_output(path, image_of(figure, path.suffix[1:].lower()))

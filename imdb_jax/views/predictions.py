@@ -1,11 +1,8 @@
-"""Predictions, explanations and evaluations for people: lines of text, and a web page."""
+"""Predictions, explanations and evaluations for people, as lines of text."""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Iterable, Sequence
-from pathlib import Path
-from string import Template
 from typing import TYPE_CHECKING, Any
 
 from imdb_jax.terminal import printable
@@ -14,8 +11,8 @@ from imdb_jax.text.tokens import Text
 if TYPE_CHECKING:
     from rich import text as rich_text
 
-    from imdb_jax.inference.classifier import Prediction
     from imdb_jax.inference.explanation import Explanation, Word
+    from imdb_jax.inference.prediction import Prediction
 
 _STRONGEST = 8  # words listed for and against
 
@@ -27,10 +24,10 @@ def beginning(text: Text, width: int) -> str:
     return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"
 
 
-def prediction_line(prediction: Prediction) -> str:
+def prediction_line(prediction: Prediction, label_width: int = 8) -> str:
     """Return probability, label and share of unknown words, in columns."""
     probability, label, unknown_share = prediction
-    return f"{probability:.4f}  {label:8}  {unknown_share:4.0%} unknown"
+    return f"{probability:.4f}  {label:{label_width}}  {unknown_share:4.0%} unknown"
 
 
 def explanation_lines(explanation: Explanation) -> list[str]:
@@ -66,7 +63,7 @@ def colored_words(explanation: Explanation) -> rich_text.Text:
     from rich.text import Text as RichText
 
     colored = RichText()
-    for word, share in _with_shares(explanation.words):
+    for word, share in with_shares(explanation.words):
         pale = round(255 - 165 * abs(share))
         color = f"rgb({pale},255,{pale})" if share > 0 else f"rgb(255,{pale},{pale})"
         style = f"black on {color}" if abs(share) > 0.05 else ""
@@ -75,26 +72,7 @@ def colored_words(explanation: Explanation) -> rich_text.Text:
     return colored
 
 
-def explanations_html(title: str, explanations: Iterable[Explanation]) -> str:
-    """Return a page that needs no other file, with the words colored as in the terminal."""
-    parts = []
-    for explanation in explanations:
-        parts.append(f"<h2>{html.escape(prediction_line(explanation.prediction))}</h2>\n<p>")
-        for word, share in _with_shares(explanation.words):
-            escaped = html.escape(printable(word.word))
-            if word.read:
-                color = "0,150,0" if share > 0 else "220,0,0"
-                style = f"background:rgba({color},{abs(share):.2f})"
-                parts.append(f'<span style="{style}" title="{word.weight:+.4f}">{escaped}</span>')
-            else:
-                parts.append(f'<s title="not read">{escaped}</s>')
-        parts.append("</p>")
-    page = Template(Path(__file__).with_name("explanations.html").read_text(encoding="utf-8"))
-    shown = html.escape(printable(title))
-    return page.substitute(title=shown, explanations="\n".join(parts))
-
-
-def _with_shares(words: Sequence[Word]) -> Iterable[tuple[Word, float]]:
+def with_shares(words: Sequence[Word]) -> Iterable[tuple[Word, float]]:
     """Pair each word with its weight as a share of the greatest weight in the text, -1 to 1."""
     greatest = max((abs(word.weight) for word in words), default=0) or 1
     return ((word, word.weight / greatest) for word in words)
@@ -110,10 +88,13 @@ def evaluation_lines(result: dict[str, Any]) -> list[str]:
         value = result[name]
         lines.append(f"  {name:10} {'undefined' if value is None else format(value, '.4f')}")
     (a, b), (c, d) = result["confusion_matrix"]
+    names = result["labels"]
+    predicted = [f"{f'predicted {name}':>20}" for name in names]
+    width, (left, right) = max(10, *map(len, names)), map(len, predicted)
     lines += [
-        f"  {'':10} {'predicted negative':>20} {'predicted positive':>20}",
-        f"  {'negative':10} {a:20} {b:20}",
-        f"  {'positive':10} {c:20} {d:20}",
+        f"  {'':{width}} {predicted[0]} {predicted[1]}",
+        f"  {names[0]:{width}} {a:{left}} {b:{right}}",
+        f"  {names[1]:{width}} {c:{left}} {d:{right}}",
     ]
     if result["wrong"]:
         lines.append("most confidently wrong:")

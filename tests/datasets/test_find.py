@@ -318,6 +318,43 @@ def test_the_fingerprint_of_a_file_is_of_its_content_and_of_what_is_read(own, tm
     assert len({first, *others}) == 6
 
 
+@pytest.mark.parametrize(
+    ("labels", "names"),
+    [
+        (("Rotten", "Fresh"), ("Rotten", "Fresh")),
+        (("0", "1"), ("negative", "positive")),
+        (("1", "5"), ("1", "5")),
+    ],
+)
+def test_the_names_of_labels_are_kept(tmp_path, labels, names):
+    path = write_reviews(tmp_path / "reviews.csv", labels=labels)
+    lines = []
+    assert find_dataset(str(path), report=lines.append).label_names == names
+    assert lines[0].endswith(f"25 {labels[1]!r} (positive) and 25 {labels[0]!r} (negative)")
+
+
+def test_a_column_of_ratings_becomes_two_classes(tmp_path):
+    path = tmp_path / "reviews.csv"
+    rows = [f"word{n},{n % 10 + 1}\n" for n in range(60)]
+    path.write_text("".join(["text,stars\n", *rows]))
+    layout = {"label_column": "stars", "positive_from": 7.0, "test_share": 0.5}
+
+    def ratings(label, **more):
+        dataset = find_dataset(str(path), **layout, **more)
+        reviews = [dataset.read(split) for split in SPLITS]
+        pairs = [pair for part in reviews for pair in zip(part.texts, part.labels, strict=True)]
+        assert len({text for text, _ in pairs}) == len(pairs)
+        found = {int(text[4:]) % 10 + 1 for text, given in pairs if given == label}
+        return dataset.label_names[label], found
+
+    assert ratings(1) == ratings(1, negative_to=4.0) == ("stars >= 7", {7, 8, 9, 10})
+    assert ratings(0) == ("stars < 7", {1, 2, 3, 4, 5, 6})
+    assert ratings(0, negative_to=4.0) == ("stars <= 4", {1, 2, 3, 4})
+    for changes, missing in (({"positive_from": 11.0}, ">= 11"), ({"negative_to": 0.5}, "<= 0.5")):
+        with pytest.raises(UserError, match=f"reviews.csv has no row with stars {missing}"):
+            find_dataset(str(path), **layout | changes)
+
+
 def test_rows_that_cannot_be_used_are_reported(own):
     own.write_text(own.read_text() + "no label,\n,pos\nfields,pos,neg\n")
     lines = []
@@ -380,6 +417,7 @@ def test_files_that_do_not_go_together(own, tmp_path):
         ({"text_column": "a"}, "--text-column"),
         ({"label_column": "a"}, "--label-column"),
         ({"positive": "a"}, "--positive"),
+        ({"positive_from": 0.0}, "--positive-from"),
     ],
 )
 def test_options_for_data_of_ones_own_are_refused_with_other_data(name, layout, option):

@@ -9,9 +9,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from imdb_jax.datasets.labelled import (
+    Ratings,
     Source,
     choose_positive,
     choose_test_rows,
+    class_names,
     label_name,
     summarize,
 )
@@ -78,6 +80,41 @@ def test_a_positive_label_that_is_not_there():
 def test_anything_but_two_labels_is_refused(counts, match):
     with pytest.raises(UserError, match=match):
         choose_positive(counts, "", "x")
+
+
+def test_classes_are_called_what_the_data_call_them():
+    labels = (" Fresh", "ROTTEN", "fresh", 1.0, "\x1b[31mno", "it's \n")
+    spellings = summarize(source(*(("text", label) for label in labels)), pytest.fail).spellings
+    assert class_names("rotten", "fresh", spellings) == ("ROTTEN", "Fresh")
+    assert class_names("it's", "1", spellings) == ("it's", "1")
+    assert class_names("\x1b[31mno", "fresh", spellings) == (r"\x1b[31mno", "Fresh")
+    assert class_names("0", "1", {"0": "0", "1": "1"}) == ("negative", "positive")
+
+
+def test_ratings_become_two_classes():
+    both, one = Ratings("stars", 7.5, -2.0), Ratings("a\tb", 7.0)
+    assert (both.negative, both.positive) == ("stars <= -2", "stars >= 7.5")
+    assert (one.negative, one.positive) == (r"a\tb < 7", r"a\tb >= 7")
+    for rating in (-3, -2, -1.5, 0, 7, 7.25, 7.5, 8, 1e9):
+        expected = both.positive if rating >= 7.5 else both.negative if rating <= -2 else None
+        assert both.label(rating) == expected
+        assert one.label(rating) == (one.positive if rating >= 7 else one.negative)
+
+
+def test_ratings_between_the_classes_are_left_out_and_others_refused():
+    values = [7, "4", " 8.0 ", 5, np.int64(1), "6.9", "8/10", "seven", True, "inf", None]
+    lines = []
+    rows = source(*(("text", value) for value in values))._replace(ratings=Ratings("stars", 7, 4))
+    summary = summarize(rows, lines.append)
+    assert summary.labels == ["stars >= 7", "stars <= 4", "stars >= 7", "stars <= 4"]
+    assert [label for _, label in rows.examples()] == summary.labels
+    assert lines == [
+        "reviews.csv: 2 of 11 rows are left out, as their 'stars' is above 4 and below 7",
+        "reviews.csv: 5 of 11 rows cannot be used: "
+        "4 with a rating that is not a number (lines 7, 8, 9, 10); 1 with no label (line 11)",
+    ]
+    with pytest.raises(UserError, match="1 of 1 rows are left out"):
+        summarize(source(("text", 5))._replace(ratings=Ratings("stars", 7, 4)), pytest.fail)
 
 
 # Rows

@@ -174,7 +174,7 @@ def test_rows_without_an_end_are_an_error(tmp_path, monkeypatch, text):
     path.write_text("text,label\n" + f"{'a' * 990},1\n" * 3 + text)
     rows = read_rows(path, ["text"])
     assert [next(rows).lines for _ in range(3)] == [(2, 2), (3, 3), (4, 4)]
-    with pytest.raises(UserError, match="line 5: (a row of more|longer) than 1,000 characters"):
+    with pytest.raises(UserError, match=r"line 5: (a row of more|longer) than 1,000 characters"):
         next(rows)
 
 

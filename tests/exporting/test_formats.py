@@ -1,6 +1,8 @@
 """Exports: they give the model's own numbers, elsewhere too, and replace nothing unasked."""
 
+import dataclasses
 import importlib.util
+import json
 import re
 import subprocess
 import sys
@@ -13,14 +15,16 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from small_models import NUM_WORDS, SMALL, TEXTS, VOCABULARY, small_classifier
+from small_models import NGRAMS, NUM_WORDS, SMALL, TEXTS, VOCABULARY, small_classifier
 
-from imdb_jax import export
+from imdb_jax import export_model
 from imdb_jax.config import load_config
 from imdb_jax.errors import UserError
-from imdb_jax.export import Options, check_directory, main, write_directory, write_export
-from imdb_jax.exporting import formats
+from imdb_jax.export import Options, main
+from imdb_jax.exporting import Format, formats
+from imdb_jax.exporting.directory import check_directory, write_export
 from imdb_jax.exporting.readme import readme
+from imdb_jax.files import write_directory
 from imdb_jax.inference import classifier
 from imdb_jax.text.vocabulary import Vocabulary
 
@@ -44,14 +48,14 @@ def example(text: str) -> str:
 
 
 @needs_flatbuffers
-@pytest.mark.parametrize("arch", ["mlp", "cnn", "lstm"])
+@pytest.mark.parametrize("arch", ["mlp", "cnn", "lstm", "ngram"])
 def test_stablehlo_gives_the_same_probabilities(arch):
     model = small_classifier(arch)
     program = jax.export.deserialize(bytearray(formats.stablehlo(model)))
     assert program.platforms == ("cpu", "cuda", "tpu")
     [ids_shape] = (argument.shape for argument in program.in_avals)
     assert str(ids_shape[0]) == "batch"
-    assert str(ids_shape[1]) == ("length" if arch == "mlp" else "9")
+    assert str(ids_shape[1]) == ("length" if arch in ("mlp", "ngram") else "9")
     probabilities = program.call(model.encode(TEXTS).astype(np.int32))
     assert probabilities.dtype == np.float32
     np.testing.assert_allclose(probabilities, model.predict(TEXTS), rtol=0, atol=1e-6)
@@ -100,9 +104,19 @@ def test_word2vec_of_a_vocabulary_smaller_than_the_model():
     assert content.startswith(f"{len(VOCABULARY)} 3\n")
 
 
-def test_a_model_without_word_vectors_has_no_word2vec():
-    with pytest.raises(UserError, match="mlp has no word vectors"):
-        formats.FORMATS["word2vec"](small_classifier("mlp"))
+@pytest.mark.parametrize(
+    ("arch", "to", "message"),
+    [
+        ("mlp", "word2vec", "mlp has no word vectors; it reads which words"),
+        ("ngram", "word2vec", "ngram has no word vectors; it reads which n-grams"),
+        ("ngram", "keras", "Keras has no layers for Ngram.* stablehlo"),
+        ("cnn", "pickle", "unknown format 'pickle'"),
+    ],
+)
+def test_what_a_format_cannot_hold(arch, to, message, tmp_path):
+    with pytest.raises(UserError, match=message):
+        export_model(small_classifier(arch), to, tmp_path / "out")
+    assert not list(tmp_path.iterdir())
 
 
 # What lies beside them
@@ -110,13 +124,18 @@ def test_a_model_without_word_vectors_has_no_word2vec():
 
 def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
     model = small_classifier("cnn", data_dir=Path("/home/someone/data"))
+    model = dataclasses.replace(model, label_names=("rotten", "$fresh"))
     write_export(model, "npz", tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"model.npz", "vocabulary.txt", "config.toml", "README.txt"}
+    assert names == {"model.npz", "vocabulary.txt", "config.toml", "config.json", "README.txt"}
     assert Vocabulary.load(tmp_path / "vocabulary.txt") == VOCABULARY
     config = load_config(tmp_path / "config.toml")
     assert (config.model, config.input.num_words) == (model.config.model, NUM_WORDS)
     assert config.data.data_dir is None
+    classes = json.loads((tmp_path / "config.json").read_text())
+    assert classes["id2label"] == {"0": "rotten", "1": "$fresh"}
+    assert classes["label2id"] == {"rotten": 0, "$fresh": 1}
+    assert "the logit of '$fresh'" in (tmp_path / "README.txt").read_text()
     check_directory(tmp_path, overwrite=True)
 
 
@@ -126,8 +145,11 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
         ("cnn", "npz", "bfloat16"),
         ("mlp", "npz", "float32"),
         ("lstm", "safetensors", "float32"),
+        ("ngram", "npz", "float32"),
+        ("ngram", "safetensors", "float32"),
         pytest.param("mlp", "stablehlo", "float32", marks=needs_flatbuffers),
         pytest.param("lstm", "stablehlo", "bfloat16", marks=needs_flatbuffers),
+        pytest.param("ngram", "stablehlo", "float32", marks=needs_flatbuffers),
         pytest.param("mlp", "keras", "float32", marks=with_keras),
         pytest.param("cnn", "keras", "float32", marks=with_keras),
     ],
@@ -139,7 +161,7 @@ def test_the_example_predicts(arch, to, dtype, tmp_path, monkeypatch, capsys):
     model = small_classifier(arch, dtype=dtype)
     # Keras adds biases as NumPy does, which `conftest.py` forbids our own code to do.
     with jax.numpy_rank_promotion("allow"):
-        write_export(model, to, tmp_path)
+        export_model(model, to, tmp_path)
         monkeypatch.chdir(tmp_path)
         exec(example((tmp_path / "README.txt").read_text()), {})
     printed = float(capsys.readouterr().out.strip("[]\n"))
@@ -180,20 +202,24 @@ CUTS = [
 def assert_encodes_alike(tmp_path_factory):
     """Checks that `encode` of the README and of the model agree, for all ways to read a review."""
     directory = tmp_path_factory.mktemp("encoders")
-    VOCABULARY.save(directory / "vocabulary.txt")
+    VOCABULARY.save(directory / VOCABULARY.FILE)
+    NGRAMS.save(directory / NGRAMS.FILE)
     pairs = []
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(directory)
-        for arch, side, length in [*CUTS, ("mlp", "pre", 0)]:
+        for arch, side, length in [*CUTS, ("mlp", "pre", 0), ("ngram", "pre", 0)]:
             model = small_classifier(arch, padding=side, truncating=side, max_length=length)
             names: dict = {}
-            exec(example(readme(model, "npz")).split("import flax")[0], names)
+            exec(example(readme(model, "npz")).split("tensors =")[0], names)
             pairs.append((model, names["encode"]))
 
     def check(text):
         for model, encode in pairs:
             ids = model.encode([text])[0].tolist()
-            if model.config.arch == "mlp":  # how much a set of words is padded does not matter
+            if model.config.arch in (
+                "mlp",
+                "ngram",
+            ):  # how much a set of words is padded does not matter
                 assert set(encode(text)) - {0} == set(ids) - {0}
             else:
                 assert encode(text) == ids
@@ -201,7 +227,10 @@ def assert_encodes_alike(tmp_path_factory):
     return check
 
 
-@given(st.lists(st.sampled_from([*VOCABULARY.words, "Dull", "new", "\t", "'"]) | st.text()))
+ODD = ["Dull", "new", "\t", "'", "isn't9", "<br />", "<BR\n/>", *TEXTS]
+
+
+@given(st.lists(st.sampled_from([*VOCABULARY.words, *ODD]) | st.text()))
 def test_the_example_encodes_as_the_model(assert_encodes_alike, parts):
     assert_encodes_alike(" ".join(parts))
 
@@ -355,5 +384,5 @@ def test_missing_packages_are_named(command, monkeypatch, tmp_path, to, package)
 
 
 def test_formats_of_the_option_are_those_there_are():
-    assert set(formats.FORMATS) == set(export.Format.__args__)
+    assert set(formats.FORMATS) == set(Format.__args__)
     assert Options.__annotations__["to"] == "Format"

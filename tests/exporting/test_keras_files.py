@@ -40,7 +40,7 @@ def _rank_promotion():
 
 
 VARIANTS = {
-    **{arch: small_classifier(arch) for arch in SMALL},
+    **{arch: small_classifier(arch) for arch in SMALL if arch != "ngram"},
     "mlp, no hidden layer": small_classifier("mlp", model={"hidden": [], "dropout": []}),
     "mlp, many layers": small_classifier("mlp", model={"hidden": [8] * 11, "dropout": [0.5, 0.2]}),
     "embedding_mlp, no hidden layer": small_classifier(

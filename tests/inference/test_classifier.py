@@ -15,9 +15,10 @@ from small_runs import to_format_1
 from imdb_jax import load
 from imdb_jax.config import load_recipe, replace
 from imdb_jax.errors import UserError
-from imdb_jax.inference import classifier as module
-from imdb_jax.inference.classifier import Prediction
+from imdb_jax.inference import prediction as module
+from imdb_jax.inference.prediction import Prediction
 from imdb_jax.runs import data, experiment
+from imdb_jax.runs.manifest import files_in, write_manifest
 from imdb_jax.text.sequences import pad_sequences
 from imdb_jax.text.tokens import tokenize
 from imdb_jax.text.vocabulary import Vocabulary
@@ -177,6 +178,18 @@ def test_a_run_is_loaded_from_wherever_it_is(trained, tmp_path):
     assert classifier.config.arch == "pooled"
     assert classifier.vocabulary == Vocabulary.load(trained / "vocabulary.txt")
     assert isinstance(next(classifier.stream(texts)), Prediction)
+
+
+@pytest.mark.parametrize(
+    "content", ["{", "[]", '{"labels": "ab"}', '{"labels": ["a"]}', r'{"labels": ["\u001b", "b"]}']
+)
+def test_names_of_classes_that_no_run_wrote_are_refused(trained, tmp_path, content):
+    run = shutil.copytree(trained, tmp_path / "run")
+    (run / "result.json").write_text(content)
+    (run / "manifest.json").unlink()
+    write_manifest(run, files_in(run))
+    with pytest.raises(UserError, match=r"result\.json is not the file that was written"):
+        load(run)
 
 
 @pytest.mark.parametrize(

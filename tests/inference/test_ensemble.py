@@ -14,7 +14,6 @@ from imdb_jax.config import dump_config, load_config, load_recipe, replace
 from imdb_jax.datasets import find
 from imdb_jax.errors import UserError
 from imdb_jax.inference.ensemble import Ensemble, fit_weights, load_predictor, parse_weights
-from imdb_jax.inference.explanation import explain
 from imdb_jax.runs import experiment
 from imdb_jax.runs.manifest import files_in, write_manifest
 
@@ -141,8 +140,8 @@ def test_a_model_that_is_always_wrong_counts_nothing():
 def test_words_weigh_the_sum_of_what_they_weigh(runs):
     together = load_predictor(several(runs, "ab"), "0.5,0.25", pytest.fail)
     text = "an awful script, but a wonderful film"
-    found = explain(together, text)
-    one, other = (explain(load(runs / name), text) for name in "ab")
+    found = together.explain(text)
+    one, other = (load(runs / name).explain(text) for name in "ab")
     for word, a, b in zip(found.words, one.words, other.words, strict=True):
         assert word.word == a.word == b.word
         assert word.weight == pytest.approx(0.5 * a.weight + 0.25 * b.weight)
@@ -153,7 +152,7 @@ def test_words_weigh_the_sum_of_what_they_weigh(runs):
 def test_words_of_different_kinds_are_not_mixed(runs):
     together = load_predictor(several(runs, "ac"), "1,1", pytest.fail)
     with pytest.raises(UserError, match="explain it apart"):
-        explain(together, "a film")
+        together.explain("a film")
 
 
 def test_runs_of_different_reviews_do_not_go_together(runs, tmp_path):

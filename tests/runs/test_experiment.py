@@ -18,9 +18,11 @@ from imdb_jax.config import Config, load_config, load_recipe, recipe_names, repl
 from imdb_jax.datasets.find import find_dataset
 from imdb_jax.errors import UserError
 from imdb_jax.pipeline.input_format import create_configured_model
-from imdb_jax.runs import data, reporting
+from imdb_jax.pipeline.splits import Examples, Splits
+from imdb_jax.runs import curves, data, experiment
 from imdb_jax.runs.checkpoints import load_params
 from imdb_jax.runs.experiment import run
+from imdb_jax.runs.results import warn_of_guessing
 from imdb_jax.text.vocabulary import Vocabulary
 
 FILES = {"config.toml", "vocabulary.txt", "metrics.csv", "history.png", "params", "result.json"}
@@ -41,12 +43,13 @@ pytestmark = pytest.mark.usefixtures("few_reviews")
 
 @dataclasses.dataclass
 class Finished:
-    """A run, what it returned, what it printed, and the title of its figure."""
+    """A run, what it returned, what it printed, and what its figure says."""
 
     config: Config
     result: dict
     stdout: str
     title: str
+    kept: int  # the epoch that its figure marks
 
     @property
     def workdir(self):
@@ -60,17 +63,18 @@ class Finished:
 
 
 def finish(config):
-    titles = []
+    titles, kept = [], []
 
-    def plot(path, rows, title, validated_on):
+    def plot(path, rows, title, validated_on, epoch):
         titles.append(title)
-        plot_history(path, rows, title, validated_on)
+        kept.append(epoch)
+        plot_history(path, rows, title, validated_on, epoch)
 
-    plot_history = reporting.plot_history
+    plot_history = curves.plot_history
     with pytest.MonkeyPatch.context() as patch, contextlib.redirect_stdout(io.StringIO()) as out:
-        patch.setattr(reporting, "plot_history", plot)
+        patch.setattr(curves, "plot_history", plot)
         result = run(config)
-    return Finished(config, result, out.getvalue(), *titles)
+    return Finished(config, result, out.getvalue(), *titles, *kept)
 
 
 @pytest.fixture(scope="module")
@@ -95,6 +99,7 @@ def read_metrics(run):
 def test_run_directory_holds_what_is_promised(finished):
     assert {path.name for path in finished.workdir.iterdir()} == FILES
     assert (finished.workdir / "history.png").read_bytes().startswith(b"\x89PNG")
+    assert finished.kept == 2  # the last epoch, as validation chose none
 
 
 def test_result_says_what_was_run_where_and_how_well(finished):
@@ -103,6 +108,7 @@ def test_result_says_what_was_run_where_and_how_well(finished):
     expected = {
         "arch": "pooled",
         "dataset": "synthetic",
+        "labels": ["negative", "positive"],
         "num_params": 200 * 4 + (4 * 4 + 4) + (4 + 1),
         "seed": 3,
         "epochs": 2,
@@ -228,13 +234,48 @@ def test_every_recipe_trains(arch, tmp_path):
 
 
 def test_test_share_merges_and_divides_the_reviews(tmp_path):
-    config = tiny("mlp", workdir=tmp_path / "run", max_length=0, quiet=False)
+    config = tiny("mlp", workdir=tmp_path / "run", max_length=0, quiet=False, batch_size=20)
     assert config.data.test_share == 0.2
     done = finish(config)
     assert "72 reviews to train, 18 to test" in done.stdout
     assert done.result["test_accuracy"] * 18 == pytest.approx(
         round(done.result["test_accuracy"] * 18)
     )
+    assert "few steps per epoch (4): try --batch-size 16" in done.stdout
+
+
+@pytest.mark.parametrize(
+    ("accuracy", "arch", "said"),
+    [
+        (0.6, "cnn", "no better than always guessing 'rotten', right for 0.7500 of the test"),
+        (0.75, "ngram", "no better"),
+        (0.79, "cnn", "hardly better"),
+        (0.80, "cnn", ""),
+    ],
+)
+def test_a_model_that_has_learned_nothing_is_said_to(accuracy, arch, said):
+    labels = np.repeat(np.float32([0, 1]), [75, 25])
+    test = Examples(np.zeros((100, 1), np.uint8), labels)
+    found = data.ExperimentData("own", "", None, Splits(test, None, test), ("rotten", "fresh"))
+    for result in (
+        {"test_accuracy": accuracy},
+        {"test_accuracy": [], "test_accuracy_mean": accuracy},
+    ):
+        warning = warn_of_guessing(load_recipe(arch), found, result)
+        assert warning.startswith(said)
+        assert ("--batch-size" in warning) == bool(said)
+        assert ("--arch ngram" in warning) == bool(said and arch != "ngram")
+    one_class = dataclasses.replace(
+        found, splits=Splits(test, None, Examples(test.ids, labels * 0))
+    )
+    assert warn_of_guessing(load_recipe(arch), one_class, {"test_accuracy": 1.0}) == ""
+
+
+def test_the_warning_comes_before_the_result(tmp_path, monkeypatch):
+    monkeypatch.setattr(experiment, "warn_of_guessing", lambda *_: "learned nothing")
+    done = finish(tiny(workdir=tmp_path / "run", quiet=False))
+    assert "learned nothing" in done.stdout.splitlines()[:-1]
+    assert done.stdout.splitlines()[-1].startswith("test accuracy ")
 
 
 @pytest.mark.parametrize("changes", [{"validation": 0.999}, {"test_share": 0.999}])

@@ -12,9 +12,7 @@ import pytest
 from imdb_jax import load
 from imdb_jax.config import load_recipe, recipe_names, replace
 from imdb_jax.errors import UserError
-from imdb_jax.export import write_export
-from imdb_jax.inference.explanation import explain
-from imdb_jax.inference.scoring import measure, most_confidently_wrong
+from imdb_jax.inference.scoring import most_confidently_wrong
 from imdb_jax.models import create_model
 from imdb_jax.models.ngram import nb_log_ratios
 from imdb_jax.pipeline.corpus import load_ngrams
@@ -119,7 +117,7 @@ def test_unknown_words_are_counted(classifier):
 def test_evaluates_like_training(workdir, classifier, small_synthetic):
     result = json.loads((workdir / "result.json").read_text())
     reviews = small_synthetic.read("test")
-    figures, logits = measure(classifier, reviews)
+    figures, logits = classifier.measure(reviews)
     assert figures["accuracy"] == pytest.approx(result["test_accuracy"])
     assert figures["loss"] == pytest.approx(result["test_loss"], rel=1e-5)
     wrong = most_confidently_wrong(reviews, logits, 3)
@@ -130,7 +128,7 @@ def test_a_word_weighs_what_is_gone_without_it(classifier, texts):
     """Against predictions of sets from which those n-grams were taken that only it completes."""
     contribution = contribution_of(classifier)
     for text in texts[:3]:
-        words = explain(classifier, text).words
+        words = classifier.explain(text).words
         tokens = tokenize_with_punctuation(text)
         assert [word.word for word in words] == tokens
         all_ids = set(classifier.vocabulary.encode([text])[0].tolist())
@@ -198,9 +196,3 @@ def test_a_damaged_vocabulary_is_refused(workdir, tmp_path):
     (copy / "ngrams.npz").write_bytes(b"no archive")
     with pytest.raises(UserError, match=r"ngrams\.npz"):
         load(copy)
-
-
-def test_cannot_be_exported(classifier, tmp_path):
-    with pytest.raises(UserError, match="ngram"):
-        write_export(classifier, "safetensors", tmp_path)
-    assert not list(tmp_path.iterdir())

@@ -1,13 +1,11 @@
-"""What a run shows and writes: metrics, figures, progress."""
+"""What a run shows and writes: metrics and progress."""
 
 import csv
 import io
 import struct
 import sys
 import time
-import zlib
 
-import numpy as np
 import pytest
 
 from imdb_jax import progress
@@ -38,53 +36,6 @@ def test_line_of_an_epoch():
     assert reporting.format_epoch(ROWS[0], 10) == (
         "epoch 1/10  loss 0.3000  accuracy 0.5000  val_loss 0.6667  val_accuracy 0.2500  12.50 s"
     )
-
-
-def read_png(data):
-    """Width, height and decompressed size of a PNG, every checksum verified."""
-    assert data.startswith(b"\x89PNG\r\n\x1a\n")
-    position, chunks = 8, {}
-    while position < len(data):
-        length, kind = struct.unpack(">I4s", data[position : position + 8])
-        body = data[position + 8 : position + 8 + length]
-        (checksum,) = struct.unpack(">I", data[position + 8 + length : position + 12 + length])
-        assert checksum == zlib.crc32(kind + body)
-        chunks[kind] = chunks.get(kind, b"") + body
-        position += 12 + length
-    assert b"IEND" in chunks
-    width, height = struct.unpack(">II", chunks[b"IHDR"][:8])
-    return width, height, zlib.decompress(chunks[b"IDAT"])
-
-
-@pytest.mark.parametrize("count", [1, 2])
-def test_plot_is_a_picture_and_leaves_no_global_figure(tmp_path, count):
-    before = set(sys.modules)
-    reporting.plot_history(tmp_path / "history.png", ROWS[:count], "a title", "validation")
-    assert "matplotlib.pyplot" not in set(sys.modules) - before
-    width, height, pixels = read_png((tmp_path / "history.png").read_bytes())
-    assert (width, height) == (1080, 432)
-    shades = np.frombuffer(pixels, np.uint8)
-    assert len(np.unique(shades)) > 20  # lines and letters, not a blank sheet
-
-
-def test_plot_shows_title_curves_and_what_was_validated_on(tmp_path, monkeypatch):
-    from matplotlib.figure import Figure
-
-    figures = []
-    save = Figure.savefig
-    monkeypatch.setattr(
-        Figure, "savefig", lambda self, *args, **kw: (figures.append(self), save(self, *args, **kw))
-    )
-    reporting.plot_history(tmp_path / "p.png", ROWS, "cnn on synthetic", "test reviews")
-    (figure,) = figures
-    assert figure.get_suptitle() == "cnn on synthetic"
-    for axes, metric in zip(figure.axes, ("loss", "accuracy"), strict=True):
-        assert (axes.get_xlabel(), axes.get_ylabel()) == ("epoch", metric)
-        curves = {line.get_label(): line.get_xydata().tolist() for line in axes.lines}
-        assert curves == {
-            "training": [[row.epoch, getattr(row, metric)] for row in ROWS],
-            "test reviews": [[row.epoch, getattr(row, f"val_{metric}")] for row in ROWS],
-        }
 
 
 def events(directory):

@@ -233,6 +233,15 @@ def test_decode_undoes_encode(text):
     assert vocabulary.decode(unshifted, index_from=0) == " ".join(tokenize(text))
 
 
+@given(texts)
+def test_a_vocabulary_maps_words_to_the_ids_of_encode(texts):
+    vocabulary = Vocabulary.build(texts)
+    assert tuple(vocabulary) == vocabulary.words
+    assert all(vocabulary.encode(word)[1] == i for word, i in vocabulary.items())
+    assert "never heard" not in vocabulary
+    assert len(repr(vocabulary)) < 300
+
+
 def test_decode_shows_unknown_words_but_neither_padding_nor_start():
     vocabulary = Vocabulary(["the", "film"])
     assert vocabulary.decode([0, 0, 1, 4, 2, 3, 5]) == "the <UNK> <UNK> film"

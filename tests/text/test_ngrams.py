@@ -139,6 +139,9 @@ def test_agrees_with_sets_of_tuples(train, others, max_n, min_df):
     assert names(vocabulary) == list(map(" ".join, grams))
     assert len(vocabulary) == vocabulary.num_features - 1 == len(grams)
     assert vocabulary.max_n == max(map(len, grams))
+    assert {**vocabulary} == {name: i for i, name in enumerate(names(vocabulary), start=1)}
+    absent = ["unheard of", "a unheard", "", " ".join(grams[0] * (max_n + 1)), 3]
+    assert not any(name in vocabulary for name in absent)
     assert vocabulary == build(train, max_n, min_df)
     assert as_lists(encoded) == [naive_encode(text, grams, max_n) for text in train]
     assert as_lists(vocabulary.encode(train)) == as_lists(encoded)

@@ -102,6 +102,7 @@ def test_best_parameters_are_kept_exactly(tmp_path, validation_losses, capsys):
     assert "no lower validation loss for 2 epochs" in capsys.readouterr().out
     ended = outcome(workdir)
     assert ended["checkpoints"] == {"2-0", "4-0"}
+    assert (workdir / "history.png").read_text() == "2"  # the epoch that the picture marks
 
     two_epochs = experiment.run(small(tmp_path / "two", epochs=2))
     assert ended["params"] == outcome(tmp_path / "two")["params"]

@@ -1,0 +1,81 @@
+"""The directory of an export: a model's files, what reads its texts, and a README."""
+
+from __future__ import annotations
+
+import json
+import os
+from pathlib import Path
+
+from imdb_jax.config import dump_config, has_config, replace
+from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.exporting.formats import FORMATS
+from imdb_jax.exporting.readme import readme
+from imdb_jax.files import is_directory, is_regular, write_atomically, write_directory
+from imdb_jax.inference import classifier
+from imdb_jax.inference.classifier import Classifier
+from imdb_jax.text.ngrams import NgramVocabulary
+from imdb_jax.text.vocabulary import Vocabulary
+
+_CONFIG, _CLASSES, _README = "config.toml", "config.json", "README.txt"
+_NAMES = {Vocabulary.FILE, NgramVocabulary.FILE, _CONFIG, _CLASSES, _README, "vectors.txt"} | {
+    f"model.{suffix}" for suffix in ("stablehlo", "safetensors", "npz", "keras", "weights.h5")
+}
+
+
+def export_model(
+    model: Classifier | str | os.PathLike[str],
+    to: str,
+    out: str | os.PathLike[str],
+    overwrite: bool = False,
+) -> None:
+    """Write a trained model in another format, with a README that says how to read it.
+
+    Args:
+      model: the model, or its run directory.
+      to: 'stablehlo', 'safetensors', 'npz', 'keras' or 'word2vec'.
+      out: the directory to write.
+      overwrite: replace the export that `out` already holds.
+
+    Raises:
+      UserError: the format cannot hold the model, `out` holds something else, or a package that
+        the format needs is not installed.
+    """
+    if to not in FORMATS:
+        raise UserError(unknown_name("format", to, FORMATS))
+    out = Path(out)
+    check_directory(out, overwrite)
+    loaded = model if isinstance(model, Classifier) else classifier.load(model)
+    write_directory(out, lambda directory: write_export(loaded, to, directory))
+
+
+def write_export(model: Classifier, to: str, directory: Path) -> None:
+    """Write the files of an export to an empty directory, or raise `UserError`."""
+    for name, content in FORMATS[to](model).items():
+        write_atomically(directory / name, content)
+    model.vocabulary.save(directory / model.vocabulary.FILE)
+    # Paths of this machine mean nothing elsewhere.
+    config = replace(model.config, data_dir=None, test=None)
+    write_atomically(directory / _CONFIG, dump_config(config).encode())
+    names = model.label_names
+    classes = {
+        "id2label": {str(number): name for number, name in enumerate(names)},
+        "label2id": {name: number for number, name in enumerate(names)},
+    }
+    write_atomically(directory / _CLASSES, (json.dumps(classes, indent=2) + "\n").encode())
+    # Written last: it tells an export from any other directory.
+    write_atomically(directory / _README, readme(model, to).encode())
+
+
+def check_directory(directory: Path, overwrite: bool) -> None:
+    """Refuse a directory that holds an export (unless it may be replaced) or anything else."""
+    if not is_directory(directory):
+        if directory.exists() or directory.is_symlink():
+            raise UserError(f"{directory} is not a directory; choose another --out")
+        return
+    is_export = has_config(directory) and (directory / _README).exists()
+    for path in sorted(directory.iterdir()):
+        if not (is_export and path.name in _NAMES and is_regular(path)):
+            other = f"holds something other than an export, {path.name}"
+            raise UserError(f"{directory} {other}; choose another --out")
+    if is_export and not overwrite:
+        raise UserError(f"{directory} already holds an export; choose another --out or --overwrite")
