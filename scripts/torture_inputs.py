@@ -141,7 +141,7 @@ def _bad_words(train: list[str], trained: Path) -> Iterator[Case]:
         *(["explore", *train[3:], "--review", "1000000"], ["explore", "--dataset", "a/b/c"]),
         *(["explore", *train[3:], "--num-words", "-1"], ["explore", "--dataset", ""]),
         *(["export", run], ["export", run, "--to", "x", "--out", "{new}"]),
-        *(["export", run, "--to", "npz"], ["export", run, "--to", "npz", "--out", run]),
+        *(["export", run, "--to", "npz", "--out", run], ["export", f"{run}x", "--to", "npz"]),
         *(["nearest", run], ["nearest", run, "nosuchword"], ["nearest", run, "film", "--top", "x"]),
         *(["nearest", run, ""], ["nearest", run, "\x1b[31m"], ["nearest", run, "two words"]),
     ):
@@ -198,7 +198,8 @@ def _bad_files(train: list[str], trained: Path, files: list[Path], scratch: Path
         yield Case(["train", "--arch", "debug", "--dataset", "imdb_reviews", "--archive", name])
         yield Case(["predict", name, "a text"])
         if file.name in ("binary", "zeros", "utf-16") or not file.is_file():
-            yield Case(["predict", str(trained), "--file", name])
+            if file.name != "fifo":  # which may be a shell's <(command)
+                yield Case(["predict", str(trained), "--file", name])
             yield Case([*train, *new, "--unlabelled", name])
         for suffix in ("csv", "jsonl", "parquet"):
             link = scratch / f"{file.name}.{suffix}"
@@ -257,5 +258,4 @@ def _bad_surroundings(train: list[str], trained: Path) -> Iterator[Case]:
             for platform in ("tpu", "nonsense", "cuda"):
                 yield Case(command, (2,), {"JAX_PLATFORMS": platform})
     yield Case(["predict", run], (0,), redirect="< /dev/null")
-    yield Case(["predict", run], (2,), redirect="< /")
     yield Case(["train", "--help"], (0,), redirect="| head -1")
