@@ -40,15 +40,16 @@ class Ended(NamedTuple):
     def fault(self, *statuses: int, within_mb: float = 2000.0) -> str:
         """Return what is wrong with it; a status of 2 must come with one line that says why."""
         noise = next((words for words in _NOISE if words in self.output + self.errors), None)
-        said = [line for line in self.errors.splitlines() if line.startswith("error: ")]
+        complaints = [line for line in self.errors.splitlines() if line.startswith("error: ")]
         if self.seconds >= HANGS_AFTER:
             return f"no end within {HANGS_AFTER:.0f} seconds"
         if self.status not in statuses:
             return f"status {self.status}, not {' or '.join(map(str, statuses))}: {self.tail()}"
         if noise:
-            return f"{noise!r} among its output: {self.tail()}"
-        if self.status == 2 and len(said) != 1:
-            return f"{len(said)} lines of error: {self.tail()}"
+            said = self.errors + self.output
+            return f"status {self.status}, and: {said[max(said.index(noise) - 300, 0) :][:1500]!r}"
+        if self.status == 2 and len(complaints) != 1:
+            return f"{len(complaints)} lines of error: {self.tail()}"
         if self.status == 2 and not self.errors.rstrip().splitlines()[-1].startswith("error: "):
             return f"lines after its error: {self.tail()}"
         if self.peak_mb > within_mb:

@@ -250,7 +250,7 @@ def _bad_surroundings(train: list[str], trained: Path) -> Iterator[Case]:
             yield Case(command, (0,), {"PYTHONIOENCODING": encoding})
         for cache in ("/proc/x", "/dev/null", "/dev/full/x", "\x1b[31m"):
             yield Case(command, (0, 2), {"IMDB_JAX_CACHE": cache})
-        yield Case(command, (0, 2), {"HOME": "/nonexistent", "TMPDIR": "/nonexistent"})
+        yield Case(command, (0, 2), {"HOME": "/dev/null", "TMPDIR": "/dev/null"})
         for redirect in (">&-", "2>&-", ">&- 2>&-", "<&-", "| head -1", "| true"):
             yield Case(command, (0,), redirect=redirect)
         yield Case(command, (0, 2), redirect="> /dev/full")
