@@ -102,7 +102,7 @@ def _silence_libraries() -> None:
     """Keep from standard error what libraries add to an error that they raise as well."""
     if not sys.warnoptions:
         warnings.simplefilter("ignore")
-    for name in ("absl", "asyncio"):  # Orbax logs through absl
+    for name in ("absl", "asyncio", "concurrent.futures"):  # Orbax logs through absl
         logging.getLogger(name).setLevel(logging.CRITICAL + 1)
     threading.excepthook = lambda _: None
     sys.unraisablehook = lambda _: None

@@ -23,17 +23,19 @@ if TYPE_CHECKING:
 STATUS = 128 + signal.SIGINT
 _CLEANING_SECONDS = 2.0  # for cleaning up after KeyboardInterrupt, before the program is ended
 
-_raised = _noting = _told = False
+_is_command = _raised = _noting = _told = False
 
 
 def end_imports_quietly() -> None:
     """End the program at Ctrl-C while it imports modules, if it is a command of this package."""
+    global _is_command
     # `-m imdb_jax.train` imports the package first, with -m in place of the program's path.
     program = sys.orig_argv[-len(sys.argv)] if sys.argv[:1] == ["-m"] else "".join(sys.argv[:1])
     name = os.path.basename(program).removeprefix("-m")
+    _is_command = name.startswith(("imdb_jax.", "imdb-jax-"))
     # A shell makes commands in the background ignore Ctrl-C, and so they should.
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if default and name.startswith(("imdb_jax.", "imdb-jax-")):
+    if default and _is_command:
         signal.signal(signal.SIGINT, end)
         # The last to be called; Python then drops handlers, and its memory piece by piece.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
@@ -65,10 +67,10 @@ def handled() -> Iterator[bool]:
     """In a command, raise `KeyboardInterrupt` at Ctrl-C, and end the program at another.
 
     The program ends, too, if `KeyboardInterrupt` has not ended it after two seconds. Yields whether
-    the program is a command; does nothing else in others.
+    the program is a command; does nothing else in others, and in the background of a shell.
     """
     if signal.getsignal(signal.SIGINT) is not end:
-        yield False
+        yield _is_command
         return
     import _thread
     import socket

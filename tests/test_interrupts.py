@@ -17,7 +17,7 @@ pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGINT
 @pytest.fixture(autouse=True)
 def _as_before(monkeypatch):
     before = signal.getsignal(signal.SIGINT)
-    for name in ("_raised", "_noting", "_told"):
+    for name in ("_is_command", "_raised", "_noting", "_told"):
         monkeypatch.setattr(interrupts, name, False)
     yield
     signal.signal(signal.SIGINT, before)
@@ -47,9 +47,10 @@ def test_only_commands_change_what_ctrl_c_does(monkeypatch, argv, orig_argv, com
         assert signal.getsignal(signal.SIGINT) is after
         with interrupts.noted(pytest.fail):
             assert signal.getsignal(signal.SIGINT) is after
-    signal.signal(signal.SIGINT, signal.default_int_handler)
+    # The last time in the background, where a command is one all the same.
     with interrupts.handled() as is_command:
-        assert not is_command
+        assert is_command == command
+        assert signal.getsignal(signal.SIGINT) is signal.SIG_IGN
 
 
 def test_ctrl_c_raises_unless_it_is_noted(monkeypatch):
