@@ -17,6 +17,7 @@ trials. Exit status: 0 if nothing misbehaved, else 1.
 from __future__ import annotations
 
 import random
+import signal
 import sys
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
@@ -54,6 +55,8 @@ class Options:
 def torture(arguments: Sequence[str]) -> None:
     """Parse the arguments, run the campaign, and print what misbehaved and the counts."""
     options = cli.parse("torture", Options(tyro.MISSING), __doc__ or "", arguments)
+    # A shell makes programs in the background ignore Ctrl-C, and so would the commands they start.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     tried = failed = 0
     now_and_again = now_and_then(10.0, lambda: note(f"{tried} tried, {failed} misbehaved"))
     with tempfile.TemporaryDirectory(prefix="torture-") as scratch:
