@@ -30,10 +30,10 @@ def end_imports_quietly() -> None:
     """End the program at Ctrl-C while it imports modules, if it is a command of this package."""
     # `-m imdb_jax.train` imports the package first, with -m in place of the program's path.
     program = sys.orig_argv[-len(sys.argv)] if sys.argv[:1] == ["-m"] else "".join(sys.argv[:1])
-    name = os.path.basename(program).removeprefix("-m")
+    name, *_ = os.path.basename(program).removeprefix("-m").split(".")
     # A shell makes commands in the background ignore Ctrl-C, and so they should.
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
-    if default and name.startswith(("imdb_jax.", "imdb-jax-")):
+    if default and (name in ("imdb_jax", "imdb-jax") or name.startswith("imdb-jax-")):
         signal.signal(signal.SIGINT, end)
         # The last to be called; Python then drops handlers, and its memory piece by piece.
         atexit.register(signal.signal, signal.SIGINT, signal.SIG_IGN)
