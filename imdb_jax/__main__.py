@@ -46,7 +46,7 @@ def _answer(argument: str) -> str:
 
 _PYTHON = f"Python {platform.python_version()}"
 _USAGE = "usage: imdb-jax COMMAND [OPTIONS]\n\nClassify IMDb reviews, and texts of your own.\n"
-_MORE = "imdb-jax COMMAND --help describes a command's options; imdb-jax --version, the versions."
+_MORE = "imdb-jax COMMAND --help shows its options; imdb-jax --version shows versions."
 
 if __name__ == "__main__":
     main()
