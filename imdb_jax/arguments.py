@@ -128,6 +128,8 @@ def _annotated(kind: Any, doc: str, default: Any) -> Any:
     metavar = None
     if origin is Literal:
         metavar = f"{{{','.join(filter(None, inner))}}}"
+    elif type(None) in inner:
+        metavar = inner[0].__name__.upper()
     elif origin in (list, tuple):
         metavar = f"{inner[0].__name__.upper()} ..."
     # None, "" and the like say nothing; 0 does.

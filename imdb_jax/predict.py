@@ -1,6 +1,6 @@
-"""Say whether texts are positive: `python -m imdb_jax.predict runs/cnn "What a film!"`.
+"""Say whether texts, by default the lines of standard input, are positive.
 
-Without texts and --file, read texts from standard input, one a line.
+python -m imdb_jax.predict runs/cnn "What a film!"
 """
 
 from __future__ import annotations

@@ -1,4 +1,7 @@
-"""Train a model on IMDb reviews: `python -m imdb_jax.train --arch cnn`."""
+"""Train a model on IMDb reviews.
+
+python -m imdb_jax.train --arch cnn
+"""
 
 from __future__ import annotations
 
@@ -20,7 +23,7 @@ from imdb_jax.progress import note
 # What --help shows first.
 EVERYDAY = (
     *("arch", "config", "dataset", "epochs", "batch_size", "learning_rate", "seed"),
-    *("validation", "patience", "workdir", "resume", "overwrite", "quiet"),
+    *("validation", "workdir", "resume", "overwrite", "quiet"),
 )
 
 

@@ -9,10 +9,9 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import pytest
-import tyro
 
 from imdb_jax import cli
 from imdb_jax.errors import UserError
@@ -28,7 +27,7 @@ class Options:
     padding: Literal["pre", "post"] = "pre"
     """Side."""
 
-    workdir: Annotated[Path | None, tyro.conf.arg(metavar="PATH")] = None
+    workdir: Path | None = None
     """Directory that
     holds results."""
 
@@ -144,7 +143,14 @@ def test_help_shows_every_option_and_ends_well(capsys):
     out = capsys.readouterr().out
     assert "a-command" in out
     assert "What it does." in out
-    for option in ("--epochs", "--padding", "--workdir", "--quiet", "--sizes.hidden INT ..."):
+    for option in (
+        "--epochs",
+        "--padding",
+        "--workdir",
+        "--quiet",
+        "--sizes.hidden INT ...",
+        "--workdir PATH",
+    ):
         assert option in out
     assert "Directory that holds results." in out  # whatever line it is on in the docstring
     assert "--split {test}" in out
