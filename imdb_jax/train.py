@@ -71,7 +71,7 @@ def hyper_parameters(arch: str) -> dict[str, str]:
     path = max((path for path in modules if arch.startswith(path.stem)), key=lambda p: len(p.stem))
     (architecture,) = (
         doc
-        for doc in re.findall(r'"""(.+?)"""', path.read_text(), re.DOTALL)
+        for doc in re.findall(r'"""(.+?)"""', path.read_text("utf-8"), re.DOTALL)
         if "Attributes:" in doc
     )
     _, _, attributes = inspect.cleandoc(architecture).partition("Attributes:\n")

@@ -143,14 +143,7 @@ def test_help_shows_every_option_and_ends_well(capsys):
     out = capsys.readouterr().out
     assert "a-command" in out
     assert "What it does." in out
-    for option in (
-        "--epochs",
-        "--padding",
-        "--workdir",
-        "--quiet",
-        "--sizes.hidden INT ...",
-        "--workdir PATH",
-    ):
+    for option in ("--epochs", "--padding", "--workdir PATH", "--quiet", "--sizes.hidden INT ..."):
         assert option in out
     assert "Directory that holds results." in out  # whatever line it is on in the docstring
     assert "--split {test}" in out
