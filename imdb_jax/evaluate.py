@@ -1,4 +1,7 @@
-"""Measure a trained model on labelled reviews: `python -m imdb_jax.evaluate runs/cnn`."""
+"""Measure a trained model on labelled reviews.
+
+python -m imdb_jax.evaluate runs/cnn
+"""
 
 from __future__ import annotations
 

@@ -1,4 +1,7 @@
-"""Show what the reviews are like: `python -m imdb_jax.explore --num-words 10000`."""
+"""Show what the reviews are like.
+
+python -m imdb_jax.explore --num-words 10000
+"""
 
 from __future__ import annotations
 

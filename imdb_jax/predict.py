@@ -1,6 +1,6 @@
-"""Say whether texts are positive: `python -m imdb_jax.predict runs/cnn "What a film!"`.
+"""Say whether texts, by default the lines of standard input, are positive.
 
-Without texts and --file, read texts from standard input, one a line.
+python -m imdb_jax.predict runs/cnn "What a film!"
 """
 
 from __future__ import annotations
@@ -185,7 +185,6 @@ def _explained(
     from imdb_jax.views import page, predictions
 
     console = Console()
-    colored = console.is_terminal and not console.no_color
     kept = []
     for text in texts:
         explanation = predictor.explain(text)
@@ -195,7 +194,7 @@ def _explained(
             yield json.dumps(predictions.explanation_dict(explanation))
             continue
         lines = predictions.explanation_lines(explanation)
-        if colored and explanation.words:
+        if console.is_terminal and explanation.words:
             with console.capture() as words:
                 console.print(predictions.colored_words(explanation), end="")
             lines.insert(1, words.get())

@@ -28,7 +28,11 @@ class Options:
     """Side."""
 
     workdir: Path | None = None
-    """Directory."""
+    """Directory that
+    holds results."""
+
+    split: Literal["", "test"] = ""
+    """Part."""
 
     quiet: bool = False
     """Say nothing."""
@@ -139,8 +143,45 @@ def test_help_shows_every_option_and_ends_well(capsys):
     out = capsys.readouterr().out
     assert "a-command" in out
     assert "What it does." in out
-    for option in ("--epochs", "--padding", "--workdir", "--quiet", "--sizes.hidden"):
+    for option in ("--epochs", "--padding", "--workdir PATH", "--quiet", "--sizes.hidden INT ..."):
         assert option in out
+    assert "Directory that holds results." in out  # whatever line it is on in the docstring
+    assert "--split {test}" in out
+    for nothing in ("(default: )", "(default: '')", "None", "False", "[["):
+        assert nothing not in out
+
+
+def test_help_has_what_is_asked_for_first_and_a_box_per_group(capsys):
+    @dataclass(frozen=True)
+    class Colors:
+        """Drawing in color: on screens."""
+
+        hue: int = 0
+        """Hue."""
+
+        shade: int = 1
+        """Shade."""
+
+    @dataclass(frozen=True)
+    class Drawing:
+        """Options."""
+
+        width: int = 2
+        """Width."""
+
+        colors: Colors = field(default_factory=Colors)
+        sizes: dict[str, int] = field(default_factory=lambda: {"dot": 3})
+        """Of marks."""
+
+    with pytest.raises(SystemExit):
+        cli.parse("draw", Drawing(), "", ["--help"], first=["shade"], described={"dot": "A dot."})
+    _, _, out = capsys.readouterr().out.partition("--help ")
+    parts = ["--shade", "--width", "drawing in color options", "On screens.", "--hue"]
+    parts += ["Of marks.", "--sizes.dot", "A dot."]
+    places = [out.index(part) for part in parts]
+    assert places == sorted(places)
+    parsed = cli.parse("draw", Drawing(), "", ["--shade", "7", "--sizes.dot", "8"], ["shade"])
+    assert parsed == Drawing(colors=Colors(shade=7), sizes={"dot": 8})
 
 
 # run_command

@@ -93,8 +93,8 @@ def _run(
     trainer = Trainer(config, model, data.splits)
     for line in reporting.layer_table(model, data.splits.train):
         say(line)
-    figures = f"validation figures: {reporting.validated_on(data)}"
-    say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")
+    validating = f"validating on {reporting.validated_on(data)}"
+    say(f"compiled in {trainer.compile_seconds:.1f} s; {validating}")
     if trainer.steps < _FEW_STEPS and config.training.batch_size > _SMALL_BATCH:
         say(
             f"few steps per epoch ({trainer.steps}): try --batch-size {_SMALL_BATCH} and more "

@@ -97,7 +97,7 @@ def fit(
 
     def tick() -> None:
         epochs, steps = trainer.progress.position
-        show(steps)
+        show(steps, *trainer.validating or ())
         taken = epochs * trainer.steps + steps
         trace(taken)
         # An epoch's last step is followed by its validation, and then by a checkpoint in any case.
