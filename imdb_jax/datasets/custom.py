@@ -15,6 +15,7 @@ from jaxtyping import Bool
 
 from imdb_jax.config import DataOptions, replace
 from imdb_jax.datasets import labelled, tables, tfds
+from imdb_jax.datasets.columns import LABEL_COLUMNS, TEXT_COLUMNS, choose_column
 from imdb_jax.datasets.dataset import Dataset, Reviews, StreamedTexts
 from imdb_jax.datasets.labelled import Ratings, Source, Summary
 from imdb_jax.errors import UserError
@@ -92,12 +93,8 @@ def tfds_dataset(prepared: tfds.PreparedSet, options: DataOptions, report: Repor
 
 
 def _choose_columns(names: Sequence[str], options: DataOptions, where: str) -> tuple[str, str]:
-    text = tables.choose_column(
-        names, options.text_column, tables.TEXT_COLUMNS, where, "--text-column"
-    )
-    label = tables.choose_column(
-        names, options.label_column, tables.LABEL_COLUMNS, where, "--label-column"
-    )
+    text = choose_column(names, options.text_column, TEXT_COLUMNS, where, "--text-column")
+    label = choose_column(names, options.label_column, LABEL_COLUMNS, where, "--label-column")
     if text == label:
         raise UserError(f"{where}: the column {text!r} cannot be both text and label")
     return text, label

@@ -22,7 +22,7 @@ from imdb_jax.errors import UserError, check_integer
 from imdb_jax.files import read_arrays, write_atomically
 from imdb_jax.text.blocks import map_in_order, num_cores
 from imdb_jax.text.ngram_keys import Places, find_keys, frequent_keys
-from imdb_jax.text.sequences import PAD_ID, Sequences
+from imdb_jax.text.sequences import PAD_ID, Sequences, unknown_shares
 from imdb_jax.text.tokens import Text, separate_tokens
 from imdb_jax.text.words import WordCounts, count_words, find_words
 
@@ -152,7 +152,7 @@ class NgramVocabulary(Mapping[str, int]):
         places = self._places(ids)
         sets = [places.sets(start, self.num_features) for start in places.starts()]
         known = ids.select(ids.values > 0).lengths
-        return Sequences.join(*sets), (ids.lengths - known) / np.maximum(ids.lengths, 1)
+        return Sequences.join(*sets), unknown_shares(ids.lengths, known)
 
     def occurrences(self, text: Text) -> list[tuple[int, int, int]]:
         """Return each known n-gram in a text: id, place of its first word (from 0), and length."""
