@@ -10,6 +10,7 @@ import io
 import logging
 import os
 import re
+import shlex
 import sys
 import threading
 import warnings
@@ -19,7 +20,7 @@ from pathlib import Path
 from typing import Any, NoReturn, TypeVar
 
 from imdb_jax import interrupts, terminal
-from imdb_jax.errors import UserError
+from imdb_jax.errors import RunExists, UserError
 from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 
 T = TypeVar("T")
@@ -117,9 +118,18 @@ def _end(error: BaseException) -> NoReturn:
         reason = error.strerror or str(error) or type(error).__name__
         files = [os.fsdecode(name) for name in (error.filename, error.filename2) if name]
         _fail(": ".join([reason, " and ".join(files)]) if files else reason)
+    if isinstance(error, RunExists):
+        _fail(error.completing(_command_line()))
     if isinstance(error, UserError | MemoryError):
         _fail(str(error) or "there is not enough memory")
     raise error
+
+
+def _command_line() -> str:
+    """Return the command that runs, as one types it."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
+    program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _fail(message: str) -> NoReturn:

@@ -143,7 +143,7 @@ def refuse_binary(stream: Any, name: str) -> None:
     head = stream.peek(4096)[:4096]
     # Parquet files, archives, spreadsheets and UTF-16 have a zero byte near the beginning.
     if b"\0" in head or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{name} is not a text file in UTF-8, whatever its name says")
+        raise UserError(f"{name} is not a text file in UTF-8")
 
 
 def numbered_lines(stream: IO[AnyStr], name: str) -> Iterator[tuple[int, AnyStr]]:
@@ -216,7 +216,7 @@ def _delimited_records(path: Path) -> Iterator[tuple[tuple[int, int], list[str] 
                 if "expected after" not in str(error):
                     raise UserError(
                         f"{path} cannot be read after line {first - 1}: the quoted field that "
-                        f"begins in line {first} does not end ({error})"
+                        f"begins in line {first} is not closed ({error})"
                     ) from error
                 fields = None
             if fields != []:
@@ -296,4 +296,4 @@ def _check_parquet(path: Path, file: Any, columns: Sequence[str]) -> None:
 def _refuse_bomb(path: Path, number: int, limit: tuple[int, int]) -> None:
     per_byte, always = limit
     if number > always and number > per_byte * path.stat().st_size:
-        raise UserError(f"{path} holds far more than texts of its size do")
+        raise UserError(f"{path} unpacks to far more data than a file of texts of its size")

@@ -66,7 +66,7 @@ class Predictor(ABC):
         anything else.
         """
         if not isinstance(texts, Iterable):
-            raise TypeError(f"texts must be a text or several, not {shown(texts)}")
+            raise TypeError(f"texts must be a text or a list of texts, not {shown(texts)}")
         texts = [texts] if isinstance(texts, str | bytes) else texts
         probabilities = [prediction.probability for prediction in self.stream(texts)]
         return np.array(probabilities, np.float32)
@@ -89,7 +89,9 @@ class Predictor(ABC):
         """
         texts, labels = [*texts], np.asarray(labels)
         if not texts or labels.shape != (len(texts),) or not set(labels.tolist()) <= {0, 1}:
-            raise UserError("evaluate takes texts, and for each the label 1 (positive) or 0")
+            raise UserError(
+                "evaluate needs texts and a label for each: 1 (positive) or 0 (negative)"
+            )
         return self.measure(Reviews(texts, labels.astype(np.int8)))[0]
 
     @abstractmethod

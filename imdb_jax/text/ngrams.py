@@ -48,7 +48,7 @@ class NgramVocabulary(Mapping[str, int]):
         self.packed = tuple(keys)
         self._base = len(self.words) + 1
         if not self.words:
-            raise ValueError("words must be sorted and distinct, and there must be one")
+            raise ValueError("words must be sorted and distinct, and at least one")
         # The first id of each length, from 1 on, and the end.
         self._firsts = [1, self._base]
         for keys_of_length in self.packed:
@@ -218,7 +218,7 @@ class NgramVocabulary(Mapping[str, int]):
             words = (line.removesuffix(b"\n").decode() for line in lines)
             names = [f"keys_{length}" for length in range(2, len(arrays) - 1)]
             if arrays.keys() != {"format", "max_n", "words", *names}:
-                raise ValueError("it has other arrays")
+                raise ValueError("its arrays are not those of an n-gram file")
             if arrays["max_n"] != len(names) + 1:
                 raise ValueError("max_n is not the number of its arrays of keys, plus 1")
             return cls(words, [arrays[name].astype(np.int64, casting="equiv") for name in names])

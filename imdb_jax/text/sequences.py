@@ -231,7 +231,7 @@ def _join_lists(lists: Sequence[Any] | NDArray[Any], dtype: DTypeLike) -> Sequen
     for steps in arrays:
         if steps.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(
-                f"a step of shape {steps.shape[1:]} among steps of shape {arrays[0].shape[1:]}"
+                f"steps must have one shape, not both {arrays[0].shape[1:]} and {steps.shape[1:]}"
             )
     return Sequences.from_lengths(np.concatenate(arrays), lengths)
 

@@ -184,9 +184,9 @@ def test_rows_without_an_end_are_an_error(tmp_path, monkeypatch, text):
     [
         ("_LONGEST", 20, "row 2: more than 20 characters"),
         ("_MAX_FOOTER", 100, "too large a schema"),
-        ("_MAX_ROWS", (0, 2), "far more than texts"),
-        ("_MAX_UNPACKED", (0, 50), "far more than texts"),
-        ("_MAX_TEXT", (0, 90), "far more than texts"),
+        ("_MAX_ROWS", (0, 2), "far more data"),
+        ("_MAX_UNPACKED", (0, 50), "far more data"),
+        ("_MAX_TEXT", (0, 90), "far more data"),
     ],
 )
 def test_parquet_bombs(tmp_path, monkeypatch, limit, bound, message):

@@ -151,7 +151,7 @@ def test_words_weigh_the_sum_of_what_they_weigh(runs):
 
 def test_words_of_different_kinds_are_not_mixed(runs):
     together = load_predictor(several(runs, "ac"), "1,1", pytest.fail)
-    with pytest.raises(UserError, match="explain it apart"):
+    with pytest.raises(UserError, match="explain it alone"):
         together.explain("a film")
 
 
