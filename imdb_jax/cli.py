@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import logging
 import os
+import shlex
 import sys
 import threading
 import warnings
@@ -17,7 +18,7 @@ from typing import Any, NoReturn
 
 from imdb_jax import interrupts, terminal
 from imdb_jax.arguments import parse as parse
-from imdb_jax.errors import UserError
+from imdb_jax.errors import RunExists, UserError
 from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 
 _LONGEST_LINE = 2000  # characters of an error, which may name a million columns
@@ -51,7 +52,7 @@ def run_command(command: Callable[[list[str]], Any]) -> None:
             if interrupts.raised():
                 raise KeyboardInterrupt
         except BaseException as error:
-            _end(error)
+            _end(error, is_program)
 
 
 def _silence_libraries() -> None:
@@ -64,18 +65,31 @@ def _silence_libraries() -> None:
     sys.unraisablehook = lambda _: None
 
 
-def _end(error: BaseException) -> NoReturn:
+def _end(error: BaseException, is_program: bool) -> NoReturn:
     """Print the line that says why a command ends, and exit; raise errors of the program."""
     if isinstance(error, KeyboardInterrupt) or interrupts.raised():
+        if is_program:
+            # All is cleaned up. Python's own way out aborts the process where a thread of XLA or of
+            # Orbax, which were interrupted too, calls Python at that moment.
+            interrupts.end()
         interrupts.tell()
         sys.exit(interrupts.STATUS)
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         files = [os.fsdecode(name) for name in (error.filename, error.filename2) if name]
         _fail(": ".join([reason, " and ".join(files)]) if files else reason)
+    if isinstance(error, RunExists):
+        _fail(error.completing(_command_line()))
     if isinstance(error, UserError | MemoryError):
         _fail(str(error) or "there is not enough memory")
     raise error
+
+
+def _command_line() -> str:
+    """Return the command that runs, as one types it."""
+    module = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
+    program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
+    return shlex.join([*program, *sys.argv[1:]])
 
 
 def _fail(message: str) -> NoReturn:

@@ -57,7 +57,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     """Read the options, or raise `UserError` for a bad one."""
     options = cli.parse("imdb_jax.evaluate", Options(), __doc__ or "", arguments)
     if not options.runs:
-        raise UserError("RUN is missing, the run directory to evaluate; see --help")
+        raise UserError("RUN is missing; name the run directory to evaluate, such as runs/cnn")
     if options.wrong < 0:
         raise UserError(f"wrong must be at least 0, not {options.wrong}")
     check_plot(options.plot)

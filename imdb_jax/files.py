@@ -74,7 +74,7 @@ def check_file(path: Path, limit: int | None = None) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path} is a device or a pipe, not a file")
     if limit is not None and found.st_size > limit:
-        raise UserError(f"{path} has {found.st_size:,} bytes, more than any such file should")
+        raise UserError(f"{path} has {found.st_size:,} bytes, more than such a file can have")
     return found.st_size
 
 

@@ -3,18 +3,20 @@
 import errno
 import importlib
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
 
 from imdb_jax import cli
-from imdb_jax.errors import UserError
+from imdb_jax.errors import RunExists, UserError
 
 
 @dataclass(frozen=True)
@@ -211,6 +213,22 @@ def test_a_command_gets_the_arguments(monkeypatch, capsys):
 def test_failures_that_people_cause_take_one_line(monkeypatch, capsys, error, status, line):
     assert run(raising(error), monkeypatch) == status
     assert capsys.readouterr() == ("", f"{line}\n")
+
+
+@pytest.mark.parametrize("module", ["imdb_jax.train", None])
+def test_commands_that_help_can_be_pasted(monkeypatch, capsys, module):
+    main = SimpleNamespace(__spec__=module and SimpleNamespace(name=module))
+    monkeypatch.setitem(sys.modules, "__main__", main)
+    error = RunExists("a run", {"continue it": "--resume", "keep it": "--workdir 'b c'"})
+    assert str(error) == "a run; to continue it: --resume; to keep it: --workdir 'b c'"
+    assert run(raising(error), monkeypatch) == 2
+    line = capsys.readouterr().err
+    what, *ways = line.removeprefix("error: ").removesuffix("\n").split("; ")
+    assert what == "a run"
+    program = ["python", "-m", module] if module else ["program"]
+    assert [shlex.split(way.partition(": ")[2]) for way in ways] == [
+        [*program, "--one", "1", *more] for more in (["--resume"], ["--workdir", "b c"])
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), AttributeError("a bug")])

@@ -168,7 +168,7 @@ SIZES = (
         ("--learning-rate 1e300", "learning_rate must be at most 3.4e+38"),
         *((f"--{name} {2**70}", "must be at most") for name in SIZES),
         ("--loss hinge", "loss"),
-        ("--validation 1", "validation must be a share"),
+        ("--validation 1", "validation must be at least 0"),
         ("--num-words 4", "error: num_words must be at least 5, not 4\n"),
         ("--resume --overwrite", "error: resume continues a run and overwrite replaces it"),
         ("--model.filter 3", "--model.filters"),

@@ -51,14 +51,17 @@ class Config:
         for name, value in self.model.items():
             for size in value if isinstance(value, list | tuple) else [value]:
                 if not isinstance(size, int | float):
-                    raise UserError(f"model.{name} must be made of numbers, not {shown(value)}")
+                    raise UserError(
+                        f"model.{name} must be a number or a list of numbers, not {shown(value)}"
+                    )
                 if size < 0:
                     raise UserError(f"model.{name} must not be negative, not {shown(value)}")
         if self.self_training.unlabelled and self.training.seeds > 1:
-            raise UserError("one model at a time learns from unlabelled texts; leave out seeds")
+            raise UserError("seeds and unlabelled do not work together; leave out one of them")
         if self.stopping.patience and self.training.seeds > 1:
             raise UserError(
-                "seeds trains all models for the same epochs and patience does not; leave one out"
+                "seeds and patience do not work together, as all models train for the same epochs; "
+                "leave out one of them"
             )
         if self.stopping.patience and not self.run.keep:
             raise UserError("patience needs checkpoints to return to; keep must be at least 1")

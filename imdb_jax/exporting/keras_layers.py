@@ -56,7 +56,7 @@ def described_config(
     if no architecture has these layers, or another one than the recipe's.
     """
     if model["class_name"] != "Sequential":
-        raise UserError(f"it is a {model['class_name']} model; only Sequential ones are read")
+        raise UserError(f"it is a {model['class_name']} model; only Sequential models can be read")
     layers: list[dict[str, Any]] = []
     length = ((model.get("build_config") or {}).get("input_shape") or (None, None))[1]
     for layer in model["config"]["layers"]:

@@ -143,7 +143,7 @@ def read_result(workdir: Path) -> dict[str, Any]:
         _accuracy(result)
         return result
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged; replace the run by --overwrite") from error
+        raise Damaged(f"{path} is damaged; replace the run with --overwrite") from error
 
 
 def announce(result: dict[str, Any], of: str) -> None:

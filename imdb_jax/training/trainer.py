@@ -60,8 +60,8 @@ class Trainer:
         self.steps = num_batches(splits.train.shards, config.training.batch_size)
         if config.training.epochs * self.steps > LARGEST:
             raise UserError(
-                f"a run has at most {LARGEST:,} steps, and {config.training.epochs:,} epochs of "
-                f"{self.steps:,} steps are more; lower epochs"
+                f"{config.training.epochs:,} epochs of {self.steps:,} steps are more than the "
+                f"{LARGEST:,} steps that a run can have; lower epochs"
             )
         self.breaks: tuple[int, ...] = ()
         self.validating: tuple[int, int] | None = None

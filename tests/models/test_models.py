@@ -283,7 +283,9 @@ def test_reads_reviews_of_the_length_it_was_made_for_only(arch):
 
 
 def test_architecture_that_is_misspelled():
-    with pytest.raises(UserError, match=r"'ccn' .did you mean 'cnn'.*; there are: cnn, cnn_global"):
+    with pytest.raises(
+        UserError, match=r"'ccn' .did you mean 'cnn'.*; choose from: cnn, cnn_global"
+    ):
         create_model("ccn", NUM_WORDS, {})
 
 

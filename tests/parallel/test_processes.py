@@ -171,7 +171,9 @@ def test_what_ends_one_process_ends_the_others_and_the_rest_goes_on(tmp_path):
         assert asked.end() == [128 + signal.SIGTERM] * 2
     # JAX may have complained before.
     last = killed.errors(1).splitlines()[-1]
-    assert last.startswith("error: process 0 was killed, or crashed; continue by --resume")
+    assert last.startswith(
+        "error: process 0 was killed, or crashed; continue the run with --resume"
+    )
     assert failed.errors(0) == "error: process 1 failed: asked to fail\n"
     assert failed.errors(1) == "error: asked to fail\n"
     line = "continue by the same command with --resume\n"
