@@ -168,7 +168,7 @@ PROGRAM = """if True:
 
 
 def test_processes_killed_at_random_moments(tmp_path, monkeypatch):
-    """Ten SIGKILLs and a SIGTERM, to processes of their own, end as one process that was let be."""
+    """Six SIGKILLs and a SIGTERM, to processes of their own, end as one process that was let be."""
     workdir, dice = tmp_path / "killed", random.Random(0)
     program = [
         sys.executable,
@@ -199,7 +199,7 @@ def test_processes_killed_at_random_moments(tmp_path, monkeypatch):
             program, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=errors, text=True
         ) as starter,
     ):
-        sent = [signal.SIGKILL] * 5 + [signal.SIGTERM] + [signal.SIGKILL] * 5
+        sent = [signal.SIGKILL] * 3 + [signal.SIGTERM] + [signal.SIGKILL] * 3
         ends = []
         for number, kind in enumerate(sent):
             before, child = latest(), start()
@@ -214,7 +214,7 @@ def test_processes_killed_at_random_moments(tmp_path, monkeypatch):
         start()
         assert end() == 0, (tmp_path / "errors").read_text()
         starter.stdin.close()
-    assert ends == [-signal.SIGKILL] * 5 + [143] + [-signal.SIGKILL] * 5
+    assert ends == [-signal.SIGKILL] * 3 + [143] + [-signal.SIGKILL] * 3
     assert [Position(0, 3)] < reached < [Position(3, 0)]
     assert "continue by the same command with --resume" in (tmp_path / "errors").read_text()
     monkeypatch.undo()
