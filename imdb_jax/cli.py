@@ -5,6 +5,7 @@ Commands import the rest after parsing, so that --help and mistaken options need
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import shlex
@@ -71,6 +72,8 @@ def _end(error: BaseException, is_program: bool) -> NoReturn:
         if is_program:
             # All is cleaned up. Python's own way out aborts the process where a thread of XLA or of
             # Orbax, which were interrupted too, calls Python at that moment.
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
             interrupts.end()
         interrupts.tell()
         sys.exit(interrupts.STATUS)
