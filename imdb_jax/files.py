@@ -251,7 +251,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[An
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         left = member.file_size - file.tell()
         if dtype.hasobject or math.prod(shape) * max(dtype.itemsize, 1) != left:
-            raise ValueError(f"{member.filename} has not {left:,} bytes of numbers or text")
+            raise ValueError(f"{member.filename} does not have {left:,} bytes of numbers or text")
         file.seek(0)
         return np.lib.format.read_array(file)
 

@@ -61,11 +61,11 @@ class Options:
     default all runs count the same."""
 
     format: Literal["table", "jsonl", "csv"] = "table"
-    """A table for people, or a JSON object or CSV row per text, with the text, in the order of the
-    texts; the line where the text's row begins comes first if the file has rows."""
+    """A table for people; or, for programs, a JSON object or CSV row per text, with the text and,
+    if it comes from a row of a file, the line where the row begins."""
 
     keep_columns: bool = False
-    """Begin each CSV row or JSON object with all columns of the file."""
+    """Begin each CSV row or JSON object with all columns of the file, not with line and text."""
 
     explain: bool = False
     """Show which words pushed the probability up or down."""

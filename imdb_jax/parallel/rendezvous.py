@@ -151,7 +151,7 @@ def gather(
 
 def _two_of(doubles: Mapping[Peer, int]) -> str | None:
     for number in doubles.values():
-        return f"two processes of this run have --process-id {number}; number them anew"
+        return f"two processes of this run have --process-id {number}; give each its own"
     return None
 
 
