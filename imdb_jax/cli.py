@@ -90,9 +90,10 @@ def _end(error: BaseException, is_program: bool) -> NoReturn:
 
 def _command_line() -> str:
     """Return the command that runs, as one types it."""
-    module = getattr(sys.modules["__main__"], "__spec__", None)  # of python -m
-    program = ["python", "-m", module.name] if module else [Path(sys.argv[0]).name]
-    return shlex.join([*program, *sys.argv[1:]])
+    _, program, *rest = sys.orig_argv
+    # An option of Python, such as -m, or an installed script.
+    typed = ["python", program] if program.startswith("-") else [Path(program).name]
+    return shlex.join([*typed, *rest])
 
 
 def _fail(message: str) -> NoReturn:

@@ -10,7 +10,6 @@ import textwrap
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any, Literal
 
 import pytest
@@ -215,19 +214,24 @@ def test_failures_that_people_cause_take_one_line(monkeypatch, capsys, error, st
     assert capsys.readouterr() == ("", f"{line}\n")
 
 
-@pytest.mark.parametrize("module", ["imdb_jax.train", None])
-def test_commands_that_help_can_be_pasted(monkeypatch, capsys, module):
-    main = SimpleNamespace(__spec__=module and SimpleNamespace(name=module))
-    monkeypatch.setitem(sys.modules, "__main__", main)
+@pytest.mark.parametrize(
+    ("run_as", "typed"),
+    [
+        (["/bin/python3", "-m", "imdb_jax.train"], ["python", "-m", "imdb_jax.train"]),
+        (["/bin/python3", "-m", "imdb_jax", "train"], ["python", "-m", "imdb_jax", "train"]),
+        (["/bin/python3", "/bin/imdb-jax", "train"], ["imdb-jax", "train"]),
+    ],
+)
+def test_commands_that_help_can_be_pasted(monkeypatch, capsys, run_as, typed):
+    monkeypatch.setattr(sys, "orig_argv", [*run_as, "--one", "1"])
     error = RunExists("a run", {"continue it": "--resume", "keep it": "--workdir 'b c'"})
     assert str(error) == "a run; to continue it: --resume; to keep it: --workdir 'b c'"
     assert run(raising(error), monkeypatch) == 2
     line = capsys.readouterr().err
     what, *ways = line.removeprefix("error: ").removesuffix("\n").split("; ")
     assert what == "a run"
-    program = ["python", "-m", module] if module else ["program"]
     assert [shlex.split(way.partition(": ")[2]) for way in ways] == [
-        [*program, "--one", "1", *more] for more in (["--resume"], ["--workdir", "b c"])
+        [*typed, "--one", "1", *more] for more in (["--resume"], ["--workdir", "b c"])
     ]
 
 
