@@ -1,4 +1,4 @@
-"""What all commands share: parsing into a dataclass, and errors that a person can read.
+"""What all commands share: how they run, and errors that a person can read.
 
 Commands import the rest after parsing, so that --help and mistaken options need not wait for JAX.
 """
@@ -6,52 +6,23 @@ Commands import the rest after parsing, so that --help and mistaken options need
 from __future__ import annotations
 
 import contextlib
-import io
 import logging
 import os
-import re
+import shlex
 import sys
 import threading
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from itertools import chain
 from pathlib import Path
-from typing import Any, NoReturn, TypeVar
+from typing import Any, NoReturn
 
 from imdb_jax import interrupts, terminal
-from imdb_jax.errors import UserError
+from imdb_jax.arguments import parse as parse
+from imdb_jax.errors import RunExists, UserError
 from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 
-T = TypeVar("T")
-
 _LONGEST_LINE = 2000  # characters of an error, which may name a million columns
-
-
-def parse(prog: str, default: T, description: str, arguments: Sequence[str]) -> T:
-    """Parse options into a copy of a dataclass instance; raise `UserError` for a bad one."""
-    import tyro
-
-    complaint = io.StringIO()
-    try:
-        with contextlib.redirect_stderr(complaint):
-            return tyro.cli(
-                type(default),
-                prog=prog,
-                default=default,
-                description=description,
-                args=arguments,
-                config=(tyro.conf.FlagCreatePairsOff,),
-            )
-    except SystemExit as stop:
-        if stop.code in (0, None):
-            raise
-        # tyro draws its box around any ValueError, which a UserError does not need.
-        cause = stop.__context__
-        while cause is not None:
-            if isinstance(cause, UserError):
-                raise cause from None
-            cause = cause.__context__
-        raise UserError(f"{_one_line(complaint.getvalue())}; see --help") from None
 
 
 def run_paths(*arguments: str) -> list[Path]:
@@ -63,19 +34,6 @@ def run_paths(*arguments: str) -> list[Path]:
 def is_run(argument: str) -> bool:
     """Return whether an argument names a run directory."""
     return os.path.isfile(os.path.join(argument, "config.toml"))
-
-
-def _one_line(box: str) -> str:
-    """Return the message in the box that tyro draws, and the option that it suggests.
-
-    tyro gives errors as data to a private hook only. The message is between the box's first two
-    rules: the first is the frame, or below the title where standard output is not UTF-8.
-    """
-    box = re.sub(r"\x1b\[[\d;]*m", "", box)  # the colors that it has on a terminal
-    parts = re.split(r"(?m)^[╭│ ]*(?:─.*|--+ *)$", box)
-    message = " ".join((parts[1:] or parts)[0].replace("│", " ").split())
-    near = re.search(r"Perhaps you meant:[\s│]*(--[\w.-]+)", box)
-    return f"{message} (did you mean {near[1]}?)" if near else message
 
 
 def run_command(command: Callable[[list[str]], Any]) -> None:
@@ -95,7 +53,7 @@ def run_command(command: Callable[[list[str]], Any]) -> None:
             if interrupts.raised():
                 raise KeyboardInterrupt
         except BaseException as error:
-            _end(error)
+            _end(error, is_program)
 
 
 def _silence_libraries() -> None:
@@ -108,18 +66,34 @@ def _silence_libraries() -> None:
     sys.unraisablehook = lambda _: None
 
 
-def _end(error: BaseException) -> NoReturn:
+def _end(error: BaseException, is_program: bool) -> NoReturn:
     """Print the line that says why a command ends, and exit; raise errors of the program."""
     if isinstance(error, KeyboardInterrupt) or interrupts.raised():
+        if is_program:
+            # All is cleaned up. Python's own way out aborts the process where a thread of XLA or of
+            # Orbax, which were interrupted too, calls Python at that moment.
+            with contextlib.suppress(OSError):
+                sys.stdout.flush()
+            interrupts.end()
         interrupts.tell()
         sys.exit(interrupts.STATUS)
     if isinstance(error, OSError):
         reason = error.strerror or str(error) or type(error).__name__
         files = [os.fsdecode(name) for name in (error.filename, error.filename2) if name]
         _fail(": ".join([reason, " and ".join(files)]) if files else reason)
+    if isinstance(error, RunExists):
+        _fail(error.completing(_command_line()))
     if isinstance(error, UserError | MemoryError):
         _fail(str(error) or "there is not enough memory")
     raise error
+
+
+def _command_line() -> str:
+    """Return the command that runs, as one types it."""
+    _, program, *rest = sys.orig_argv
+    # An option of Python, such as -m, or an installed script.
+    typed = ["python", program] if program.startswith("-") else [Path(program).name]
+    return shlex.join([*typed, *rest])
 
 
 def _fail(message: str) -> NoReturn:

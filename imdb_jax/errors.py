@@ -4,7 +4,7 @@ import difflib
 import importlib
 import math
 import numbers
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 
@@ -16,12 +16,26 @@ class UserError(ValueError):
     """
 
 
+class RunExists(UserError):
+    """A run directory is to be used that holds a run already."""
+
+    def __init__(self, what: str, remedies: Mapping[str, str]) -> None:
+        """Take what is wrong, and for each purpose the options that serve it."""
+        self._what, self._remedies = what, remedies
+        super().__init__(self.completing(""))
+
+    def completing(self, command: str) -> str:
+        """Return the message, with whole commands: a command line, and the options after it."""
+        ways = (f"to {aim}: {f'{command} {more}'.strip()}" for aim, more in self._remedies.items())
+        return "; ".join([self._what, *ways])
+
+
 def unknown_name(kind: str, name: str, choices: Iterable[str]) -> str:
     """Return a message: no `kind` is called `name`; the nearest name, and all that exist."""
     choices = sorted(choices)
     near = difflib.get_close_matches(name, choices, n=1)
     hint = f" (did you mean {near[0]!r}?)" if near else ""
-    return f"unknown {kind} {shown(name)}{hint}; there are: {', '.join(choices)}"
+    return f"unknown {kind} {shown(name)}{hint}; choose from: {', '.join(choices)}"
 
 
 # An array's axis is at most this long, and a program of XLA counts its steps up to here.
@@ -41,7 +55,7 @@ def check_share(name: str, value: Any) -> None:
     """Raise `UserError` unless a value is a number from 0 to below 1."""
     check_type(name, value, float)
     if not 0 <= value < 1:
-        raise UserError(f"{name} must be a share, from 0 to below 1, not {shown(value)}")
+        raise UserError(f"{name} must be at least 0 and below 1, not {shown(value)}")
 
 
 def check_positive(name: str, value: Any) -> None:
@@ -87,7 +101,7 @@ def require(module: str, extra: str) -> Any:
     except ImportError as error:
         package = module.partition(".")[0]
         raise UserError(
-            f"{package} is not installed; pip install {package}, or all that this feature needs: "
+            f"{package} is not installed; install it, and what else this needs, with "
             f"pip install 'imdb_jax[{extra}]'"
         ) from error
 

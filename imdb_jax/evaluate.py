@@ -1,4 +1,7 @@
-"""Measure a trained model on labelled reviews: `python -m imdb_jax.evaluate runs/cnn`."""
+"""Measure a trained model on labelled reviews.
+
+python -m imdb_jax.evaluate runs/cnn
+"""
 
 from __future__ import annotations
 
@@ -54,7 +57,7 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
     """Read the options, or raise `UserError` for a bad one."""
     options = cli.parse("imdb_jax.evaluate", Options(), __doc__ or "", arguments)
     if not options.runs:
-        raise UserError("RUN is missing, the run directory to evaluate; see --help")
+        raise UserError("RUN is missing; name the run directory to evaluate, such as runs/cnn")
     if options.wrong < 0:
         raise UserError(f"wrong must be at least 0, not {options.wrong}")
     check_plot(options.plot)

@@ -1,4 +1,7 @@
-"""Show what the reviews are like: `python -m imdb_jax.explore --num-words 10000`."""
+"""Show what the reviews are like.
+
+python -m imdb_jax.explore --num-words 10000
+"""
 
 from __future__ import annotations
 
@@ -67,7 +70,7 @@ def explore(arguments: Sequence[str]) -> None:
     report = progress.unless(options.quiet)
     dataset = find_dataset(options, report)
     corpus = load_corpus(dataset, report)
-    invented = "synthetic corpus, whose figures are not IMDb's"
+    invented = "synthetic corpus: invented reviews, not IMDb's"
     title = invented if corpus.name == "synthetic" else corpus.name
     if options.plot:
         lengths = statistics.review_lengths(corpus)

@@ -1,4 +1,7 @@
-"""Write a trained model for other programs: `python -m imdb_jax.export RUN --to stablehlo`."""
+"""Write a trained model for other programs.
+
+python -m imdb_jax.export RUN --to stablehlo
+"""
 
 from __future__ import annotations
 

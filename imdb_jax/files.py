@@ -74,7 +74,7 @@ def check_file(path: Path, limit: int | None = None) -> int:
     if not stat.S_ISREG(found.st_mode):
         raise UserError(f"{path} is a device or a pipe, not a file")
     if limit is not None and found.st_size > limit:
-        raise UserError(f"{path} has {found.st_size:,} bytes, more than any such file should")
+        raise UserError(f"{path} has {found.st_size:,} bytes, more than such a file can have")
     return found.st_size
 
 
@@ -251,7 +251,7 @@ def _read_array(archive: zipfile.ZipFile, member: zipfile.ZipInfo) -> NDArray[An
         shape, _, dtype = np.lib.format.read_array_header_1_0(file)
         left = member.file_size - file.tell()
         if dtype.hasobject or math.prod(shape) * max(dtype.itemsize, 1) != left:
-            raise ValueError(f"{member.filename} has not {left:,} bytes of numbers or text")
+            raise ValueError(f"{member.filename} does not have {left:,} bytes of numbers or text")
         file.seek(0)
         return np.lib.format.read_array(file)
 

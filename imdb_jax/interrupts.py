@@ -31,8 +31,8 @@ def end_imports_quietly() -> None:
     global _is_command
     # `-m imdb_jax.train` imports the package first, with -m in place of the program's path.
     program = sys.orig_argv[-len(sys.argv)] if sys.argv[:1] == ["-m"] else "".join(sys.argv[:1])
-    name = os.path.basename(program).removeprefix("-m")
-    _is_command = name.startswith(("imdb_jax.", "imdb-jax-"))
+    name, *_ = os.path.basename(program).removeprefix("-m").split(".")
+    _is_command = name in ("imdb_jax", "imdb-jax") or name.startswith("imdb-jax-")
     # A shell makes commands in the background ignore Ctrl-C, and so they should.
     default = signal.getsignal(signal.SIGINT) is signal.default_int_handler
     if default and _is_command:

@@ -1,4 +1,7 @@
-"""Show the words most like a word in a trained model: `python -m imdb_jax.nearest RUN WORD`."""
+"""Show the words most like a word in a trained model.
+
+python -m imdb_jax.nearest RUN WORD
+"""
 
 from __future__ import annotations
 

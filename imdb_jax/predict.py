@@ -1,14 +1,11 @@
-"""Say whether texts are positive: `python -m imdb_jax.predict runs/cnn "What a film!"`.
+"""Say whether texts, by default the lines of standard input, are positive.
 
-Without texts and --file, read texts from standard input, one a line.
+python -m imdb_jax.predict runs/cnn "A wonderful film!"
 """
 
 from __future__ import annotations
 
 import codecs
-import csv
-import io
-import json
 import os
 import shutil
 import sys
@@ -17,7 +14,7 @@ from dataclasses import dataclass
 from functools import partial
 from itertools import takewhile, tee
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Annotated, Literal
+from typing import IO, TYPE_CHECKING, Annotated, Any, Literal
 
 import tyro
 
@@ -32,6 +29,10 @@ if TYPE_CHECKING:
     from imdb_jax.inference.classifier import Classifier
     from imdb_jax.inference.ensemble import Ensemble
     from imdb_jax.inference.prediction import Predictor
+    from imdb_jax.views.predictions import Records
+
+# A text, and what the columns before ours say in its row of a CSV or JSON lines file.
+Item = tuple[Text, Sequence[Any]]
 
 _FLUSH_EVERY = 512  # lines of output
 
@@ -60,7 +61,11 @@ class Options:
     default all runs count the same."""
 
     format: Literal["table", "jsonl", "csv"] = "table"
-    """Columns for people, or a JSON object or CSV row per text, in the order of the texts."""
+    """A table for people; or, for programs, a JSON object or CSV row per text, with the text and,
+    if it comes from a row of a file, the line where the row begins."""
+
+    keep_columns: bool = False
+    """Begin each CSV row or JSON object with all columns of the file, not with line and text."""
 
     explain: bool = False
     """Show which words pushed the probability up or down."""
@@ -82,9 +87,13 @@ def parse_arguments(arguments: Sequence[str]) -> tuple[list[Path], Options]:
     others = [*takewhile(cli.is_run, options.texts)]
     options = replace(options, texts=options.texts[len(others) :])
     if options.texts and options.file:
-        raise UserError("texts and --file exclude each other")
+        raise UserError("give either texts or --file, not both")
     if options.column and not options.file:
-        raise UserError("--column is a column of --file, which is missing")
+        raise UserError("--column names a column of a file; give the file with --file")
+    if options.keep_columns and options.format == "table":
+        raise UserError("--keep-columns needs --format csv or jsonl")
+    if options.keep_columns and not options.file:
+        raise UserError("--keep-columns keeps the columns of a file; give the file with --file")
     if options.format == "csv" and (options.explain or options.html):
         raise UserError("a CSV row has no room for an explanation; choose --format table or jsonl")
     check_output(options.html)
@@ -95,23 +104,25 @@ def predict(arguments: Sequence[str]) -> None:
     """Parse the arguments, and print a prediction for each text."""
     paths, options = parse_arguments(arguments)
     from imdb_jax.inference.ensemble import load_predictor
+    from imdb_jax.inference.prediction import Prediction
     from imdb_jax.progress import unless
+    from imdb_jax.views.predictions import Records
 
     report = unless(options.quiet)
-    texts = _texts(options)
+    columns, items = _items(options)
     interactive = not options.texts and not options.file and sys.stdin.isatty()
     predictor = load_predictor(paths, options.weights, report)
     if interactive and not options.quiet:
         print("Type a text and press Enter; Ctrl-D ends.", file=sys.stderr)
     if options.explain or options.html:
-        lines = _explained(predictor, texts, options, paths)
-    elif interactive:
-        # Each line gets its answer before the next one is read.
-        lines = (line for text in texts for line in _predicted(predictor, [text], options))
+        lines = _explained(predictor, items, columns, options, paths)
     else:
-        lines = _predicted(predictor, texts, options)
-    if options.format == "csv":
-        print("probability,label,unknown_share")
+        records = Records(columns, Prediction._fields)
+        if options.format == "csv":
+            print(records.header())
+        # On a terminal each line gets its answer before the next one is read.
+        parts = ([item] for item in items) if interactive else [items]
+        lines = (line for part in parts for line in _predicted(predictor, part, records, options))
     for number, line in enumerate(lines, start=1):
         print(line, flush=interactive or number % _FLUSH_EVERY == 0)
         if nobody_reads() and not options.html:
@@ -131,9 +142,25 @@ def read_lines(stream: IO[bytes], name: str) -> Iterator[bytes]:
         yield text.removeprefix(codecs.BOM_UTF8) if number == 1 else text
 
 
-def _texts(options: Options) -> Iterable[Text]:
+def _items(options: Options) -> tuple[Sequence[str], Iterable[Item]]:
+    """Return the names of the columns that come before ours, and the texts with their values."""
     from imdb_jax.datasets import tables
 
+    if options.file and tables.is_table(options.file):
+        rows = tables.read_texts(options.file, options.column, whole=options.keep_columns)
+        if not options.keep_columns:
+            return ("line", "text"), ((text, (line, text)) for line, text, _ in rows)
+        names = tables.column_names(options.file)
+        if twice := [name for name in names if names.count(name) > 1]:
+            raise UserError(f"{options.file} has two columns {twice[0]!r}; rename one of them")
+        return names, ((text, values) for _, text, values in rows)
+    if options.column or options.keep_columns:
+        option = "--column" if options.column else "--keep-columns"
+        raise UserError(f"{options.file} has no columns; leave out {option}")
+    return ("text",), ((text, (text,)) for text in _texts(options))
+
+
+def _texts(options: Options) -> Iterable[Text]:
     if options.texts:
         # The bytes as they were given, even if they are not UTF-8.
         return map(os.fsencode, options.texts)
@@ -141,10 +168,6 @@ def _texts(options: Options) -> Iterable[Text]:
         if sys.stdin is None:
             raise UserError("there is no standard input; give texts or --file")
         return read_lines(sys.stdin.buffer, "standard input")
-    if tables.is_table(options.file):
-        return tables.read_column(options.file, options.column)
-    if options.column:
-        raise UserError(f"{options.file} has no columns; --column does not go with it")
     return _read_file(options.file)
 
 
@@ -156,27 +179,29 @@ def _read_file(path: Path) -> Iterator[bytes]:
         raise UserError(f"cannot read {path}: {error.strerror}") from error
 
 
-def _predicted(predictor: Predictor, texts: Iterable[Text], options: Options) -> Iterator[str]:
+def _predicted(
+    predictor: Predictor, items: Iterable[Item], records: Records, options: Options
+) -> Iterator[str]:
     from imdb_jax.views.predictions import beginning, prediction_line
 
     longest = max(map(len, predictor.label_names))
     columns = shutil.get_terminal_size().columns
     width = max(columns - longest - len("0.0000     00% unknown   "), 20)
-    shown, read = tee(texts)
-    for text, prediction in zip(shown, predictor.stream(read), strict=False):
+    shown, read = tee(items)
+    predictions = predictor.stream(text for text, _ in read)
+    for (text, values), prediction in zip(shown, predictions, strict=False):
         if options.format == "jsonl":
-            yield json.dumps(prediction._asdict())
+            yield records.json(values, prediction)
         elif options.format == "csv":
-            row = io.StringIO()
-            csv.writer(row, lineterminator="").writerow(prediction)
-            yield row.getvalue()
+            yield records.csv(values, prediction)
         else:
             yield f"{prediction_line(prediction, longest)}  {beginning(text, width)}"
 
 
 def _explained(
     predictor: Classifier | Ensemble,
-    texts: Iterable[Text],
+    items: Iterable[Item],
+    columns: Sequence[str],
     options: Options,
     paths: Sequence[Path],
 ) -> Iterator[str]:
@@ -185,17 +210,17 @@ def _explained(
     from imdb_jax.views import page, predictions
 
     console = Console()
-    colored = console.is_terminal and not console.no_color
     kept = []
-    for text in texts:
+    for text, values in items:
         explanation = predictor.explain(text)
         if options.html:
             kept.append(explanation)
         if options.format == "jsonl":
-            yield json.dumps(predictions.explanation_dict(explanation))
+            found = predictions.explanation_dict(explanation)
+            yield predictions.Records(columns, [*found]).json(values, found.values())
             continue
         lines = predictions.explanation_lines(explanation)
-        if colored and explanation.words:
+        if console.is_terminal and explanation.words:
             with console.capture() as words:
                 console.print(predictions.colored_words(explanation), end="")
             lines.insert(1, words.get())

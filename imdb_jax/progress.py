@@ -86,29 +86,34 @@ def unless(quiet: bool, report: Report = note) -> Report:
 @contextmanager
 def epoch_bar(
     title: str, steps: int, running: Callable[[], tuple[float, float]], visible: bool
-) -> Iterator[Callable[[int], None]]:
+) -> Iterator[Callable[..., None]]:
     """Show a progress bar while an epoch runs, if standard error is a terminal.
 
-    Yields a function to call with the number of steps done. `running` returns the mean loss and
-    accuracy so far; it waits for the device, so it is called a few times a second only.
+    Yields a function to call with the number of steps done and then, in validation, with the
+    number of its batches done and of all. `running` returns the mean loss and accuracy so far; it
+    waits for the device, so it is called a few times a second only.
     """
     if not visible or not sys.stderr.isatty():
-        yield lambda done: None
+        yield lambda *done: None
         return
 
     from rich.progress import BarColumn, MofNCompleteColumn, TimeElapsedColumn
 
-    columns = ("{task.description}", BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
+    # 80 columns have room for a bar of this width beside the rest.
+    columns = ("{task.description}", BarColumn(20), MofNCompleteColumn(), TimeElapsedColumn())
     with bar(*columns, "{task.fields[metrics]}", title=title, total=steps, metrics="") as update:
 
         def show_metrics() -> None:
             loss, accuracy = running()
-            update(metrics=f"loss {loss:.4f}  accuracy {accuracy:.4f}")
+            update(metrics=f"loss {loss:.4f}  acc {accuracy:.4f}")
 
         refresh = now_and_then(0.25, show_metrics)
 
-        def show(done: int) -> None:
-            refresh()
-            update(completed=done)
+        def show(done: int, validated: int = 0, batches: int = 0) -> None:
+            if batches:
+                update(completed=validated, total=batches, metrics="validation")
+            else:
+                refresh()
+                update(completed=done)
 
         yield show

@@ -1,9 +1,14 @@
-"""Train a model on IMDb reviews: `python -m imdb_jax.train --arch cnn`."""
+"""Train a model on IMDb reviews.
+
+python -m imdb_jax.train --arch cnn
+"""
 
 from __future__ import annotations
 
 import argparse
+import inspect
 import itertools
+import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -14,6 +19,12 @@ from imdb_jax import cli
 from imdb_jax.config import UNSUPERVISED, Config, OptionalPath, load_config, load_recipe, replace
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.progress import note
+
+# What --help shows first.
+EVERYDAY = (
+    *("arch", "config", "dataset", "epochs", "batch_size", "learning_rate", "seed"),
+    *("validation", "workdir", "resume", "overwrite", "quiet"),
+)
 
 
 @dataclass(frozen=True)
@@ -39,7 +50,8 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         recipe = load_recipe(arch, unlabelled=bool(named.unlabelled))
     if named.config and named.arch not in (None, recipe.arch):
         raise UserError(f"--arch {named.arch} contradicts {named.config}: arch {recipe.arch}")
-    options = cli.parse("imdb_jax.train", Options(**vars(recipe)), __doc__ or "", arguments)
+    default, described = Options(**vars(recipe)), hyper_parameters(recipe.arch)
+    options = cli.parse("imdb_jax.train", default, __doc__ or "", arguments, EVERYDAY, described)
     # A value that begins with a dash is one for the second parser only.
     if named.arch is None and options.arch != recipe.arch:
         load_recipe(options.arch)
@@ -47,6 +59,25 @@ def parse_arguments(arguments: Sequence[str]) -> Options:
         raise UserError(f"a configuration's name cannot begin with a dash: {options.config}")
     # The recipe's name need not be that of its architecture.
     return replace(options, arch=recipe.arch)
+
+
+def hyper_parameters(arch: str) -> dict[str, str]:
+    """Return what the docstring of an architecture's module says of each attribute.
+
+    Reads the source: importing it would make --help wait for JAX.
+    """
+    modules = (Path(__file__).parent / "models").glob("*.py")
+    # `cnn_global` is a recipe of `cnn`.
+    path = max((path for path in modules if arch.startswith(path.stem)), key=lambda p: len(p.stem))
+    (architecture,) = (
+        doc
+        for doc in re.findall(r'"""(.+?)"""', path.read_text("utf-8"), re.DOTALL)
+        if "Attributes:" in doc
+    )
+    _, _, attributes = inspect.cleandoc(architecture).partition("Attributes:\n")
+    entries = re.findall(r"^  (\w+): (.+(?:\n    .+)*)", attributes, re.MULTILINE)
+    texts = ((name, " ".join(text.split())) for name, text in entries)
+    return {name: text[:1].upper() + text[1:] for name, text in texts}
 
 
 def _complete(arguments: Sequence[str]) -> list[str]:

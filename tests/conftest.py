@@ -17,10 +17,11 @@ os.environ.setdefault("JAX_PLATFORMS", "cpu")
 _DEVICES = "--xla_force_host_platform_device_count"
 if _DEVICES not in os.environ.get("XLA_FLAGS", ""):
     os.environ["XLA_FLAGS"] = f"{os.environ.get('XLA_FLAGS', '')} {_DEVICES}=4".strip()
-# XLA's older code generator takes half the time to compile. Later versions of JAX have lost it, and
-# would refuse to start.
+# XLA's older code generator takes half the time to compile. Programs as small as these are compiled
+# sooner in one piece. Later versions of JAX have lost the generator, and would refuse to start.
 if importlib.metadata.version("jaxlib").startswith("0.10."):
     os.environ["XLA_FLAGS"] += " --xla_cpu_use_fusion_emitters=false"
+    os.environ["XLA_FLAGS"] += " --xla_cpu_parallel_codegen_split_count=1"
 # Arrays of different rank never combine silently. The like for dtypes, JAX_NUMPY_DTYPE_PROMOTION
 # set to strict, would be welcome too, but optax's Adam raises a float to the power of an int.
 os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")

@@ -3,6 +3,7 @@
 import errno
 import importlib
 import os
+import shlex
 import subprocess
 import sys
 import textwrap
@@ -14,7 +15,7 @@ from typing import Any, Literal
 import pytest
 
 from imdb_jax import cli
-from imdb_jax.errors import UserError
+from imdb_jax.errors import RunExists, UserError
 
 
 @dataclass(frozen=True)
@@ -28,7 +29,11 @@ class Options:
     """Side."""
 
     workdir: Path | None = None
-    """Directory."""
+    """Directory that
+    holds results."""
+
+    split: Literal["", "test"] = ""
+    """Part."""
 
     quiet: bool = False
     """Say nothing."""
@@ -139,8 +144,45 @@ def test_help_shows_every_option_and_ends_well(capsys):
     out = capsys.readouterr().out
     assert "a-command" in out
     assert "What it does." in out
-    for option in ("--epochs", "--padding", "--workdir", "--quiet", "--sizes.hidden"):
+    for option in ("--epochs", "--padding", "--workdir PATH", "--quiet", "--sizes.hidden INT ..."):
         assert option in out
+    assert "Directory that holds results." in out  # whatever line it is on in the docstring
+    assert "--split {test}" in out
+    for nothing in ("(default: )", "(default: '')", "None", "False", "[["):
+        assert nothing not in out
+
+
+def test_help_has_what_is_asked_for_first_and_a_box_per_group(capsys):
+    @dataclass(frozen=True)
+    class Colors:
+        """Drawing in color: on screens."""
+
+        hue: int = 0
+        """Hue."""
+
+        shade: int = 1
+        """Shade."""
+
+    @dataclass(frozen=True)
+    class Drawing:
+        """Options."""
+
+        width: int = 2
+        """Width."""
+
+        colors: Colors = field(default_factory=Colors)
+        sizes: dict[str, int] = field(default_factory=lambda: {"dot": 3})
+        """Of marks."""
+
+    with pytest.raises(SystemExit):
+        cli.parse("draw", Drawing(), "", ["--help"], first=["shade"], described={"dot": "A dot."})
+    _, _, out = capsys.readouterr().out.partition("--help ")
+    parts = ["--shade", "--width", "drawing in color options", "On screens.", "--hue"]
+    parts += ["Of marks.", "--sizes.dot", "A dot."]
+    places = [out.index(part) for part in parts]
+    assert places == sorted(places)
+    parsed = cli.parse("draw", Drawing(), "", ["--shade", "7", "--sizes.dot", "8"], ["shade"])
+    assert parsed == Drawing(colors=Colors(shade=7), sizes={"dot": 8})
 
 
 # run_command
@@ -170,6 +212,27 @@ def test_a_command_gets_the_arguments(monkeypatch, capsys):
 def test_failures_that_people_cause_take_one_line(monkeypatch, capsys, error, status, line):
     assert run(raising(error), monkeypatch) == status
     assert capsys.readouterr() == ("", f"{line}\n")
+
+
+@pytest.mark.parametrize(
+    ("run_as", "typed"),
+    [
+        (["/bin/python3", "-m", "imdb_jax.train"], ["python", "-m", "imdb_jax.train"]),
+        (["/bin/python3", "-m", "imdb_jax", "train"], ["python", "-m", "imdb_jax", "train"]),
+        (["/bin/python3", "/bin/imdb-jax", "train"], ["imdb-jax", "train"]),
+    ],
+)
+def test_commands_that_help_can_be_pasted(monkeypatch, capsys, run_as, typed):
+    monkeypatch.setattr(sys, "orig_argv", [*run_as, "--one", "1"])
+    error = RunExists("a run", {"continue it": "--resume", "keep it": "--workdir 'b c'"})
+    assert str(error) == "a run; to continue it: --resume; to keep it: --workdir 'b c'"
+    assert run(raising(error), monkeypatch) == 2
+    line = capsys.readouterr().err
+    what, *ways = line.removeprefix("error: ").removesuffix("\n").split("; ")
+    assert what == "a run"
+    assert [shlex.split(way.partition(": ")[2]) for way in ways] == [
+        [*typed, "--one", "1", *more] for more in (["--resume"], ["--workdir", "b c"])
+    ]
 
 
 @pytest.mark.parametrize("error", [ValueError("a bug"), AttributeError("a bug")])

@@ -98,7 +98,7 @@ def test_a_recipe_opens_with_the_command_that_runs_it(arch):
 
 
 def test_an_unknown_recipe_is_refused_naming_the_nearest():
-    with pytest.raises(UserError, match=r"'pool' \(did you mean 'pooled'\?\); there are: cnn"):
+    with pytest.raises(UserError, match=r"'pool' \(did you mean 'pooled'\?\); choose from: cnn"):
         load_recipe("pool")
 
 
@@ -166,10 +166,13 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
 @pytest.mark.parametrize(
     ("line", "message"),
     [
-        ("epoch = 3", "unknown key 'epoch' (did you mean 'epochs'?); there are: allow_unverified"),
+        (
+            "epoch = 3",
+            "unknown key 'epoch' (did you mean 'epochs'?); choose from: allow_unverified",
+        ),
         ("[model]\nfiltres = 3", "unknown key 'model.filtres' (did you mean 'model.filters'?)"),
         ("[modle]\nfilters = 3", "unknown key 'modle' (did you mean 'model'?)"),
-        ("colour = 3", "unknown key 'colour'; there are: "),
+        ("colour = 3", "unknown key 'colour'; choose from: "),
         ('epochs = "3"', "epochs must be of type int, not '3'"),
         ("epochs = 3.0", "epochs must be of type int, not 3.0"),
         ("epochs = true", "epochs must be of type int, not True"),
@@ -185,24 +188,24 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
         ("num_words = 4", "num_words must be at least 5, not 4"),
         ("max_length = -1", "max_length must be at least 0, not -1"),
         ("seed = -1", "seed must be at least 0, not -1"),
-        ("test_share = 1.0", "test_share must be a share, from 0 to below 1, not 1.0"),
-        ("validation = -0.1", "validation must be a share, from 0 to below 1, not -0.1"),
-        ("validation = nan", "validation must be a share, from 0 to below 1, not nan"),
+        ("test_share = 1.0", "test_share must be at least 0 and below 1, not 1.0"),
+        ("validation = -0.1", "validation must be at least 0 and below 1, not -0.1"),
+        ("validation = nan", "validation must be at least 0 and below 1, not nan"),
         ("learning_rate = 0", "learning_rate must be positive, not 0"),
         ("learning_rate = inf", "learning_rate must be positive, not inf"),
         ("learning_rate = nan", "learning_rate must be positive, not nan"),
-        ('padding = "pro"', "unknown padding 'pro' (did you mean 'pre'?); there are: post, pre"),
-        ('truncating = "left"', "unknown truncating 'left'; there are: post, pre"),
+        ('padding = "pro"', "unknown padding 'pro' (did you mean 'pre'?); choose from: post, pre"),
+        ('truncating = "left"', "unknown truncating 'left'; choose from: post, pre"),
         ('dtype = "float16"', "unknown dtype 'float16' (did you mean 'bfloat16'?)"),
         ('loss = "mae"', "unknown loss 'mae' (did you mean 'mse'?)"),
         ("model.filters = -1", "model.filters must not be negative, not -1"),
-        ("warmup = 1", "warmup must be a share, from 0 to below 1, not 1"),
+        ("warmup = 1", "warmup must be at least 0 and below 1, not 1"),
         ('schedule = "cosin"', "unknown schedule 'cosin' (did you mean 'cosine'?)"),
         ("keep = -1", "keep must be at least 0, not -1"),
         ("checkpoint_every = -1", "checkpoint_every must be at least 0, not -1"),
-        ("negative_to = 4", "negative_to goes with positive_from only"),
+        ("negative_to = 4", "negative_to needs positive_from"),
         ("positive_from = 7\nnegative_to = 7", "negative_to must be below positive_from, 7"),
-        ('positive_from = 7\npositive = "a"', "positive names a label and positive_from"),
+        ('positive_from = 7\npositive = "a"', "positive and positive_from"),
         ("positive_from = inf", "positive_from must be a finite number, not inf"),
         ('positive_from = "7"', "positive_from must be of type float, not '7'"),
         ("patience = -1", "patience must be at least 0, not -1"),
@@ -211,7 +214,7 @@ def test_what_to_do_with_a_directory_or_the_terminal_is_not_dumped(load):
         ("resume = true\noverwrite = true", "resume continues a run and overwrite replaces it"),
         (
             "format = 3",
-            "this was written by a newer version of imdb_jax, in format 3; the installed",
+            "a newer version of imdb_jax wrote this, in format 3; the installed",
         ),
         ('format = "b"', "the format must be a number from 1 to 2, not 'b'"),
         ("format = 0", "the format must be a number from 1 to 2, not 0"),
@@ -242,7 +245,7 @@ def test_mistakes_within_lists_are_named(refusal, line, message):
     [
         ("epochs = 3", "the key 'arch' is missing"),
         ("", "the key 'arch' is missing"),
-        ('arch = "cn"', "unknown architecture 'cn' (did you mean 'cnn'?); there are: cnn, "),
+        ('arch = "cn"', "unknown architecture 'cn' (did you mean 'cnn'?); choose from: cnn, "),
         ("arch = 3", "arch must be of type str, not 3"),
         ('arch = ["cnn"]', "arch must be of type str, not ['cnn']"),
         ("arch = ", " is not valid TOML: Invalid value"),
@@ -284,7 +287,7 @@ def test_differences_are_named_and_valued():
 
 def test_a_model_is_made_of_numbers():
     for bad in ("wide", ["wide"], [[1]], None):
-        with pytest.raises(UserError, match=r"model\.hidden must be made of numbers"):
+        with pytest.raises(UserError, match=r"model\.hidden must be a number or a list"):
             replace(Config(), model={"hidden": bad})
 
 

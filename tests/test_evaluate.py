@@ -123,7 +123,11 @@ def test_figures_on_ones_own_file(capsys, train, own_file, tmp_path, monkeypatch
     assert (found["dataset"], found["split"]) == (own_file.name, "test")
     assert result["labels"] == found["labels"] == ["bad", "good"]
     assert {review["label"] for review in found["wrong"]} <= {"bad", "good"}
-    assert {prediction.label for prediction in load(run).stream(["", "great"])} <= {"bad", "good"}
+    assert {prediction.label for prediction in load(run).stream(["", "great"])} <= {
+        "bad",
+        "good",
+        None,
+    }
     monkeypatch.chdir(own_file.parent)
     assert command(capsys, run, "--dataset", own_file.name) == found
 

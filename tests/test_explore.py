@@ -177,9 +177,9 @@ def test_a_review_that_is_not_there(small, number):
 def test_the_plain_table_has_the_figures(small, capsys):
     found = figures_of(capsys)
     out = command(capsys)
-    assert out.startswith("synthetic corpus, whose figures are not IMDb's\n")
+    assert out.startswith("synthetic corpus: invented reviews, not IMDb's\n")
     assert re.search(r"reviews +90 +60 +30\n", out)
-    assert re.search(rf"distinct words \(all ids\) +{found['distinct_words']:,}\n", out)
+    assert re.search(rf"distinct words +{found['distinct_words']:,}\n", out)
     assert re.search(rf"mean length +{found['mean_length']:.5f}\n", out)
     assert not set("│─╭") & set(out)
     for word in found["frequent_words"]:
@@ -255,7 +255,7 @@ def test_a_plot_of_invented_reviews_says_so(small, capsys, tmp_path, monkeypatch
         ("--top -1", "top must be at least 0"),
         ("--splitt test", "did you mean --split"),
         ("--split validation", "'train', 'test'"),
-        ("--test-share 1", "test_share must be a share"),
+        ("--test-share 1", "test_share must be at least 0"),
     ],
 )
 def test_mistakes_are_named(small, arguments, match):

@@ -29,6 +29,8 @@ def _as_before(monkeypatch):
         (["-m", "x"], ["python", "-W", "error", "-m", "imdb_jax.train", "x"], True),
         (["-m"], ["python", "-mimdb_jax.train"], True),
         (["/usr/bin/imdb-jax-train", "x"], ["python", "/usr/bin/imdb-jax-train", "x"], True),
+        (["-m", "train"], ["python", "-m", "imdb_jax", "train"], True),
+        (["/usr/bin/imdb-jax", "train"], ["python", "/usr/bin/imdb-jax", "train"], True),
         (["-m", "x"], ["python", "-m", "notebook", "x"], False),
         (["-c", "imdb_jax.train"], ["python", "-c", "import imdb_jax", "imdb_jax.train"], False),
         (["tool.py"], ["python", "tool.py"], False),

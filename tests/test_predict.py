@@ -47,7 +47,8 @@ def test_jsonl_has_an_object_per_text_in_order(capsys):
         arguments = () if given else TEXTS
         out, errors = command(capsys, "--format", "jsonl", "--", *arguments, **given)
         assert [json.loads(line) for line in out.splitlines()] == [
-            prediction._asdict() for prediction in expected()
+            {"text": text, **prediction._asdict()}
+            for text, prediction in zip(TEXTS, expected(), strict=True)
         ]
         assert errors == ""
 
@@ -55,8 +56,9 @@ def test_jsonl_has_an_object_per_text_in_order(capsys):
 def test_csv_has_a_header_and_a_row_per_text(capsys):
     out, _ = command(capsys, "--format", "csv", stdin=as_lines(TEXTS))
     rows = list(csv.DictReader(io.StringIO(out)))
+    assert [row["text"] for row in rows] == TEXTS
     assert [float(row["probability"]) for row in rows] == [p.probability for p in expected()]
-    assert [row["label"] for row in rows] == [p.label for p in expected()]
+    assert [row["label"] for row in rows] == [p.label or "" for p in expected()]
     assert [float(row["unknown_share"]) for row in rows] == [p.unknown_share for p in expected()]
 
 
@@ -64,14 +66,18 @@ def test_labels_are_what_the_training_data_call_them(capsys, monkeypatch):
     names = ("bad, or worse", 'very "good", indeed')
     named = dataclasses.replace(small(), label_names=names)
     monkeypatch.setattr(classifier, "load", lambda path: named)
-    labels = [names[p.probability > 0.5] for p in expected()]
+    labels = [
+        names[p.probability > 0.5] if text else ""
+        for text, p in zip(TEXTS, expected(), strict=True)
+    ]
     out, _ = command(capsys, "--format", "csv", stdin=as_lines(TEXTS))
     assert [row["label"] for row in csv.DictReader(io.StringIO(out))] == labels
     out, _ = command(capsys, "--format", "jsonl", stdin=as_lines(TEXTS))
-    assert [json.loads(line)["label"] for line in out.splitlines()] == labels
+    assert [json.loads(line)["label"] or "" for line in out.splitlines()] == labels
     monkeypatch.setenv("COLUMNS", "70")
     lines = command(capsys, *TEXTS, "good " * 50).out.splitlines()
     assert all(line[8:].startswith(label) for line, label in zip(lines, labels, strict=False))
+    assert "no known word" in lines.pop(1)
     assert len({line.index("% unknown") for line in lines}) == 1
     assert all(len(line) < 70 for line in lines)
 
@@ -106,16 +112,63 @@ def test_files(capsys, tmp_path):
     table.write_text("stars\tcomment\n5\tthe film is good\n3\tbad\n")
     rows = tmp_path / "reviews.jsonl"
     rows.write_text('{"text": "the film is good"}\n')
-    first = json.dumps(expected()[0]._asdict())
-    for file, number in (
-        ([plain], 5),
-        ([table, "--column", "comment"], 2),
-        ([table, "--text-column", "comment"], 2),
-        ([rows], 1),
+    first = {"text": TEXTS[0], **expected()[0]._asdict()}
+    for file, number, line in (
+        ([plain], 5, {}),
+        ([table, "--column", "comment"], 2, {"line": 2}),
+        ([table, "--text-column", "comment"], 2, {"line": 2}),
+        ([rows], 1, {"line": 1}),
     ):
         out, _ = command(capsys, "--format", "jsonl", "--file", *file)
-        assert out.splitlines()[0] == first
+        assert json.loads(out.splitlines()[0]) == {**line, **first}
         assert len(out.splitlines()) == number
+
+
+def test_a_row_keeps_what_its_file_says(capsys, tmp_path):
+    """Line ends and quotes in texts, lines as error messages count them, a column called label."""
+    table = tmp_path / "reviews.csv"
+    table.write_bytes(b'stars,text,label\n5,"good ""film""\r\nis bad",+\n\n3,caf\xe9,-\n2,,-\n')
+    texts = ['good "film"\r\nis bad', "caf\ufffd", ""]
+    found = list(small().stream(texts))
+    labels = [prediction.label or "" for prediction in found]
+    out, _ = command(capsys, "--format", "csv", "--file", table)
+    header, *rows = csv.reader(io.StringIO(out, newline=""))
+    assert header == ["line", "text", "probability", "label", "unknown_share"]
+    assert [row[:2] for row in rows] == [["2", texts[0]], ["5", texts[1]], ["6", ""]]
+    assert [row[3] for row in rows] == labels
+
+    out, _ = command(capsys, "--format", "csv", "--file", table, "--keep-columns")
+    header, *rows = csv.reader(io.StringIO(out, newline=""))
+    own = ["probability", "predicted_label", "unknown_share"]
+    assert header == ["stars", "text", "label", *own]
+    assert [row[:3] for row in rows] == [["5", texts[0], "+"], ["3", texts[1], "-"], ["2", "", "-"]]
+    assert [row[4] for row in rows] == labels
+    assert [float(row[3]) for row in rows] == pytest.approx([p.probability for p in found])
+
+    lines = tmp_path / "reviews.jsonl"
+    record = {"probability": None, "id": 7, "text": "bad", "meta": {"is": [True]}}
+    lines.write_text(json.dumps(record))
+    for more in ([], ["--explain"]):
+        given = ["--format", "jsonl", "--file", lines, "--keep-columns", *more]
+        read = json.loads(command(capsys, *given).out)
+        assert list(read.items())[:4] == list(record.items())
+        assert read["predicted_probability"] == pytest.approx(small().predict("bad")[0])
+
+    table.write_text("text,a,a\ngood,1,2\n")
+    with pytest.raises(UserError, match="two columns 'a'"):
+        command(capsys, "--format", "csv", "--file", table, "--keep-columns")
+
+
+@pytest.mark.parametrize("text", ["", "zzxq heard", "?!"])
+def test_a_text_without_a_known_word_has_no_label(capsys, text):
+    out, _ = command(capsys, "--", text)
+    assert "no known word" in out
+    assert not re.search("positive|negative|%", out)
+    out, _ = command(capsys, "--format", "csv", "--", text)
+    (row,) = csv.DictReader(io.StringIO(out))
+    assert (row["label"], row["unknown_share"]) == ("", "1.0")
+    out, _ = command(capsys, "--format", "jsonl", "--", text)
+    assert json.loads(out)["label"] is None
 
 
 def test_terminal_is_answered_line_by_line(capsys):
@@ -173,7 +226,7 @@ def test_explanations(capsys, tmp_path, monkeypatch):
     assert "\x1b[" in out
     monkeypatch.setenv("NO_COLOR", "1")
     out, _ = command(capsys, "--explain", "good heard")
-    assert "\x1b" not in out
+    assert out.splitlines()[1] == "good \x1b[2;9mheard\x1b[0m "  # the words, without a color
 
 
 @pytest.mark.parametrize(
@@ -224,12 +277,15 @@ def mistake(capsys, monkeypatch, *arguments):
         ("", "RUN"),
         ("run --formt csv", "--format"),
         ("run --format xml", "xml"),
-        ("run good --file reviews.csv", "exclude each other"),
+        ("run good --file reviews.csv", "not both"),
         ("run --column text", "--file"),
         ("run good --format csv --explain", "--format table or jsonl"),
         ("run --file absent.csv", "absent.csv"),
         ("run --file absent", "absent"),
         ("run --file absent.txt --column text", "no columns"),
+        ("run --file absent.csv --keep-columns", "--format csv or jsonl"),
+        ("run good --keep-columns --format csv", "--file"),
+        ("run --file absent.txt --keep-columns --format csv", "no columns"),
     ],
 )
 def test_mistakes_take_one_line(capsys, monkeypatch, arguments, message):

@@ -22,7 +22,7 @@ from imdb_jax.config import (
 )
 from imdb_jax.errors import UserError
 from imdb_jax.runs import data, experiment
-from imdb_jax.train import main, parse_arguments
+from imdb_jax.train import EVERYDAY, hyper_parameters, main, parse_arguments
 
 
 def as_config(options):
@@ -118,6 +118,15 @@ def test_help_shows_every_option_and_its_default(capsys, monkeypatch):
         assert f"--model.{name.replace('_', '-')}" in text
     plain = re.sub(r"[│\s]+", " ", text)
     assert "Number of times that every training review is seen. (default: 40)" in plain
+    assert "Length of a word's vector. (default: 16)" in plain
+    first, _, _ = text.partition("data options")
+    assert [name for name in EVERYDAY if f"--{name.replace('_', '-')} " in first] == [*EVERYDAY]
+
+
+@pytest.mark.parametrize("arch", recipe_names())
+def test_every_hyper_parameter_is_described(arch):
+    assert hyper_parameters(arch).keys() >= load_recipe(arch).model.keys()
+    assert all(text[:1].isupper() for text in hyper_parameters(arch).values())
 
 
 # Mistakes
@@ -159,7 +168,7 @@ SIZES = (
         ("--learning-rate 1e300", "learning_rate must be at most 3.4e+38"),
         *((f"--{name} {2**70}", "must be at most") for name in SIZES),
         ("--loss hinge", "loss"),
-        ("--validation 1", "validation must be a share"),
+        ("--validation 1", "validation must be at least 0"),
         ("--num-words 4", "error: num_words must be at least 5, not 4\n"),
         ("--resume --overwrite", "error: resume continues a run and overwrite replaces it"),
         ("--model.filter 3", "--model.filters"),

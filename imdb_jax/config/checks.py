@@ -55,10 +55,10 @@ def check_ratings(positive: str, positive_from: float | None, negative_to: float
     """Raise `UserError` unless these options of labels go together."""
     if positive_from is None:
         if negative_to is not None:
-            raise UserError("negative_to goes with positive_from only; give both")
+            raise UserError("negative_to needs positive_from; give both")
         return
     if positive:
-        raise UserError("positive names a label and positive_from makes ratings two; give one")
+        raise UserError("positive and positive_from do not work together; leave out one of them")
     for name, rating in (("positive_from", positive_from), ("negative_to", negative_to)):
         if rating is not None and not math.isfinite(rating):
             raise UserError(f"{name} must be a finite number, not {rating}")

@@ -7,8 +7,6 @@ import typing
 from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
-from tyro.conf import OmitArgPrefixes
-
 from imdb_jax.config.options import (
     DataOptions,
     DebuggingOptions,
@@ -31,18 +29,18 @@ class Config:
     """Architecture and recipe: mlp, embedding_mlp, cnn, cnn_global, pooled, lstm or ngram; or
     debug, a tiny cnn that trains in two seconds."""
 
-    training: OmitArgPrefixes[TrainingOptions] = field(default_factory=TrainingOptions)
-    run: OmitArgPrefixes[RunOptions] = field(default_factory=RunOptions)
-    data: OmitArgPrefixes[DataOptions] = field(default_factory=DataOptions)
-    input: OmitArgPrefixes[InputOptions] = field(default_factory=InputOptions)
+    data: DataOptions = field(default_factory=DataOptions)
+    input: InputOptions = field(default_factory=InputOptions)
 
     model: dict[str, Any] = field(default_factory=dict)
     """Hyper-parameters of the architecture."""
 
-    stopping: OmitArgPrefixes[StoppingOptions] = field(default_factory=StoppingOptions)
-    self_training: OmitArgPrefixes[SelfTrainingOptions] = field(default_factory=SelfTrainingOptions)
-    distribution: OmitArgPrefixes[DistributionOptions] = field(default_factory=DistributionOptions)
-    debugging: OmitArgPrefixes[DebuggingOptions] = field(default_factory=DebuggingOptions)
+    training: TrainingOptions = field(default_factory=TrainingOptions)
+    stopping: StoppingOptions = field(default_factory=StoppingOptions)
+    self_training: SelfTrainingOptions = field(default_factory=SelfTrainingOptions)
+    run: RunOptions = field(default_factory=RunOptions)
+    distribution: DistributionOptions = field(default_factory=DistributionOptions)
+    debugging: DebuggingOptions = field(default_factory=DebuggingOptions)
 
     def __post_init__(self) -> None:
         check_type("arch", self.arch, str)
@@ -53,14 +51,17 @@ class Config:
         for name, value in self.model.items():
             for size in value if isinstance(value, list | tuple) else [value]:
                 if not isinstance(size, int | float):
-                    raise UserError(f"model.{name} must be made of numbers, not {shown(value)}")
+                    raise UserError(
+                        f"model.{name} must be a number or a list of numbers, not {shown(value)}"
+                    )
                 if size < 0:
                     raise UserError(f"model.{name} must not be negative, not {shown(value)}")
         if self.self_training.unlabelled and self.training.seeds > 1:
-            raise UserError("one model at a time learns from unlabelled texts; leave out seeds")
+            raise UserError("seeds and unlabelled do not work together; leave out one of them")
         if self.stopping.patience and self.training.seeds > 1:
             raise UserError(
-                "seeds trains all models for the same epochs and patience does not; leave one out"
+                "seeds and patience do not work together, as all models train for the same epochs; "
+                "leave out one of them"
             )
         if self.stopping.patience and not self.run.keep:
             raise UserError("patience needs checkpoints to return to; keep must be at least 1")

@@ -1,4 +1,7 @@
-"""The options of a run, grouped by concern. Their docstrings are the help of the command line.
+"""The options of a run, grouped by concern.
+
+Their docstrings are the help of the command line. The docstring of a group begins with the title
+of the group's box there.
 
 A bad value raises a `UserError` that names the option. Nothing here imports JAX, so that `--help`
 and error messages appear at once.
@@ -12,7 +15,6 @@ from pathlib import Path
 from typing import Annotated, Literal
 
 import tyro
-from tyro.conf import OmitArgPrefixes
 
 from imdb_jax.config.checks import LARGEST_SEED, check_options, check_ratings
 from imdb_jax.errors import UserError
@@ -32,7 +34,7 @@ class NotSaved:
 
 @dataclass(frozen=True)
 class PreparationOptions(NotSaved):
-    """How to get the IMDb reviews if they are not prepared yet."""
+    """Preparation: how to get the IMDb reviews if they are not prepared yet."""
 
     archive: OptionalPath = None
     """Prepare the reviews from this aclImdb_v1.tar.gz, or its directory, without a download."""
@@ -43,7 +45,7 @@ class PreparationOptions(NotSaved):
 
 @dataclass(frozen=True)
 class DataOptions:
-    """Which reviews to use, and where they come from."""
+    """Data: which reviews to use, and where they come from."""
 
     dataset: str = "auto"
     """'imdb_reviews'; 'synthetic' (the built-in corpus); 'auto': the IMDb reviews if they are
@@ -79,7 +81,7 @@ class DataOptions:
     """Merge the train and test reviews and test on this share of them, the first; 0 keeps the data
     set's own test split. Of a single file, 0 means 0.2."""
 
-    preparation: OmitArgPrefixes[PreparationOptions] = field(default_factory=PreparationOptions)
+    preparation: PreparationOptions = field(default_factory=PreparationOptions)
 
     def __post_init__(self) -> None:
         check_options(self)
@@ -88,7 +90,7 @@ class DataOptions:
 
 @dataclass(frozen=True)
 class InputOptions:
-    """How a model reads a review."""
+    """Input: how a model reads a review."""
 
     num_words: int = 10_000
     """Word ids from here on become 'unknown'; the most frequent words have the lowest ids. For
@@ -109,7 +111,7 @@ class InputOptions:
 
 @dataclass(frozen=True)
 class TrainingOptions:
-    """Optimizer, schedule, and order of the reviews."""
+    """Optimization: schedule, loss, precision, and order of the reviews."""
 
     epochs: int = 2
     """Number of times that every training review is seen."""
@@ -153,7 +155,7 @@ class TrainingOptions:
 
 @dataclass(frozen=True)
 class StoppingOptions:
-    """What to validate on, and when to stop early."""
+    """Validation and stopping: what to validate on, and when to stop early."""
 
     validation: float = 0.0
     """Share of the training reviews, the first, to validate on; 0 validates on the test reviews, as
@@ -171,9 +173,9 @@ class StoppingOptions:
 
 @dataclass(frozen=True)
 class SelfTrainingOptions:
-    """Learning from texts without labels as well."""
+    """Self-training: learning from texts without labels as well."""
 
-    unlabelled: str = ""
+    unlabelled: Annotated[str, tyro.conf.arg(metavar="[STR]")] = ""
     """Self-training: learn from texts without labels as well, to which a teacher gives
     probabilities. 'unsupervised', or no value: those of the data set, 50,000 in IMDb's; else a file
     of your own: .txt with one text a line, .csv, .tsv, .jsonl, .ndjson or .parquet."""
@@ -195,7 +197,7 @@ class SelfTrainingOptions:
 
 @dataclass(frozen=True)
 class RunOptions(NotSaved):
-    """The run directory, and what to do with it."""
+    """Run directory: what it keeps, and what is printed."""
 
     workdir: OptionalPath = None
     """Directory for the results, which all processes must see; by default runs/<arch>."""
@@ -228,7 +230,7 @@ class RunOptions(NotSaved):
 
 @dataclass(frozen=True)
 class DistributionOptions(NotSaved):
-    """Several devices and machines."""
+    """Distribution: several devices and machines."""
 
     model_parallel: int = 1
     """Devices that share embedding tables and other large arrays, instead of each holding a whole
@@ -266,7 +268,7 @@ class DistributionOptions(NotSaved):
 
 @dataclass(frozen=True)
 class DebuggingOptions(NotSaved):
-    """Looking inside."""
+    """Debugging: looking inside a run."""
 
     profile: bool = False
     """Trace a few steps with JAX's profiler, for TensorBoard or Perfetto."""

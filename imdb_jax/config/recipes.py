@@ -55,8 +55,8 @@ def load_config(path: Path) -> Config:
             raise UserError(f"the format must be a number from 1 to {FORMAT}, not {number!r}")
         if number > FORMAT:
             raise UserError(
-                f"this was written by a newer version of imdb_jax, in format {number}; "
-                f"the installed one reads up to {FORMAT}: upgrade it"
+                f"a newer version of imdb_jax wrote this, in format {number}; the installed "
+                f"version reads formats up to {FORMAT}; upgrade it"
             )
         if path.parent == recipe_directory():
             return override(Config(), table)

@@ -15,6 +15,7 @@ from jaxtyping import Bool
 
 from imdb_jax.config import DataOptions, replace
 from imdb_jax.datasets import labelled, tables, tfds
+from imdb_jax.datasets.columns import LABEL_COLUMNS, TEXT_COLUMNS, choose_column
 from imdb_jax.datasets.dataset import Dataset, Reviews, StreamedTexts
 from imdb_jax.datasets.labelled import Ratings, Source, Summary
 from imdb_jax.errors import UserError
@@ -39,7 +40,7 @@ def refuse_options(options: DataOptions, *names: str) -> None:
     for name in layout_options(options):
         if name in names:
             option = f"--{name.replace('_', '-')}"
-            raise UserError(f"{option} does not go with --dataset {options.dataset}")
+            raise UserError(f"{option} does not apply to --dataset {options.dataset}")
 
 
 def file_dataset(options: DataOptions, report: Report) -> Dataset:
@@ -54,7 +55,7 @@ def file_dataset(options: DataOptions, report: Report) -> Dataset:
         same = replace(options, text_column=columns[0], label_column=columns[1])
         _choose_columns(tables.column_names(test), same, str(test))
         if test.samefile(path):
-            raise UserError(f"--test must be another file than {path}")
+            raise UserError(f"--test must name another file than {path}")
         files.append(test)
     ratings = _ratings(options, columns[1])
     sources = [
@@ -92,12 +93,8 @@ def tfds_dataset(prepared: tfds.PreparedSet, options: DataOptions, report: Repor
 
 
 def _choose_columns(names: Sequence[str], options: DataOptions, where: str) -> tuple[str, str]:
-    text = tables.choose_column(
-        names, options.text_column, tables.TEXT_COLUMNS, where, "--text-column"
-    )
-    label = tables.choose_column(
-        names, options.label_column, tables.LABEL_COLUMNS, where, "--label-column"
-    )
+    text = choose_column(names, options.text_column, TEXT_COLUMNS, where, "--text-column")
+    label = choose_column(names, options.label_column, LABEL_COLUMNS, where, "--label-column")
     if text == label:
         raise UserError(f"{where}: the column {text!r} cannot be both text and label")
     return text, label
@@ -141,9 +138,9 @@ def _from_sources(
     else:
         known = set(summaries[0].digests)
         if repeated := sum(digest in known for digest in summaries[1].digests):
-            report(f"{sources[1].name}: {repeated:,} of the texts are training reviews as well")
+            report(f"{sources[1].name}: {repeated:,} of its texts are also training reviews")
     if not all(rows.any() for rows in chosen):
-        raise UserError(f"{name} has too few reviews to train on some and to test on others")
+        raise UserError(f"{name} has too few reviews for a training and a test split")
     parts = zip(sources, summaries, chosen, strict=True)
     (train, train_digest), (test, test_digest) = (_split(*part, positive) for part in parts)
     return Dataset(

@@ -166,7 +166,7 @@ def summarize(source: Source, report: Report) -> Summary:
         column, positive_from, negative_to = source.ratings
         what = f"{column!r} is above {negative_to:g} and below {positive_from:g}"
         share = f"{len(between):,} of {total:,} rows"
-        messages.append(f"{source.name}: {share} are left out, as their {what}")
+        messages.append(f"{source.name}: {share} are left out, because their {what}")
     if unusable:
         share = f"{sum(map(len, unusable.values())):,} of {total:,} rows"
         reasons = "; ".join(itertools.starmap(_describe, unusable.items()))

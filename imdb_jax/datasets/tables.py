@@ -15,11 +15,9 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import IO, Any, AnyStr, NamedTuple, TextIO
 
-from imdb_jax.errors import UserError, unknown_name
+from imdb_jax.datasets.columns import TEXT_COLUMNS, choose_column
+from imdb_jax.errors import UserError
 from imdb_jax.files import check_file
-
-TEXT_COLUMNS = ("text", "review", "sentence", "content")
-LABEL_COLUMNS = ("label", "sentiment", "class", "target")
 
 _DELIMITERS = {".csv": ",", ".tsv": "\t"}
 _PARQUET = ".parquet"
@@ -71,26 +69,6 @@ def column_names(path: Path) -> list[str]:
     raise UserError(f"{path} has no line that is a JSON object")
 
 
-def choose_column(
-    names: Sequence[str], wanted: str, usual: Sequence[str], where: str, option: str
-) -> str:
-    """Choose the wanted column or, if `wanted` is empty, the one with a usual, lower-case name.
-
-    The first usual name is preferred; of the others only one may occur. Raises `UserError`, which
-    names the table (`where`) and the option, if there is no such column or more than one.
-    """
-    if wanted and wanted not in names:
-        raise UserError(f"{where}: {unknown_name('column', wanted, names)}")
-    found = [name for name in names if (name == wanted if wanted else name.lower() == usual[0])]
-    found = found or [name for name in names if name.lower() in usual]
-    if len(found) == 1:
-        return found[0]
-    problem = f"no column {usual[0]!r} among {', '.join(names)}"
-    if found:
-        problem = f"several columns are possible: {', '.join(found)}"
-    raise UserError(f"{where}: {problem}; choose one with {option}")
-
-
 def read_rows(path: Path, columns: Sequence[str]) -> Iterator[Row]:
     """Read some of the `column_names` of a file, row by row, in constant memory.
 
@@ -114,14 +92,29 @@ def read_column(path: Path, column: str = "", option: str = "--text-column") -> 
     if path.suffix.lower() == ".txt":
         yield from (_replace_surrogates(line.rstrip("\r\n")) for _, line in _lines(path))
         return
-    column = choose_column(column_names(path), column, TEXT_COLUMNS, str(path), option)
-    for (line, _), values, problem in read_rows(path, [column]):
-        value = values[0] if values else None
+    yield from (text for _, text, _ in read_texts(path, column, option))
+
+
+def read_texts(
+    path: Path, column: str = "", option: str = "--text-column", whole: bool = False
+) -> Iterator[tuple[int, str, tuple[Any, ...]]]:
+    """Read the texts of a table: for each row its first line, the text, and values.
+
+    The values are those of all `column_names` if `whole`, else the text alone. Strings are as
+    `read_column` returns them, which says what is raised.
+    """
+    names = column_names(path)
+    column = choose_column(names, column, TEXT_COLUMNS, str(path), option)
+    columns = names if whole else [column]
+    place = columns.index(column)
+    for (line, _), values, problem in read_rows(path, columns):
+        value = values[place] if values else None
         if not isinstance(value, str | None):
             problem = f"the value of {column} is not a string"
         if problem:
             raise UserError(f"{path}, line {line}: {problem}")
-        yield _replace_surrogates(value or "")
+        cleaned = (_replace_surrogates(v) if isinstance(v, str) else v for v in values)
+        yield line, _replace_surrogates(value or ""), tuple(cleaned)
 
 
 def _replace_surrogates(text: str) -> str:
@@ -150,7 +143,7 @@ def refuse_binary(stream: Any, name: str) -> None:
     head = stream.peek(4096)[:4096]
     # Parquet files, archives, spreadsheets and UTF-16 have a zero byte near the beginning.
     if b"\0" in head or head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        raise UserError(f"{name} is not a text file in UTF-8, whatever its name says")
+        raise UserError(f"{name} is not a text file in UTF-8")
 
 
 def numbered_lines(stream: IO[AnyStr], name: str) -> Iterator[tuple[int, AnyStr]]:
@@ -223,7 +216,7 @@ def _delimited_records(path: Path) -> Iterator[tuple[tuple[int, int], list[str] 
                 if "expected after" not in str(error):
                     raise UserError(
                         f"{path} cannot be read after line {first - 1}: the quoted field that "
-                        f"begins in line {first} does not end ({error})"
+                        f"begins in line {first} is not closed ({error})"
                     ) from error
                 fields = None
             if fields != []:
@@ -303,4 +296,4 @@ def _check_parquet(path: Path, file: Any, columns: Sequence[str]) -> None:
 def _refuse_bomb(path: Path, number: int, limit: tuple[int, int]) -> None:
     per_byte, always = limit
     if number > always and number > per_byte * path.stat().st_size:
-        raise UserError(f"{path} holds far more than texts of its size do")
+        raise UserError(f"{path} unpacks to far more data than a file of texts of its size")

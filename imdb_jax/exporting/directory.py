@@ -75,7 +75,7 @@ def check_directory(directory: Path, overwrite: bool) -> None:
     is_export = has_config(directory) and (directory / _README).exists()
     for path in sorted(directory.iterdir()):
         if not (is_export and path.name in _NAMES and is_regular(path)):
-            other = f"holds something other than an export, {path.name}"
+            other = f"is not an export: it holds {path.name}"
             raise UserError(f"{directory} {other}; choose another --out")
     if is_export and not overwrite:
         raise UserError(f"{directory} already holds an export; choose another --out or --overwrite")

@@ -1,11 +1,11 @@
-"""What our models are in Keras, layer by layer."""
+"""Keras models from our descriptions of them, and back."""
 
 from __future__ import annotations
 
 import os
 import re
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import flax
 import numpy as np
@@ -14,64 +14,9 @@ from numpy.typing import NDArray
 
 from imdb_jax.config import Config, load_recipe, replace
 from imdb_jax.errors import UserError, require
-from imdb_jax.models import ARCHITECTURES, CNN, LSTM, MLP, EmbeddingMLP, Pooled
-
-
-class KerasLayer(NamedTuple):
-    """A layer of a Keras model."""
-
-    kind: str  # name of the class in `keras.layers`
-    options: dict[str, Any]  # arguments of the class; all others are Keras' defaults
-    weights: tuple[str, ...] = ()  # names in our parameters, in Keras' order
-
-
-def keras_layers(module: nn.Module, length: int) -> list[KerasLayer]:
-    """Describe one of our models in Keras: the layers after the input, in order.
-
-    `length` is the number of ids per review, which is the window of a pool over the whole review.
-    Raises `UserError` for a model that has no twin in Keras.
-    """
-    layers: list[KerasLayer] = []
-    widths: Sequence[int] = ()
-    dropout: Sequence[float] = ()
-    options: dict[str, Any]
-    # Keras would take the default from a file in the person's home.
-    last = {"data_format": "channels_last"}
-    if isinstance(module, EmbeddingMLP | CNN | Pooled | LSTM):
-        options = {"input_dim": module.num_words, "output_dim": module.embedding_dim}
-        layers.append(KerasLayer("Embedding", options, ("Embed_0.embedding",)))
-    match module:
-        case MLP():
-            widths, dropout = module.hidden, module.dropout
-        case EmbeddingMLP():
-            layers.append(KerasLayer("Flatten", last))
-        case Pooled():
-            layers.append(KerasLayer("GlobalAveragePooling1D", last))
-        case CNN():
-            options = {"filters": module.filters, "kernel_size": module.kernel_size, **last}
-            options |= {"padding": "same", "activation": "relu"}
-            window = module.pool_size or length
-            layers += [
-                KerasLayer("Conv1D", options, ("Conv_0.kernel", "Conv_0.bias")),
-                KerasLayer("MaxPooling1D", {"pool_size": window, **last}),
-                KerasLayer("Flatten", last),
-            ]
-        case LSTM():
-            weights = ("kernel", "recurrent_kernel", "bias")
-            layers.append(KerasLayer("LSTM", {"units": module.units}, weights))
-        case _:
-            raise UserError(
-                f"Keras has no layers for {type(module).__name__}, a sum over a set of any size; "
-                "export it to stablehlo, safetensors or npz"
-            )
-    if isinstance(module, EmbeddingMLP | CNN | Pooled):
-        widths = [module.hidden] * (module.hidden > 0)
-    for i, width in enumerate([*widths, 1]):
-        options = {"units": width, "activation": "relu" if i < len(widths) else "sigmoid"}
-        layers.append(KerasLayer("Dense", options, (f"Dense_{i}.kernel", f"Dense_{i}.bias")))
-        if i < min(len(widths), len(dropout)):
-            layers.append(KerasLayer("Dropout", {"rate": dropout[i]}))
-    return layers
+from imdb_jax.models import ARCHITECTURES, CNN
+from imdb_jax.models.keras_layers import KerasLayer
+from imdb_jax.models.keras_layers import keras_layers as keras_layers
 
 
 def build_keras(config: Config, layers: Sequence[KerasLayer]) -> Any:
@@ -111,7 +56,7 @@ def described_config(
     if no architecture has these layers, or another one than the recipe's.
     """
     if model["class_name"] != "Sequential":
-        raise UserError(f"it is a {model['class_name']} model; only Sequential ones are read")
+        raise UserError(f"it is a {model['class_name']} model; only Sequential models can be read")
     layers: list[dict[str, Any]] = []
     length = ((model.get("build_config") or {}).get("input_shape") or (None, None))[1]
     for layer in model["config"]["layers"]:

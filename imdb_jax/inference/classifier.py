@@ -106,12 +106,13 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     if config.training.seeds > 1:
         first = f"{directory}/seed-{config.training.seed}"
         raise UserError(
-            f"{directory} holds a run of each of {config.training.seeds} seeds; name one: {first}"
+            f"{directory} holds the runs of {config.training.seeds} seeds; choose one, "
+            f"such as {first}"
         )
     if not ended:
         raise UserError(
             f"the run in {directory} has not ended: its last file, {MANIFEST}, is missing; "
-            "continue it by --resume"
+            "continue it with --resume"
         )
     model = create_configured_model(config)
     find_devices()

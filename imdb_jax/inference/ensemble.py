@@ -78,7 +78,7 @@ class Ensemble(Predictor):
         """
         if len({member.input_format.ngrams for member in self.members}) > 1:
             raise UserError(
-                "an ngram run divides texts into other words; explain it apart from others"
+                "an ngram run splits texts into different words than other runs; explain it alone"
             )
         (prediction,) = self.stream([text])
         explained = [member.explain(text) for member in self.members]

@@ -33,7 +33,7 @@ def fit(
     """Train a recipe as `python -m imdb_jax.train` does, and return the model.
 
         model = imdb_jax.fit("cnn", epochs=3, model={"hidden": 0})
-        print(model.history[-1].val_accuracy, model.predict("What a film!"))
+        print(model.history[-1].val_accuracy, model.predict("A wonderful film!"))
 
     Args:
       arch: the recipe, such as 'ngram', or 'debug'; by default 'cnn'.
@@ -54,7 +54,7 @@ def fit(
         if workdir is None:
             _refuse(options, _OF_DIRECTORIES, "needs a run directory; give workdir, too")
             if num_processes() > 1:
-                raise UserError("several processes need a workdir, which all of them see")
+                raise UserError("several processes need a workdir that all of them can see")
             # One that is gone afterwards, so that all runs take the same path.
             workdir = stack.enter_context(tempfile.TemporaryDirectory(prefix="imdb_jax-"))
             keep = 1 if chosen.stopping.patience else 0  # to return to the best epoch

@@ -23,7 +23,7 @@ from imdb_jax.inference import metrics
 from imdb_jax.parallel.devices import data_mesh, replicated
 from imdb_jax.pipeline.input_format import InputFormat, configured_input_format
 from imdb_jax.pipeline.splits import Examples
-from imdb_jax.text.sequences import INDEX_FROM, Sequences, pad_sequences
+from imdb_jax.text.sequences import INDEX_FROM, Sequences, pad_sequences, unknown_shares
 from imdb_jax.text.tokens import Text
 from imdb_jax.training.evaluation import evaluate_each
 from imdb_jax.training.optimizer import keras_adam
@@ -42,8 +42,11 @@ class Prediction(NamedTuple):
     """What a model says about a text."""
 
     probability: float  # that the text is positive
-    label: str  # 'positive' or 'negative', or what the training data call them
-    unknown_share: float  # of words too rare in training to be told apart; 0 if there are none
+    label: str | None  # 'positive' or 'negative', or as the training data say; None: see below
+    unknown_share: float  # of words too rare in training to be told apart
+
+    # A text without a word that the model knows has no label, and an unknown share of 1. Its
+    # probability is what the model says to a review of nothing, and means as little.
 
 
 class Predictor(ABC):
@@ -63,7 +66,7 @@ class Predictor(ABC):
         anything else.
         """
         if not isinstance(texts, Iterable):
-            raise TypeError(f"texts must be a text or several, not {shown(texts)}")
+            raise TypeError(f"texts must be a text or a list of texts, not {shown(texts)}")
         texts = [texts] if isinstance(texts, str | bytes) else texts
         probabilities = [prediction.probability for prediction in self.stream(texts)]
         return np.array(probabilities, np.float32)
@@ -86,7 +89,9 @@ class Predictor(ABC):
         """
         texts, labels = [*texts], np.asarray(labels)
         if not texts or labels.shape != (len(texts),) or not set(labels.tolist()) <= {0, 1}:
-            raise UserError("evaluate takes texts, and for each the label 1 (positive) or 0")
+            raise UserError(
+                "evaluate needs texts and a label for each: 1 (positive) or 0 (negative)"
+            )
         return self.measure(Reviews(texts, labels.astype(np.int8)))[0]
 
     @abstractmethod
@@ -144,15 +149,14 @@ class TrainedModel(Predictor):
             return self.vocabulary.encode_with_unknown(texts)
         ranks = self.vocabulary.rank_or_zero(texts)
         known = ranks.select(self.told_apart(ranks.values)).lengths
-        unknown_shares = (ranks.lengths - known) / np.maximum(ranks.lengths, 1)
-        return ranks.select(ranks.values > 0), unknown_shares
+        return ranks.select(ranks.values > 0), unknown_shares(ranks.lengths, known)
 
     def enqueue(self, texts: list[Text]) -> Enqueued:
         """Make the device compute the probabilities of up to 512 texts."""
-        ranks, unknown_shares = self.read(texts)
+        ranks, shares = self.read(texts)
         ids = fill_batch(self.pad(ranks))
         probabilities = predict_step(self.model.apply, self.params, ids)
-        return Enqueued(probabilities, unknown_shares, self.label_names)
+        return Enqueued(probabilities, shares, self.label_names)
 
     def measure(self, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
         """Evaluate the model on at least one review, as training does; return the logits as well.
@@ -182,7 +186,8 @@ class Enqueued:
         """Wait for the probabilities, and yield the predictions."""
         probabilities = np.asarray(self.probabilities).tolist()
         for probability, share in zip(probabilities, self.unknown_shares.tolist(), strict=False):
-            yield Prediction(probability, self.label_names[probability > 0.5], share)
+            label = self.label_names[probability > 0.5] if share < 1 else None
+            yield Prediction(probability, label, share)
 
 
 def fill_batch(ids: UInt[np.ndarray, "num_texts length"]) -> UInt[np.ndarray, "size length"]:

@@ -24,7 +24,7 @@ from imdb_jax.progress import Report
 def find_reviews(config: Config, options: DataOptions, report: Report) -> tuple[Dataset, bool]:
     """Find the data set that the options name, and say whether the run was trained on it."""
     if not options.dataset and layout_options(options):
-        raise UserError("options that say how reviews are laid out go with --dataset only")
+        raise UserError("options that describe a data set, such as --text-column, need --dataset")
     if options.dataset not in ("", config.data.dataset):
         dataset = find_dataset(options, report)
         if config.data.dataset not in (dataset.name, absolute_paths(options).dataset):
@@ -42,7 +42,7 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     """
     if own is None and split != "all":
         if split == "validation":
-            raise UserError(f"{dataset.name} has train and test reviews, and no validation reviews")
+            raise UserError(f"{dataset.name} has train and test reviews, but no validation reviews")
         reviews = dataset.read(split)
         return Reviews([*reviews.texts], reviews.labels)
     train, test = dataset.read("train"), dataset.read("test")
@@ -53,7 +53,7 @@ def read_split(dataset: Dataset, own: Config | None, split: str) -> Reviews:
     sizes = len(train.labels), len(test.labels)
     rows = split_rows(*sizes, test_share, own.stopping.validation)[split]
     if split == "validation" and not len(rows):
-        raise UserError("the run held out no reviews for validation; there is no such split")
+        raise UserError("the run has no validation split, as it held out no reviews")
     return Reviews([texts[row] for row in rows], labels[rows])
 
 

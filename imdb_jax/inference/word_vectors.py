@@ -32,7 +32,8 @@ def word_vectors(classifier: Classifier) -> WordVectors:
     if "Embed_0" not in classifier.params:
         units = "n-grams" if classifier.input_format.ngrams else "words"
         raise UserError(
-            f"{classifier.config.arch} has no word vectors; it reads which {units} a review holds"
+            f"{classifier.config.arch} has no word vectors; it only reads which {units} "
+            "a review holds"
         )
     vectors = np.asarray(classifier.params["Embed_0"]["embedding"], np.float32)[INDEX_FROM + 1 :]
     words = classifier.vocabulary.words[: len(vectors)]

@@ -10,7 +10,7 @@ from imdb_jax.parallel.rendezvous import Peer
 
 # Process 0 hosts JAX's service, without which the others would be aborted: they leave first.
 _LAST_SECONDS = 3.0
-_GONE = "was killed, or crashed; continue by --resume, on those that are left if need be"
+_GONE = "was killed, or crashed; continue the run with --resume, without that machine if need be"
 
 
 class FailureWatch:

@@ -81,6 +81,6 @@ def check_memory(what: str, needed: int, remedy: str, available: int | None = No
     available = host_memory() if available is None else available
     if available is not None and needed > available:
         raise UserError(
-            f"{what} needs at least {needed / 1e9:,.1f} GB of memory, and there are "
-            f"{available / 1e9:,.1f} GB; {remedy}"
+            f"{what} needs at least {needed / 1e9:,.1f} GB of memory, but only "
+            f"{available / 1e9:,.1f} GB are available; {remedy}"
         )

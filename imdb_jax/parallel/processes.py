@@ -40,8 +40,8 @@ _START_SECONDS, _END_SECONDS = 60, 300
 _CAUSE_SECONDS = 5
 
 ENDED = (
-    "another process of this run has ended, or cannot be reached any more; continue by --resume, "
-    "on those that are left if need be"
+    "another process of this run has ended or cannot be reached any more; continue the run with "
+    "--resume, without that machine if need be"
 )
 
 

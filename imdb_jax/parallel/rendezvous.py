@@ -93,7 +93,7 @@ def listen(port: int) -> socket.socket:
         return socket.create_server(("", port), family=family, dualstack_ipv6=dual)
     except OSError as error:
         raise UserError(
-            f"process 0 cannot listen at port {port}: {os.strerror(error.errno or 0)}; choose "
+            f"process 0 cannot listen on port {port}: {os.strerror(error.errno or 0)}; choose "
             "another port for --coordinator"
         ) from error
 
@@ -137,8 +137,8 @@ def gather(
     if not problem and (missing := num_processes - 1 - len(there)):
         numbers = (number for number in range(1, num_processes) if number not in there)
         problem = (
-            f"of the {num_processes} processes of this run, {numbered(numbers, missing)} did not "
-            f"come within {seconds} seconds; see whether each runs, and can reach --coordinator"
+            f"{numbered(numbers, missing)} of {num_processes} did not connect within "
+            f"{seconds} seconds; check that each of them runs and can reach --coordinator"
         )
     for peer in [*come.values(), *doubles]:
         peer.send({"problem": problem})
@@ -151,7 +151,7 @@ def gather(
 
 def _two_of(doubles: Mapping[Peer, int]) -> str | None:
     for number in doubles.values():
-        return f"two processes of this run have --process-id {number}; number them anew"
+        return f"two processes of this run have --process-id {number}; give each its own"
     return None
 
 
@@ -181,8 +181,8 @@ def meet(
     while peer is None:
         if (left := deadline - time.monotonic()) <= 0:
             raise UserError(
-                f"process 0 could not be reached at {place} within {seconds} seconds ({reason}); "
-                "see what became of it, and whether --coordinator names its machine"
+                f"cannot reach process 0 at {place} within {seconds} seconds ({reason}); "
+                "check that it runs and that --coordinator names its machine"
             )
         try:
             peer = _connect(host, port, left)
@@ -220,7 +220,7 @@ def _connect(host: str, port: int, seconds: float) -> Peer:
     if greeting != _GREETING:
         peer.close()
         raise UserError(
-            f"another program, or a run that has begun, listens at {host}:{port}; choose another "
+            f"another program, or a run that has started, listens at {host}:{port}; choose another "
             "port for --coordinator"
         )
     return peer

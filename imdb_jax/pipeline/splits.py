@@ -166,8 +166,8 @@ def make_splits(
     sizes = [tuple(map(len, split)) for split in parts]
     if shards > 1 and any(0 in split and any(split) for split in sizes):
         raise UserError(
-            f"{corpus.name} has too few reviews for {shards} shards, each of which needs some to "
-            "train and to test on; choose fewer"
+            f"{corpus.name} has too few reviews for {shards} shards: each shard needs training and "
+            "test reviews; choose fewer shards"
         )
     order = np.concatenate([split[part] for split in parts for part in local_parts])
     # Turn numbers at the source into numbers in the corpus.

@@ -44,7 +44,7 @@ def save_params(path: Path, params: Any, notes: dict[str, Any] | None = None) ->
     """
     path = path.absolute()
     if os.path.lexists(path):
-        raise UserError(f"{path} already exists; move it elsewhere, then continue by --resume")
+        raise UserError(f"{path} already exists; move it elsewhere, then continue with --resume")
     try:
         path.parent.mkdir(exist_ok=True)
         with _orbax() as (checkpointer, args):
@@ -86,8 +86,8 @@ def read_params(path: Path, like: Any) -> tuple[Any, dict[str, Any]]:
             for name in [*wanted, *stored]:
                 if stored.get(name) != wanted.get(name):
                     raise UserError(
-                        f"the checkpoint {path} is of another model: its {name} is "
-                        f"{stored.get(name, 'absent')}, this model's {wanted.get(name, 'absent')}"
+                        f"the checkpoint {path} belongs to another model: its {name} is "
+                        f"{stored.get(name, 'absent')}, and not {wanted.get(name, 'absent')}"
                     )
             # To the host, because the checkpoint may come from other devices.
             on_host = jax.tree.map(lambda leaf: np.empty(leaf.shape, leaf.dtype), like)
@@ -204,7 +204,7 @@ class Checkpoints:
                     report(f"{path} was written in format 1, and cannot be verified in full")
                 return latest
             except Damaged as error:
-                report(f"{error}; it is discarded for the one before it")
+                report(f"{error}; using the checkpoint before it")
                 if is_first():
                     discard(path)
         return None

@@ -5,6 +5,7 @@ import itertools
 import json
 import os
 import re
+import shlex
 import shutil
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from imdb_jax.config import (
     saved_format,
 )
 from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames
-from imdb_jax.errors import UserError
+from imdb_jax.errors import RunExists, UserError
 from imdb_jax.files import is_directory, is_regular, is_temporary, write_atomically
 from imdb_jax.parallel.exchange import is_first
 from imdb_jax.progress import note
@@ -71,7 +72,7 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
             left = is_temporary(path, (CONFIG,)) or (path.name == LOCK and is_regular(path))
             if not _is_own_teacher(path, config) and not left:
                 raise UserError(
-                    f"{workdir} holds something other than a run, {path.name}; choose another "
+                    f"{workdir} is not a run directory: it holds {path.name}; choose another "
                     "--workdir"
                 )
         return None
@@ -80,13 +81,16 @@ def earlier_run(workdir: Path, config: Config) -> Config | None:
             raise UserError(f"{checkpoints} is not a directory; move it elsewhere")
         earlier = load_config(workdir / CONFIG)
         if saved_format(workdir) != 1 and not _is_sealed((workdir / CONFIG).read_bytes()):
-            raise Damaged(f"{workdir} is damaged: {CONFIG} has changed; replace it by --overwrite")
+            raise Damaged(
+                f"{workdir} is damaged: {CONFIG} has changed; replace it with --overwrite"
+            )
         return earlier
     if not config.run.overwrite:
-        raise UserError(
-            f"{workdir} already holds a run; choose another --workdir, continue the run by "
-            "--resume, or replace it by --overwrite"
-        )
+        names = (workdir.with_name(f"{workdir.name}-{number}") for number in itertools.count(2))
+        free = next(path for path in names if not os.path.lexists(path))
+        remedies = {"continue it": "--resume", "replace it": "--overwrite"}
+        remedies["keep it"] = f"--workdir {shlex.quote(str(free))}"
+        raise RunExists(f"{workdir} already holds a run", remedies)
     for path in workdir.iterdir():
         _refuse_foreign(path)
     return None
@@ -109,7 +113,7 @@ def refuse_other_run(workdir: Path, config: Config, earlier: Config) -> None:
     for name, (value, before) in different.items():
         raise UserError(
             f"{workdir} holds a run with {name} {before}, not {value}; continue it with the "
-            "options it was started with, choose another --workdir, or replace it by --overwrite"
+            "options it was started with, choose another --workdir, or replace it with --overwrite"
         )
 
 
@@ -223,6 +227,6 @@ def _refuse_foreign(entry: Path) -> None:
         if path.is_symlink() or not ours or (path.name == CONFIG and not has_config(path.parent)):
             what = "is a link" if path.is_symlink() else "is not part of a run"
             raise UserError(
-                f"{path} {what}, and would be lost with the run that is replaced; move it "
-                "elsewhere, or choose another --workdir"
+                f"{path} {what}, and --overwrite would delete it; move it elsewhere, or choose "
+                "another --workdir"
             )

@@ -75,7 +75,7 @@ def _run(
     say(reporting.versions())
     data = load_data_for(config, note if is_first() else say, soft)
     if not all_have(" ".join([data.fingerprint, reporting.sizes(data), *data.vocabulary.words])):
-        raise UserError("the processes of this run have found different reviews")
+        raise UserError("the processes of this run read different reviews")
     config = _completed(config, data, workdir)
     check_model_and_batch(config)  # again, now that the reviews tell their length and n-grams
     model = create_configured_model(config)
@@ -93,8 +93,8 @@ def _run(
     trainer = Trainer(config, model, data.splits)
     for line in reporting.layer_table(model, data.splits.train):
         say(line)
-    figures = f"validation figures: {reporting.validated_on(data)}"
-    say(f"compiled in {trainer.compile_seconds:.1f} s; {figures}")
+    validating = f"validating on {reporting.validated_on(data)}"
+    say(f"compiled in {trainer.compile_seconds:.1f} s; {validating}")
     if trainer.steps < _FEW_STEPS and config.training.batch_size > _SMALL_BATCH:
         say(
             f"few steps per epoch ({trainer.steps}): try --batch-size {_SMALL_BATCH} and more "
@@ -127,14 +127,14 @@ def _refuse_in_shards(config: Config, soft: SoftLabels | None) -> None:
     if shards % processes:
         raise UserError(
             f"the {shards} shards of this run cannot be shared evenly by {processes} processes; "
-            f"start a number of them that divides {shards}"
+            f"start a number of processes that divides {shards}"
         )
     if soft and shards > 1:
-        raise UserError("unlabelled texts are learned from in one shard only; leave out shards")
+        raise UserError("unlabelled texts and shards do not work together; leave out one of them")
     if processes > 1 and configured_input_format(config).ngrams:
-        raise UserError(f"n-grams are counted by a single process; train {config.arch} in one")
+        raise UserError(f"a single process counts the n-grams; train {config.arch} in one process")
     if config.training.seeds > 1 and (processes > 1 or config.distribution.model_parallel > 1):
-        raise UserError("seeds are trained in one process, and with model_parallel 1")
+        raise UserError("seeds need a single process and model_parallel 1")
 
 
 def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
@@ -146,8 +146,8 @@ def _completed(config: Config, data: ExperimentData, workdir: Path) -> Config:
     if form.ngrams:
         if config.input.num_words not in (0, found := len(data.vocabulary) + 1):  # with padding
             raise UserError(
-                f"num_words does not choose n-grams, of which these reviews have {found}; choose "
-                "them by --model.min-df and --model.max-n"
+                f"num_words does not apply to n-grams, of which these reviews have {found}; choose "
+                "them with --model.min-df and --model.max-n"
             )
         return replace(config, num_words=found)
     ids = data.splits.train.ids

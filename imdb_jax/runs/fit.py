@@ -35,20 +35,22 @@ def restore_latest(
     arrays, notes = latest
     kept, found = notes["data"], fingerprint
     if found.startswith(BY_CONTENT) and not kept.startswith(BY_CONTENT):
-        report("an earlier version began this run and kept no digest of the reviews to compare")
+        report(
+            "an earlier version began this run; whether the reviews are the same cannot be checked"
+        )
         # What follows the digest was the same: sizes, or the digest of unlabelled texts.
         kept, found = kept.partition(" ")[2], found.partition(" ")[2]
     if kept != found:
         raise UserError(
-            f"the reviews are not those that the checkpoints in {directory} were "
-            f"trained on; choose another --workdir, or replace the run by --overwrite"
+            f"the reviews are not those of the checkpoints in {directory}; choose another "
+            "--workdir, or replace the run with --overwrite"
         )
     digest = order_digest(trainer.config.training.seed)
     if notes.get("order", digest) != digest:  # earlier versions kept none
         raise UserError(
             f"the checkpoints in {directory} were written with NumPy {notes['numpy']}, which "
             f"shuffles the reviews differently from the installed NumPy {np.__version__}; install "
-            f"NumPy {notes['numpy']} to resume, or replace the run by --overwrite"
+            f"NumPy {notes['numpy']} to resume, or replace the run with --overwrite"
         )
     trainer.restore(arrays)
     trainer.progress = Progress.from_notes(notes)
@@ -97,7 +99,7 @@ def fit(
 
     def tick() -> None:
         epochs, steps = trainer.progress.position
-        show(steps)
+        show(steps, *trainer.validating or ())
         taken = epochs * trainer.steps + steps
         trace(taken)
         # An epoch's last step is followed by its validation, and then by a checkpoint in any case.

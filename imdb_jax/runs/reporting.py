@@ -6,6 +6,7 @@ The only module that knows TensorBoard.
 import csv
 import io
 import platform
+import shutil
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,11 +17,17 @@ import jax
 import numpy as np
 import optax
 from flax import linen as nn
+from flax.traverse_util import flatten_dict
 from rich import box
+from rich.console import Console
+from rich.table import Table
 
 from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE
 from imdb_jax.errors import require
 from imdb_jax.files import write_atomically
+from imdb_jax.models import Ngram
+from imdb_jax.models.inputs import Sets
+from imdb_jax.models.keras_layers import KerasLayer, keras_layers, output_shape
 from imdb_jax.pipeline.splits import Examples
 from imdb_jax.runs.data import ExperimentData
 from imdb_jax.training.history import Epoch
@@ -65,26 +72,51 @@ def sizes(data: ExperimentData) -> str:
 
 def validated_on(data: ExperimentData) -> str:
     """Name the reviews that validation figures are about."""
-    return "validation (test reviews)" if data.splits.validation is None else "validation"
+    held_out = data.splits.validation is not None
+    return "reviews held out" if held_out else "the test reviews, as the tutorial does"
 
 
 def layer_table(model: nn.Module, examples: Examples) -> list[str]:
-    """Return the lines of a table of a model's layers with their output shapes and parameters."""
-    table: str = model.tabulate(
-        jax.random.key(0),
-        examples.batch_ids(np.arange(1)),
-        console_kwargs={"width": 100, "force_terminal": False},
-        table_kwargs={"box": box.SIMPLE},
-    )
-    lines = (line.rstrip() for line in table.splitlines())
+    """Return the lines of a table of a model's layers, as wide as the terminal at most.
+
+    Its rows are the layers that Keras would have, with their output shapes and parameters.
+    """
+    ids = examples.batch_ids(np.arange(1))
+    params = jax.eval_shape(model.init, jax.random.key(0), ids)["params"]
+    sizes = {name: leaf.size for name, leaf in flatten_dict(params, sep=".").items()}
+    shape = () if isinstance(ids, Sets) else ids.shape[1:]
+    if isinstance(model, Ngram):
+        features = {"units": model.num_features}
+        layers = [
+            KerasLayer("LogRatio, fixed", features, ("log_ratio",)),
+            KerasLayer("Dense", {"units": 1}, ("weight", "bias")),
+        ]
+    else:
+        layers = keras_layers(model, *shape[:1] or (1,))
+    table = Table(box=box.SIMPLE, show_footer=True, pad_edge=False)
+    for title, footer in (("layer", "total"), ("output shape", ""), ("parameters", "")):
+        justify: Any = "right" if title == "parameters" else "left"
+        table.add_column(title, footer, justify=justify, no_wrap=True, overflow="ellipsis")
+    for layer in layers:
+        shape = output_shape(layer, shape)
+        module, _, inside = layer.weights[0].partition(".") if layer.weights else ("", "", "")
+        name = f"{layer.kind} ({module})" if inside else layer.kind
+        size = sum(sizes[weights] for weights in layer.weights)
+        table.add_row(name, f"(batch, {', '.join(map(str, shape))})", f"{size:,}")
+    table.columns[-1].footer = f"{sum(sizes.values()):,}"
+    drawn = Console(file=io.StringIO(), width=shutil.get_terminal_size().columns)
+    with drawn.capture() as captured:
+        drawn.print(table)
+    lines = (line.rstrip() for line in captured.get().splitlines())
     return [line for line in lines if line]
 
 
 def format_epoch(row: Epoch, epochs: int) -> str:
-    """Return a line with the figures of an epoch."""
+    """Return a line with the figures of an epoch, which 80 columns have room for."""
     return (
-        f"epoch {row.epoch}/{epochs}  loss {row.loss:.4f}  accuracy {row.accuracy:.4f}  "
-        f"val_loss {row.val_loss:.4f}  val_accuracy {row.val_accuracy:.4f}  {row.seconds:.2f} s"
+        f"epoch {row.epoch}/{epochs}  loss {row.loss:.4f}  acc {row.accuracy:.4f}  "
+        f"val_loss {row.val_loss:.4f}  val_acc {row.val_accuracy:.4f}  "
+        f"{row.seconds:.{2 if row.seconds < 100 else 0}f} s"
     )
 
 

@@ -68,8 +68,9 @@ def _conclude_one(
     if is_first():
         title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
         figure = workdir / directory.HISTORY
-        validated_on, kept = reporting.validated_on(data), best or len(trained.history)
-        curves.plot_history(figure, trained.history, title, validated_on, kept)
+        validation, kept = reporting.validated_on(data), best or len(trained.history)
+        label = f"validation on {validation}"
+        curves.plot_history(figure, trained.history, title, label, kept)
         directory.end(workdir, result)
     return result
 
@@ -142,7 +143,7 @@ def read_result(workdir: Path) -> dict[str, Any]:
         _accuracy(result)
         return result
     except (ValueError, KeyError, TypeError, RecursionError) as error:
-        raise Damaged(f"{path} is damaged; replace the run by --overwrite") from error
+        raise Damaged(f"{path} is damaged; replace the run with --overwrite") from error
 
 
 def announce(result: dict[str, Any], of: str) -> None:

@@ -64,7 +64,7 @@ class SoftLabels:
             )
         soft = cls(texts, probabilities, teacher)
         if not digest:
-            note(f"an earlier version wrote {path}, and kept no digest to verify it by")
+            note(f"an earlier version wrote {path} without a digest, so it cannot be verified")
         elif digest != soft._digest():
             raise UserError(f"the soft labels {path} are damaged: they have changed")
         return soft

@@ -28,7 +28,7 @@ def num_cores() -> int:
 def blocks_of(texts: Iterable[Text]) -> Iterator[list[bytes]]:
     """Gather texts, as valid UTF-8, into blocks; raise `TypeError` if `texts` is a single text."""
     if isinstance(texts, str | bytes):
-        raise TypeError("expected several texts, such as a list of them, not a single one")
+        raise TypeError("expected several texts, such as a list, not a single text")
     block, size = [], 0
     for text in map(utf8, texts):
         block.append(text)

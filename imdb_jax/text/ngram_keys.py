@@ -24,7 +24,7 @@ def frequent_keys(
     """Return the keys, sorted, that occur in at least `min_df` rows, however often in each."""
     bits = num_rows.bit_length()
     if int(keys.max(initial=0)) >> (63 - bits):
-        raise UserError("these are too many n-grams and reviews to count; raise min_df")
+        raise UserError("there are too many n-grams and reviews to count; raise min_df")
     pairs = keys << bits
     pairs |= rows
     found = distinct(pairs)

@@ -22,7 +22,7 @@ from imdb_jax.errors import UserError, check_integer
 from imdb_jax.files import read_arrays, write_atomically
 from imdb_jax.text.blocks import map_in_order, num_cores
 from imdb_jax.text.ngram_keys import Places, find_keys, frequent_keys
-from imdb_jax.text.sequences import PAD_ID, Sequences
+from imdb_jax.text.sequences import PAD_ID, Sequences, unknown_shares
 from imdb_jax.text.tokens import Text, separate_tokens
 from imdb_jax.text.words import WordCounts, count_words, find_words
 
@@ -48,7 +48,7 @@ class NgramVocabulary(Mapping[str, int]):
         self.packed = tuple(keys)
         self._base = len(self.words) + 1
         if not self.words:
-            raise ValueError("words must be sorted and distinct, and there must be one")
+            raise ValueError("words must be sorted and distinct, and at least one")
         # The first id of each length, from 1 on, and the end.
         self._firsts = [1, self._base]
         for keys_of_length in self.packed:
@@ -152,7 +152,7 @@ class NgramVocabulary(Mapping[str, int]):
         places = self._places(ids)
         sets = [places.sets(start, self.num_features) for start in places.starts()]
         known = ids.select(ids.values > 0).lengths
-        return Sequences.join(*sets), (ids.lengths - known) / np.maximum(ids.lengths, 1)
+        return Sequences.join(*sets), unknown_shares(ids.lengths, known)
 
     def occurrences(self, text: Text) -> list[tuple[int, int, int]]:
         """Return each known n-gram in a text: id, place of its first word (from 0), and length."""
@@ -218,7 +218,7 @@ class NgramVocabulary(Mapping[str, int]):
             words = (line.removesuffix(b"\n").decode() for line in lines)
             names = [f"keys_{length}" for length in range(2, len(arrays) - 1)]
             if arrays.keys() != {"format", "max_n", "words", *names}:
-                raise ValueError("it has other arrays")
+                raise ValueError("its arrays are not those of an n-gram file")
             if arrays["max_n"] != len(names) + 1:
                 raise ValueError("max_n is not the number of its arrays of keys, plus 1")
             return cls(words, [arrays[name].astype(np.int64, casting="equiv") for name in names])

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
-from jaxtyping import Int, Num, UInt8
+from jaxtyping import Float, Int, Num, UInt8
 from numpy.typing import DTypeLike, NDArray
 
 from imdb_jax.errors import check_choice, check_integer
@@ -231,9 +231,16 @@ def _join_lists(lists: Sequence[Any] | NDArray[Any], dtype: DTypeLike) -> Sequen
     for steps in arrays:
         if steps.shape[1:] != arrays[0].shape[1:]:
             raise ValueError(
-                f"a step of shape {steps.shape[1:]} among steps of shape {arrays[0].shape[1:]}"
+                f"steps must have one shape, not both {arrays[0].shape[1:]} and {steps.shape[1:]}"
             )
     return Sequences.from_lengths(np.concatenate(arrays), lengths)
+
+
+def unknown_shares(
+    lengths: Int[np.ndarray, " num_texts"], known: Int[np.ndarray, " num_texts"]
+) -> Float[np.ndarray, " num_texts"]:
+    """Return the share of each text's words that are unknown; 1 for a text without words."""
+    return np.where(lengths > 0, (lengths - known) / np.maximum(lengths, 1), 1.0)
 
 
 def multi_hot(

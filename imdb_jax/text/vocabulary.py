@@ -60,7 +60,7 @@ class Vocabulary(Mapping[str, int]):
         if len(self._rank) != len(self.words):
             ranked = enumerate(self.words, start=1)
             twice = next(word for rank, word in ranked if self._rank[word] != rank)
-            raise UserError(f"words must be distinct, and {shown(twice)} is there twice")
+            raise UserError(f"words must be distinct, but {shown(twice)} occurs twice")
 
     @classmethod
     def build(cls, texts: Iterable[Text], ties: Ties = "alphabetical") -> Vocabulary:
@@ -178,7 +178,7 @@ class Vocabulary(Mapping[str, int]):
         try:
             found = re.fullmatch(_HEADER.format(r"(\d+)", "(alphabetical|keras)"), header.decode())
             if found is None or data[-1:] != b"\n" or data.count(b"\n") != int(found[1]) + 1:
-                raise ValueError("its first line and its number of words do not agree")
+                raise ValueError("its first line does not give its number of words")
             words: dict[str, None] = {}
             # Word by word, since the same word again and again would make a very long list.
             for line in lines:

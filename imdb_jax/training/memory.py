@@ -41,7 +41,7 @@ def check_model_and_batch(config: Config) -> None:
     try:
         num_params = _num_params(model, length, sets)
     except ValueError as error:
-        raise UserError(f"{config.arch} cannot be made so: {error}") from error
+        raise UserError(f"{config.arch} cannot be built with these options: {error}") from error
     row = _BYTES_OF_A_ROW + (0 if sets else length * form.dtype.itemsize)
     batch = config.training.batch_size * row // num_processes()
     _check(config, config.training.seeds * (_COPIES * 4 * num_params + batch), jax.device_count())

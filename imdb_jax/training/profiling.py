@@ -43,7 +43,7 @@ def profiler(
             written = max(directory.glob("plugins/profile/*/perfetto_trace.json.gz"))
             say(
                 f"traced steps {steps.start + 1} to {steps.stop}: open {written} in "
-                f"https://ui.perfetto.dev, or all of it by tensorboard --logdir {directory} "
+                f"https://ui.perfetto.dev, or run tensorboard --logdir {directory} "
                 f"(pip install tensorboard xprof)"
             )
 

@@ -22,6 +22,7 @@ from imdb_jax.parallel.exchange import num_processes
 from imdb_jax.pipeline.batching import num_batches
 from imdb_jax.pipeline.splits import Examples, Splits
 from imdb_jax.text.sequences import Sequences
+from imdb_jax.training.evaluation import EVAL_BATCH_SIZE
 from imdb_jax.training.history import Epoch, Progress
 from imdb_jax.training.memory import check_program
 from imdb_jax.training.optimizer import keras_adam, learning_rate_schedule
@@ -59,10 +60,11 @@ class Trainer:
         self.steps = num_batches(splits.train.shards, config.training.batch_size)
         if config.training.epochs * self.steps > LARGEST:
             raise UserError(
-                f"a run has at most {LARGEST:,} steps, and {config.training.epochs:,} epochs of "
-                f"{self.steps:,} steps are more; lower epochs"
+                f"{config.training.epochs:,} epochs of {self.steps:,} steps are more than the "
+                f"{LARGEST:,} steps that a run can have; lower epochs"
             )
         self.breaks: tuple[int, ...] = ()
+        self.validating: tuple[int, int] | None = None
         self._models: OneModel | ModelPerSeed
         if config.training.seeds > 1:
             self._models = ModelPerSeed(config)
@@ -112,8 +114,9 @@ class Trainer:
     def train_epoch(self, tick: Tick = lambda: None) -> Epoch:
         """Finish an epoch, validate, add its figures to the history, and return their means.
 
-        Calls `tick` after each step and before each batch of the validation; if that raises, the
-        epoch can be finished later. Raises `UserError` if the loss is no longer finite.
+        Calls `tick` after each step and before each batch of the validation, where `validating` is
+        the number of those done and of all; if that raises, the epoch can be finished later. Raises
+        `UserError` if the loss is no longer finite.
         """
         progress, started = self.progress, time.perf_counter() - self.progress.seconds
         epoch = progress.position.epochs + 1
@@ -125,7 +128,16 @@ class Trainer:
         progress.seconds = time.perf_counter() - started
         trained = metrics_of_each(progress.sums)
         self._refuse_divergence(trained, f"in epoch {epoch}")
-        validated = self.evaluate(self._validation, tick)
+        total = num_batches(self._validation.shards, EVAL_BATCH_SIZE)
+
+        def tick_in_validation() -> None:
+            self.validating = (self.validating[0] + 1 if self.validating else 0), total
+            tick()
+
+        try:
+            validated = self.evaluate(self._validation, tick_in_validation)
+        finally:
+            self.validating = None
         seconds = progress.seconds / len(trained)
         figures = zip(progress.histories, trained, validated, strict=True)
         self.progress = Progress(

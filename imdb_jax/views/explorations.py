@@ -24,14 +24,14 @@ def tables_of(figures: dict[str, Any]) -> list[Table]:
     sizes = [("reviews", *(f"{sum(count.values()):,}" for count in counts.values()))]
     for label in figures["class_counts"]:
         sizes.append((label, *(f"{count[label]:,}" for count in counts.values())))
-    cut = f"ids below {figures['num_words']:,}" if figures["num_words"] else "all ids"
+    cut = f" (ids below {figures['num_words']:,})" if figures["num_words"] else ""
     names = {"0": "shortest", "0.5": "median", "1": "longest"}
     quantiles = [
         (names.get(share, f"{float(share):.0%} quantile"), f"{length:,.0f}")
         for share, length in figures["length_quantiles"].items()
     ]
     lengths = [
-        (f"distinct words ({cut})", f"{figures['distinct_words']:,}"),
+        (f"distinct words{cut}", f"{figures['distinct_words']:,}"),
         ("mean length", f"{figures['mean_length']:.5f}"),
         ("standard deviation", f"{figures['std_length']:.6f}"),
         *quantiles,
@@ -43,7 +43,7 @@ def tables_of(figures: dict[str, Any]) -> list[Table]:
     ]
     tables = [
         Table("reviews", ("", *counts), sizes),
-        Table("words per review", ("", "ids"), lengths),
+        Table("words per review", ("", "value"), lengths),
         Table("most frequent words of the training reviews", ("rank", "word", "count"), frequent),
     ]
     for label, words in figures["typical_words"].items():

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import csv
+import json
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +16,7 @@ if TYPE_CHECKING:
     from imdb_jax.inference.explanation import Explanation, Word
     from imdb_jax.inference.prediction import Prediction
 
+_NO_WORD = "no known word"  # in place of a label
 _STRONGEST = 8  # words listed for and against
 
 
@@ -27,7 +30,56 @@ def beginning(text: Text, width: int) -> str:
 def prediction_line(prediction: Prediction, label_width: int = 8) -> str:
     """Return probability, label and share of unknown words, in columns."""
     probability, label, unknown_share = prediction
+    if label is None:
+        return f"{probability:.4f}  {_NO_WORD:{label_width + len('  100% unknown')}}"
     return f"{probability:.4f}  {label:{label_width}}  {unknown_share:4.0%} unknown"
+
+
+class Records:
+    """Predictions for programs, as CSV or JSON lines: the columns given, then the model's.
+
+    One of the model's columns whose name a given column has already is called `predicted_NAME`.
+    """
+
+    def __init__(self, given: Sequence[str], own: Sequence[str]) -> None:
+        """Take the names of the given columns and of the model's."""
+        self.names = [*given]
+        for name in own:
+            while name in self.names:
+                name = f"predicted_{name}"
+            self.names.append(name)
+        # With both line ends as its own, it quotes texts that hold one of them.
+        self._writer = csv.writer(_Echo(), lineterminator="\r\n")
+
+    def header(self) -> str:
+        """Return the first row of a CSV file, without its end."""
+        return self.csv(self.names, ())
+
+    def csv(self, given: Iterable[Any], own: Iterable[Any]) -> str:
+        """Return a row of a CSV file, without its end; None becomes an empty field."""
+        return str(self._writer.writerow([*map(_cell, given), *own])).removesuffix("\r\n")
+
+    def json(self, given: Iterable[Any], own: Iterable[Any]) -> str:
+        """Return a JSON object in one line."""
+        return json.dumps(dict(zip(self.names, [*given, *own], strict=True)), default=_readable)
+
+
+class _Echo:
+    """A file for `csv.writer`, which returns what `write` returns."""
+
+    def write(self, row: str) -> str:
+        return row
+
+
+def _cell(value: Any) -> Any:
+    return json.dumps(value) if isinstance(value, dict | list) else _readable(value)
+
+
+def _readable(value: Any) -> Any:
+    """Return bytes as text, with U+FFFD for what is not UTF-8, and others as Python prints them."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    return value if value is None else str(value)
 
 
 def explanation_lines(explanation: Explanation) -> list[str]:

@@ -174,8 +174,8 @@ def test_every_format_of_tar(archive: Path, form: int) -> None:
     ("limit", "bound", "complaint"),
     [
         ("_MAX_UNPACKED_BYTES", 1 << 20, "unpacks to more"),
-        ("_MAX_TEXT_BYTES", 300, "more text than the reviews"),
-        ("_MAX_OTHER_MEMBERS", 1, "too many files that are no reviews"),
+        ("_MAX_TEXT_BYTES", 300, "more text than the published reviews"),
+        ("_MAX_OTHER_MEMBERS", 1, "too many files that are not reviews"),
     ],
 )
 def test_unpacking_is_bounded(

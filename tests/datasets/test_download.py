@@ -103,7 +103,7 @@ def test_download_with_a_wrong_checksum(directory: Path, server: Server, behavio
         fetch(directory, ignore)
     message = str(caught.value)
     assert "\n" not in message
-    assert "sent something else than the published archive" in message
+    assert "did not send the published archive" in message
     assert not os.listdir(directory)
 
 

@@ -137,7 +137,7 @@ def test_a_bad_archive_is_an_error_under_either_name(tmp_path, name):
 def test_unknown_names_are_refused_naming_the_nearest(name, nearest):
     with pytest.raises(UserError, match=f"unknown data set '{name}'.*mean '{nearest}'") as caught:
         find_dataset(name)
-    assert "there are: auto, imdb_reviews, synthetic" in str(caught.value)
+    assert "choose from: auto, imdb_reviews, synthetic" in str(caught.value)
 
 
 @pytest.mark.parametrize("name", ["", "Ж", "a b\nc"])
@@ -295,7 +295,7 @@ def test_a_test_file_is_tested_on_whole(own, tmp_path):
     assert not dataset.test_is_share
     assert own_words(dataset, "train") == {f"word{n}" for n in range(50)}
     assert own_words(dataset, "test") == {f"word{n}" for n in range(47, 53)}
-    assert f"{test}: 3 of the texts are training reviews as well" in lines
+    assert f"{test}: 3 of its texts are also training reviews" in lines
 
 
 def test_the_fingerprint_of_a_file_is_of_its_content_and_of_what_is_read(own, tmp_path):
@@ -397,7 +397,7 @@ def test_files_that_do_not_go_together(own, tmp_path):
         with pytest.raises(UserError, match=match):
             find_dataset(str(own), **layout)
 
-    refuse("--test must be another file", test=own)
+    refuse("--test must name another file", test=own)
     refuse("there is no file", test=tmp_path / "none.csv")
     refuse(
         "must have two labels, not 3",
@@ -421,7 +421,7 @@ def test_files_that_do_not_go_together(own, tmp_path):
     ],
 )
 def test_options_for_data_of_ones_own_are_refused_with_other_data(name, layout, option):
-    with pytest.raises(UserError, match=f"{option} does not go with --dataset {name}"):
+    with pytest.raises(UserError, match=f"{option} does not apply to --dataset {name}"):
         find_dataset(name, report=never, **layout)
 
 
@@ -524,6 +524,6 @@ def test_tfds_mistakes_are_named(tmp_path):
 
     refuse("has no split 'train', only validation")
     refuse("unknown column 'sentense'.*did you mean 'sentence'", text_column="sentense")
-    refuse("--test does not go with --dataset glue/sst2", test=Path("a.csv"))
+    refuse("--test does not apply to --dataset glue/sst2", test=Path("a.csv"))
     refuse("did you mean 'glue/sst2'", "glue/sst")
     refuse(f"tfds build yelp --file_format array_record --data_dir {tmp_path}", "yelp")

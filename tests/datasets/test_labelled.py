@@ -109,7 +109,7 @@ def test_ratings_between_the_classes_are_left_out_and_others_refused():
     assert summary.labels == ["stars >= 7", "stars <= 4", "stars >= 7", "stars <= 4"]
     assert [label for _, label in rows.examples()] == summary.labels
     assert lines == [
-        "reviews.csv: 2 of 11 rows are left out, as their 'stars' is above 4 and below 7",
+        "reviews.csv: 2 of 11 rows are left out, because their 'stars' is above 4 and below 7",
         "reviews.csv: 5 of 11 rows cannot be used: "
         "4 with a rating that is not a number (lines 7, 8, 9, 10); 1 with no label (line 11)",
     ]

@@ -74,7 +74,7 @@ def test_an_archive_that_is_not_needed_is_left_alone_and_named(
     lines: list[str] = []
     prepare(prepared, tmp_path / "absent", report=lines.append)
     assert lines == [
-        f"{tmp_path / 'absent'} is not read: the reviews are already prepared in {prepared}"
+        f"The reviews are already prepared in {prepared}; {tmp_path / 'absent'} is not needed"
     ]
     assert fingerprint(prepared) == before
 

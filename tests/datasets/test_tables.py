@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 from pyarrow import parquet
 
 from imdb_jax.datasets import tables
-from imdb_jax.datasets.tables import Row, choose_column, column_names, read_column, read_rows
+from imdb_jax.datasets.columns import TEXT_COLUMNS, choose_column
+from imdb_jax.datasets.tables import Row, column_names, read_column, read_rows
 from imdb_jax.errors import UserError
 
 NASTY = [
@@ -183,9 +184,9 @@ def test_rows_without_an_end_are_an_error(tmp_path, monkeypatch, text):
     [
         ("_LONGEST", 20, "row 2: more than 20 characters"),
         ("_MAX_FOOTER", 100, "too large a schema"),
-        ("_MAX_ROWS", (0, 2), "far more than texts"),
-        ("_MAX_UNPACKED", (0, 50), "far more than texts"),
-        ("_MAX_TEXT", (0, 90), "far more than texts"),
+        ("_MAX_ROWS", (0, 2), "far more data"),
+        ("_MAX_UNPACKED", (0, 50), "far more data"),
+        ("_MAX_TEXT", (0, 90), "far more data"),
     ],
 )
 def test_parquet_bombs(tmp_path, monkeypatch, limit, bound, message):
@@ -274,7 +275,7 @@ def test_a_directory(tmp_path):
     ],
 )
 def test_usual_names(names, chosen):
-    assert choose_column(names, "", tables.TEXT_COLUMNS, "x.csv", "--text-column") == chosen
+    assert choose_column(names, "", TEXT_COLUMNS, "x.csv", "--text-column") == chosen
 
 
 @pytest.mark.parametrize(
@@ -289,7 +290,7 @@ def test_usual_names(names, chosen):
 )
 def test_columns_that_cannot_be_chosen(names, wanted, match):
     with pytest.raises(UserError, match=match) as caught:
-        choose_column(names, wanted, tables.TEXT_COLUMNS, "x.csv", "--text-column")
+        choose_column(names, wanted, TEXT_COLUMNS, "x.csv", "--text-column")
     assert str(caught.value).startswith("x.csv: ")
 
 

@@ -107,8 +107,8 @@ def test_word2vec_of_a_vocabulary_smaller_than_the_model():
 @pytest.mark.parametrize(
     ("arch", "to", "message"),
     [
-        ("mlp", "word2vec", "mlp has no word vectors; it reads which words"),
-        ("ngram", "word2vec", "ngram has no word vectors; it reads which n-grams"),
+        ("mlp", "word2vec", "mlp has no word vectors; it only reads which words"),
+        ("ngram", "word2vec", "ngram has no word vectors; it only reads which n-grams"),
         ("ngram", "keras", "Keras has no layers for Ngram.* stablehlo"),
         ("cnn", "pickle", "unknown format 'pickle'"),
     ],
@@ -282,7 +282,7 @@ def test_what_may_be_replaced(tmp_path):
         check_directory(tmp_path, overwrite=False)
     check_directory(tmp_path, overwrite=True)
     (tmp_path / "result.json").touch()  # as in a run
-    refuse_to_replace(tmp_path, "something other than an export, result.json")
+    refuse_to_replace(tmp_path, "not an export: it holds result.json")
     (tmp_path / "link").symlink_to(tmp_path / "absent")
     for name in ("result.json", "link"):
         refuse_to_replace(tmp_path / name, "not a directory")
@@ -292,7 +292,7 @@ def test_names_alone_make_no_export(tmp_path):
     """Many people have files of these names."""
     for name in ("README.txt", "config.toml", "vocabulary.txt"):
         (tmp_path / name).write_text("title = 'ten years of work'")
-        refuse_to_replace(tmp_path, "something other than an export, README.txt")
+        refuse_to_replace(tmp_path, "not an export: it holds README.txt")
 
 
 @pytest.mark.parametrize("kind", ["directory", "link"])
@@ -304,7 +304,7 @@ def test_an_export_holds_files_only(tmp_path, kind):
         (out / "model.npz").mkdir()
     else:
         (out / "model.npz").symlink_to(tmp_path / "mine")
-    refuse_to_replace(out, "something other than an export, model.npz")
+    refuse_to_replace(out, "not an export: it holds model.npz")
 
 
 def test_what_a_killed_export_set_aside_stays(tmp_path):

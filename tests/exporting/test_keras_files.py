@@ -284,7 +284,7 @@ def replaced(number: int, **entries):
         (with_option(0, batch_shape=[None, "nine"]), "cannot have nine ids"),
         (with_option(0, batch_shape=[None, -9]), "cannot have -9 ids"),
         (with_option(0, batch_shape=[None, 1 << 60]), "a review cannot have"),
-        (with_option(3, pool_size=["two"]), "must be made of numbers, not 'two'"),
+        (with_option(3, pool_size=["two"]), "must be a number or a list of numbers, not 'two'"),
         (with_option(3, pool_size=[2, 3], strides=[2, 3]), "has pool_size [2, 3]"),
     ],
 )

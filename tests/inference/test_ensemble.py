@@ -151,7 +151,7 @@ def test_words_weigh_the_sum_of_what_they_weigh(runs):
 
 def test_words_of_different_kinds_are_not_mixed(runs):
     together = load_predictor(several(runs, "ac"), "1,1", pytest.fail)
-    with pytest.raises(UserError, match="explain it apart"):
+    with pytest.raises(UserError, match="explain it alone"):
         together.explain("a film")
 
 
@@ -172,7 +172,7 @@ def test_a_text_follows_the_runs(runs, capsys):
     _, row = capsys.readouterr().out.splitlines()
     both = load_predictor(several(runs, "ab"), "0.5,0.5", pytest.fail)
     assert isinstance(both, Ensemble)
-    assert float(row.split(",")[0]) == pytest.approx(float(both.predict("a wonderful film")[0]))
+    assert float(row.split(",")[1]) == pytest.approx(float(both.predict("a wonderful film")[0]))
 
 
 def test_runs_come_before_texts(runs):

@@ -164,7 +164,7 @@ def test_evaluates_texts(request, model, ngram, arch):
 
 @pytest.mark.parametrize("labels", [[1], [1, 0, 0, 2], ["1", "0", "0", "1"], [LABELS], []])
 def test_labels_that_are_none(model, labels):
-    with pytest.raises(UserError, match="for each the label"):
+    with pytest.raises(UserError, match="a label for each"):
         model.evaluate(TEXTS if labels else [], labels)
 
 

@@ -222,7 +222,7 @@ def test_a_directory_that_is_taken_is_refused_before_the_teacher_is_trained(work
 def test_a_run_that_is_called_teacher_is_not_taken_for_one(tmp_path, workdir):
     shutil.copytree(workdir / "teacher", tmp_path / "teacher")
     for config in (small(tmp_path), self_trained(tmp_path, teacher=workdir / "teacher")):
-        with pytest.raises(UserError, match="something other than a run"):
+        with pytest.raises(UserError, match="not a run directory"):
             run(config)
     with pytest.raises(UserError, match="teacher already holds a run"):
         run(self_trained(tmp_path))
@@ -234,7 +234,7 @@ def test_a_link_is_no_teacher_of_ones_own(tmp_path, workdir, how):
     other = shutil.copytree(workdir / "teacher", tmp_path / "other")
     (tmp_path / "run").mkdir()
     (tmp_path / "run" / "teacher").symlink_to(other)
-    with pytest.raises(UserError, match="something other than a run, teacher"):
+    with pytest.raises(UserError, match="not a run directory: it holds teacher"):
         run(self_trained(tmp_path / "run", epochs=1, **{how: True}))
     same_params(other, workdir / "teacher")
 
@@ -280,7 +280,7 @@ def test_soft_labels_that_have_changed(tmp_path, workdir, dataset, capsys):
     del kept["digest"]
     np.savez(file, **kept)
     assert SoftLabels.load(file, texts).teacher == kept["teacher"]
-    assert "kept no digest" in capsys.readouterr().err
+    assert "without a digest" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("option", [{"teacher": Path("runs/ngram")}, {"unlabelled_column": "body"}])

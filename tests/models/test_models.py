@@ -198,9 +198,10 @@ def test_dtype_of_the_ids_does_not_matter(arch):
     model = create_model(arch, 300, SMALL[arch])  # more words than the smaller dtypes can count
     params = random_params(model)
     ids = np.array([[0, 1, 126, 127] * 3], np.int32)
-    expected = model.apply({"params": params}, ids)
-    for dtype in ("uint8", "int8", "uint16", "int64"):
-        logits = model.apply({"params": params}, ids.astype(dtype))
+    dtypes = "int32", "uint8", "int8", "uint16", "int64"
+    apply = jax.jit(lambda *many: [model.apply({"params": params}, ids) for ids in many])
+    expected, *found = apply(*map(ids.astype, dtypes))
+    for dtype, logits in zip(dtypes[1:], found, strict=True):
         np.testing.assert_array_equal(logits, expected, err_msg=dtype)
 
 
@@ -283,7 +284,9 @@ def test_reads_reviews_of_the_length_it_was_made_for_only(arch):
 
 
 def test_architecture_that_is_misspelled():
-    with pytest.raises(UserError, match=r"'ccn' .did you mean 'cnn'.*; there are: cnn, cnn_global"):
+    with pytest.raises(
+        UserError, match=r"'ccn' .did you mean 'cnn'.*; choose from: cnn, cnn_global"
+    ):
         create_model("ccn", NUM_WORDS, {})
 
 

@@ -4,6 +4,7 @@ import jax
 import numpy as np
 import pytest
 from jax.sharding import PartitionSpec
+from small_runs import share_compilation
 from small_splits import MODELS, splits
 
 from imdb_jax.config import Config, replace
@@ -13,6 +14,13 @@ from imdb_jax.parallel import devices as module
 from imdb_jax.parallel.devices import data_mesh, partition_spec
 from imdb_jax.training import trainer
 from imdb_jax.training.trainer import Trainer
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _initialized_once():
+    with pytest.MonkeyPatch.context() as patch:
+        share_compilation(patch)
+        yield
 
 
 @pytest.mark.parametrize(
@@ -59,7 +67,7 @@ def test_number_of_devices_and_their_use_change_no_figure(arch, monkeypatch):
         return jax.sharding.Mesh(grid, ("data", "model"), axis_types=(axes, axes))
 
     expected, alone = train(arch, mesh(1, 1))
-    for shape in ((2, 1), (4, 1), (2, 2), (1, 4)):
+    for shape in ((4, 1), (2, 2), (1, 4)):
         found, made = train(arch, mesh(*shape))
         np.testing.assert_allclose(found, expected, rtol=1e-5)
         for name, array in alone.arrays().items():

@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import select
 import signal
 import socket
 import subprocess
@@ -21,7 +22,8 @@ from imdb_jax.parallel.processes import in_cluster
 from imdb_jax.runs import experiment
 from imdb_jax.runs.checkpoints import Checkpoints
 
-# Starts the processes of a run, having imported what they need once, and says how they ended.
+# Imports once what processes need. For each line that it reads, it starts the processes of a run
+# and says their numbers, or waits until they have ended and says how.
 PROGRAM = """if True:
     import json, os, signal, sys
     from pathlib import Path
@@ -36,60 +38,79 @@ PROGRAM = """if True:
     reporting.layer_table = lambda *_: []
     def fail(*_):
         raise UserError("asked to fail")
-    workdir, number, port, changes = Path(sys.argv[2]), *map(json.loads, sys.argv[3:])
-    children = []
-    for process in range(number):
-        child = os.fork()
-        if not child:
-            for stream, name in ((1, "out"), (2, "err")):
-                path = f"{workdir}-{process}.{name}"
-                os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
-            signal.signal(signal.SIGUSR1, fail)
-            place = {"coordinator": f"127.0.0.1:{port}", "num_processes": number}
-            config = small(workdir, **changes, **place, process_id=process)
-            train.parse_arguments = lambda _: config
-            train.main()
-            sys.exit()
-        children.append(child)
-    print(json.dumps(children), flush=True)
-    print(json.dumps([os.waitstatus_to_exitcode(os.waitpid(c, 0)[1]) for c in children]))
+    def start(workdir, number, port, devices, changes):
+        flag = f" --xla_force_host_platform_device_count={devices}"
+        os.environ["XLA_FLAGS"] += flag  # of two, the later counts
+        for process in range(number):
+            child = os.fork()
+            if not child:
+                for stream, name in ((1, "out"), (2, "err")):
+                    path = f"{workdir}-{process}.{name}"
+                    os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), stream)
+                signal.signal(signal.SIGUSR1, fail)
+                place = {"coordinator": f"127.0.0.1:{port}", "num_processes": number}
+                config = small(Path(workdir), **changes, **place, process_id=process)
+                train.parse_arguments = lambda _: config
+                train.main()
+                sys.exit()
+            yield child
+    def end(*children):
+        return [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    for line in sys.stdin:
+        do, *arguments = json.loads(line)
+        print(json.dumps([*{"start": start, "end": end}[do](*arguments)]), flush=True)
 """
 SHARED = {"shards": 4}
 # So slow that processes can be ended at a certain point.
 SLOW = SHARED | {"batch_size": 4, "checkpoint_every": 1}
 
 
+@pytest.fixture(scope="module")
+def starter(tmp_path_factory):
+    """A function that has the program above do something, and returns what it says."""
+    program = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(Path(__file__).parents[1])]
+    environment = {
+        "TF_CPP_MIN_LOG_LEVEL": "3",
+        "JAX_COMPILATION_CACHE_DIR": str(tmp_path_factory.mktemp("compiled")),
+        "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0",
+    }
+    with subprocess.Popen(
+        program,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+        env=os.environ | environment,
+    ) as process:
+
+        def tell(*what):
+            process.stdin.write(f"{json.dumps(what)}\n")
+            process.stdin.flush()
+            assert select.select([process.stdout], [], [], 90)[0], "no answer"
+            return json.loads(process.stdout.readline())
+
+        yield tell
+        process.stdin.close()
+
+
 class Run:
     """The processes of a run."""
 
-    def __init__(self, workdir, number, devices=1, **changes):
+    def __init__(self, starter, workdir, number, devices=1, **changes):
         with socket.socket() as free:
             free.bind(("127.0.0.1", 0))
             port = free.getsockname()[1]
-        self.workdir, self.number = workdir, number
-        flag = f"--xla_force_host_platform_device_count={devices}"
-        program = [sys.executable, "-W", "ignore", "-c", PROGRAM, str(Path(__file__).parents[1])]
-        self.starter = subprocess.Popen(
-            [*program, str(workdir), str(number), str(port), json.dumps(changes)],
-            stdout=subprocess.PIPE,
-            text=True,
-            env=os.environ
-            | {"XLA_FLAGS": flag, "TF_CPP_MIN_LOG_LEVEL": "3"}
-            | {"JAX_COMPILATION_CACHE_DIR": str(workdir.parent.parent / "compiled")}
-            | {"JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": "0"},
-        )
-
-        self.children = json.loads(self.starter.stdout.readline())
+        self.workdir, self.number, self.starter = workdir, number, starter
+        self.children = starter("start", str(workdir), number, port, devices, changes)
+        self.ended = False
 
     def __enter__(self):
         return self
 
     def __exit__(self, *_):
-        with self.starter:
-            if self.starter.poll() is None:
-                for child in self.children:
-                    with contextlib.suppress(ProcessLookupError):
-                        os.kill(child, signal.SIGKILL)
+        if not self.ended:
+            for child in self.children:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(child, signal.SIGKILL)
 
     def position(self):
         """The latest checkpoint."""
@@ -102,7 +123,9 @@ class Run:
 
     def end(self):
         """The processes' exit statuses."""
-        return json.loads(self.starter.communicate(timeout=90)[0])
+        statuses = self.starter("end", *self.children)
+        self.ended = True
+        return statuses
 
     def output(self, process):
         return Path(f"{self.workdir}-{process}.out").read_text()
@@ -140,10 +163,10 @@ def alone(tmp_path_factory):
     return workdir
 
 
-def test_processes_train_as_one_does(tmp_path, alone):
+def test_processes_train_as_one_does(tmp_path, starter, alone):
     """Also where the embedding table is divided among the devices of each."""
-    four = Run(tmp_path / "four", 4, **SHARED)
-    two = Run(tmp_path / "two", 2, devices=2, **SHARED, model_parallel=2)
+    four = Run(starter, tmp_path / "four", 4, **SHARED)
+    two = Run(starter, tmp_path / "two", 2, devices=2, **SHARED, model_parallel=2)
     with four, two:
         for run in (four, two):
             assert run.end() == [0] * run.number, run.errors(0)
@@ -156,11 +179,11 @@ def test_processes_train_as_one_does(tmp_path, alone):
             assert result["device_count"] == 4
 
 
-def test_what_ends_one_process_ends_the_others_and_the_rest_goes_on(tmp_path):
+def test_what_ends_one_process_ends_the_others_and_the_rest_goes_on(tmp_path, starter):
     """Whether it is the first one or not; in one line, and to be resumed by fewer."""
     with contextlib.ExitStack() as stack:
         names = "killed", "failed", "asked"
-        runs = [stack.enter_context(Run(tmp_path / name, 2, **SLOW)) for name in names]
+        runs = [stack.enter_context(Run(starter, tmp_path / name, 2, **SLOW)) for name in names]
         killed, failed, asked = runs
         ends = (killed, 0, signal.SIGKILL), (failed, 1, signal.SIGUSR1), (asked, 1, signal.SIGTERM)
         for run, child, end in ends:
@@ -171,7 +194,9 @@ def test_what_ends_one_process_ends_the_others_and_the_rest_goes_on(tmp_path):
         assert asked.end() == [128 + signal.SIGTERM] * 2
     # JAX may have complained before.
     last = killed.errors(1).splitlines()[-1]
-    assert last.startswith("error: process 0 was killed, or crashed; continue by --resume")
+    assert last.startswith(
+        "error: process 0 was killed, or crashed; continue the run with --resume"
+    )
     assert failed.errors(0) == "error: process 1 failed: asked to fail\n"
     assert failed.errors(1) == "error: asked to fail\n"
     line = "continue by the same command with --resume\n"

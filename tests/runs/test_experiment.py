@@ -190,13 +190,14 @@ def test_last_line_is_the_test_accuracy(finished):
 def test_output_has_sizes_layer_table_and_a_line_per_epoch(finished):
     out = finished.stdout
     assert "40 reviews to train, 20 to validate, 30 to test, of 16 ids each" in out
-    for text in ("Embed_0", "float32[1,16,4]", "Total Parameters: 825", jax.__version__):
+    assert "validating on reviews held out" in out
+    for text in ("Embed_0", "(batch, 16, 4)", "GlobalAveragePooling1D", " 825\n", jax.__version__):
         assert text in out
     epochs = [line for line in out.splitlines() if line.startswith("epoch ")]
     for number, (line, row) in enumerate(zip(epochs, read_metrics(finished), strict=True), 1):
         assert line.startswith(f"epoch {number}/2 ")
         for name in ("loss", "accuracy", "val_loss", "val_accuracy"):
-            assert f"  {name} {row[name]:.4f}" in line
+            assert f"  {name.replace('accuracy', 'acc')} {row[name]:.4f}" in line
 
 
 # Repetition
@@ -308,7 +309,11 @@ def refuse(config, match):
 
 
 def test_earlier_run_is_refused_and_untouched(earlier):
-    refuse(tiny(workdir=earlier), "already holds a run.*--overwrite")
+    free = earlier.with_name(f"{earlier.name}-2")
+    refuse(tiny(workdir=earlier), f"already holds a run.*--resume.*--overwrite.*--workdir {free}$")
+    free.mkdir()
+    refuse(tiny(workdir=earlier), f"--workdir {earlier}-3$")
+    free.rmdir()
 
 
 def test_earlier_run_is_replaced_if_told_so(earlier):
@@ -340,7 +345,7 @@ def test_directory_of_something_else_is_never_touched(tmp_path, how, content):
     if content is not None:
         data = content if isinstance(content, bytes) else content.encode()
         (tmp_path / "config.toml").write_bytes(data)
-    refuse(tiny(workdir=tmp_path, **how), "something other than a run, ")
+    refuse(tiny(workdir=tmp_path, **how), "not a run directory: it holds ")
 
 
 @pytest.mark.parametrize("kind", ["directory", "link", "dangling link"])
@@ -352,7 +357,7 @@ def test_config_that_is_no_file_makes_no_run(tmp_path, earlier, kind):
     else:
         target = earlier if kind == "link" else tmp_path / "none"
         (workdir / "config.toml").symlink_to(target / "config.toml")
-    refuse(tiny(workdir=workdir, overwrite=True), "something other than a run, config.toml")
+    refuse(tiny(workdir=workdir, overwrite=True), "not a run directory: it holds config.toml")
 
 
 # Names within a run directory that no run gives to what it writes, or not to a file.

@@ -2,14 +2,20 @@
 
 import csv
 import io
+import re
 import struct
 import sys
 import time
+import types
 
+import jax
+import numpy as np
 import pytest
+from small_models import SMALL
 
 from imdb_jax import progress
 from imdb_jax.errors import UserError
+from imdb_jax.models import create_model
 from imdb_jax.runs import reporting
 from imdb_jax.training.history import Epoch
 from imdb_jax.training.step import Metrics
@@ -33,9 +39,68 @@ def test_metrics_file_is_replaced_as_a_whole(tmp_path):
 
 
 def test_line_of_an_epoch():
-    assert reporting.format_epoch(ROWS[0], 10) == (
-        "epoch 1/10  loss 0.3000  accuracy 0.5000  val_loss 0.6667  val_accuracy 0.2500  12.50 s"
+    line = "epoch 1/10  loss 0.3000  acc 0.5000  val_loss 0.6667  val_acc 0.2500  12.50 s"
+    assert reporting.format_epoch(ROWS[0], 10) == line
+    assert len(reporting.format_epoch(Epoch(100, *ROWS[0][1:5], 3600.123), 100)) <= 80
+
+
+def size_of(params):
+    return sum(leaf.size for leaf in jax.tree.leaves(params))
+
+
+def table_of(arch, monkeypatch, columns, **fields):
+    """A model's table of layers, its shapes of parameters, and the outputs of its submodules."""
+    monkeypatch.setenv("COLUMNS", str(columns))
+    model, ids = create_model(arch, 50, SMALL[arch] | fields), np.zeros((1, 12), np.int32)
+    examples = types.SimpleNamespace(batch_ids=lambda rows: ids)
+    variables, outputs = jax.eval_shape(
+        lambda key: (
+            variables := model.init(key, ids),
+            model.apply(variables, ids, capture_intermediates=True)[1]["intermediates"],
+        ),
+        jax.random.key(0),
     )
+    return reporting.layer_table(model, examples), variables["params"], outputs
+
+
+@pytest.mark.parametrize(
+    ("arch", "fields", "kinds"),
+    [
+        ("mlp", {}, "Dense Dropout Dense Dense"),
+        ("mlp", {"hidden": (), "dropout": ()}, "Dense"),
+        ("embedding_mlp", {}, "Embedding Flatten Dense Dense"),
+        ("cnn", {}, "Embedding Conv1D MaxPooling1D Flatten Dense Dense"),
+        ("cnn", {"pool_size": 5, "hidden": 0}, "Embedding Conv1D MaxPooling1D Flatten Dense"),
+        ("cnn_global", {"pool_size": 0}, "Embedding Conv1D MaxPooling1D Flatten Dense"),
+        ("pooled", {"hidden": 0}, "Embedding GlobalAveragePooling1D Dense"),
+        ("lstm", {}, "Embedding LSTM Dense"),
+        ("ngram", {}, "LogRatio, Dense"),
+    ],
+)
+def test_table_has_a_row_per_layer_with_its_shape_and_parameters(monkeypatch, arch, fields, kinds):
+    lines, params, outputs = table_of(arch, monkeypatch, 80, **fields)
+    rows = [re.split("  +", line.strip()) for line in lines if "─" not in line]
+    assert [row[0].split(" ")[0] for row in rows[1:-1]] == kinds.split()
+    sizes = [int(row[-1].replace(",", "")) for row in rows[1:]]
+    assert sum(sizes[:-1]) == sizes[-1] == size_of(params)
+    for name, shape, size in rows[1:-1]:
+        _, _, module = name.rstrip(")").partition("(")
+        if module in params:
+            assert int(size.replace(",", "")) == size_of(params[module])
+        if module in outputs:
+            (output,) = outputs[module]["__call__"]
+            assert shape == str(("batch", *output.shape[1:])).replace("'", "")
+    # What a layer gives is what the next one takes.
+    if "Flatten" in kinds:
+        flat = next(row[1] for row in rows if row[0] == "Flatten")
+        assert flat == f"(batch, {params['Dense_0']['kernel'].shape[0]})"
+    assert max(map(len, lines)) <= 80
+
+
+def test_a_narrow_terminal_cuts_cells_and_breaks_no_line(monkeypatch):
+    wide, narrow = (table_of("cnn", monkeypatch, width)[0] for width in (80, 30))
+    assert len(narrow) == len(wide)
+    assert max(map(len, narrow)) <= 30
 
 
 def events(directory):
@@ -102,14 +167,16 @@ def test_bar_on_a_terminal_shows_progress_and_the_metrics_so_far(monkeypatch):
     terminal = Terminal()
     monkeypatch.setattr(sys, "stderr", terminal)
     monkeypatch.setenv("TERM", "xterm")
-    monkeypatch.setenv("COLUMNS", "120")
+    monkeypatch.setenv("COLUMNS", "80")
     running = iter([Metrics(0.4321, 0.75)])  # waiting for the device, it is rarely asked
-    with progress.epoch_bar("epoch 1/1", 3, lambda: next(running), True) as show:
+    with progress.epoch_bar("epoch 100/100", 1563, lambda: next(running), True) as show:
         show(1)
         time.sleep(0.3)
         show(2)
-        show(3)
-    shown = terminal.getvalue()
-    assert "epoch 1/1" in shown
-    assert "3/3" in shown
-    assert "loss 0.4321  accuracy 0.7500" in shown
+        show(1563)
+        time.sleep(0.15)  # it is drawn ten times a second
+        show(1563, 7, 10)
+    shown = re.sub(r"\x1b\[[\d;?]*\w", "", terminal.getvalue())
+    assert re.search(r"epoch 100/100 \S+ 1563/1563 \S+ loss 0\.4321  acc 0\.7500", shown)
+    assert re.search(r"epoch 100/100 \S+ +7/10 \S+ validation", shown)
+    assert max(map(len, re.split(r"[\r\n]+", shown))) <= 80

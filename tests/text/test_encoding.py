@@ -276,7 +276,7 @@ def test_one_text_where_several_belong_is_refused():
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["a", "b", "a"], "'a' is there twice"),
+        (["a", "b", "a"], "'a' occurs twice"),
         (["two words"], "not 'two words'"),
         (["a", ""], "not ''"),
         (["a", "B"], "not 'B'"),
@@ -449,7 +449,7 @@ def test_nothing_to_pad():
 
 @pytest.mark.parametrize("option", ["padding", "truncating"])
 def test_pad_sequences_refuses_other_sides(option):
-    with pytest.raises(ValueError, match=f"unknown {option} 'left'; there are: post, pre"):
+    with pytest.raises(ValueError, match=f"unknown {option} 'left'; choose from: post, pre"):
         pad_sequences([[1]], **{option: "left"})
 
 
@@ -461,7 +461,7 @@ def test_pad_sequences_refuses_what_is_no_list_of_lists(bad):
 
 @pytest.mark.parametrize("bad", [[[[1, 2]], [1]], [[1], [[1, 2]]], [[[1, 2]], [[1, 2, 3]]]])
 def test_pad_sequences_refuses_steps_of_different_shapes(bad):
-    with pytest.raises(ValueError, match="among steps of shape"):
+    with pytest.raises(ValueError, match="steps must have one shape"):
         pad_sequences(bad)
 
 

@@ -82,7 +82,7 @@ def test_other_learning_rates_are_refused(rate):
         (("linear", PEAK, 0), "steps must be at least 1, not 0"),
         (("linear", PEAK, 2.5), "steps must be of type int, not 2.5"),
         (("linear", PEAK, 2**40), "steps must be at most"),
-        (("linear", PEAK, 40, 1), "warmup must be a share"),
+        (("linear", PEAK, 40, 1), "warmup must be at least 0"),
     ],
 )
 def test_other_schedules_are_refused(arguments, named):

@@ -113,7 +113,7 @@ def test_figures_on_the_way_are_means_over_the_seeds(finished):
 
 
 def test_the_directory_above_is_no_single_run(finished):
-    with pytest.raises(UserError, match=r"a run of each of 4 seeds; name one: .*seed-0"):
+    with pytest.raises(UserError, match=r"the runs of 4 seeds; choose one, such as .*seed-0"):
         load(finished[0])
 
 
@@ -207,7 +207,7 @@ def test_another_run_is_refused_and_left(finished, alone, place, changes, match)
     [
         ({"seeds": 0}, "seeds must be at least 1, not 0"),
         ({"seeds": 2, "patience": 1, "validation": 0.5}, "patience"),
-        ({"seeds": 2, "unlabelled": "texts.txt"}, "one model at a time learns"),
+        ({"seeds": 2, "unlabelled": "texts.txt"}, "do not work together"),
         ({"seeds": 2, "seed": 2**63 - 1}, "seed must be below"),
     ],
 )

@@ -86,12 +86,13 @@ def test_the_bar_is_told_of_each_step_by_whoever_trains(tmp_path, monkeypatch):
     @contextlib.contextmanager
     def bar(title, steps, running, visible):
         shown.append((title, steps, visible))
-        yield lambda done: shown.append((done, running().loss > 0))
+        yield lambda *done: shown.append((*done, running().loss > 0))
 
     monkeypatch.setattr(fit, "epoch_bar", bar)
     with Checkpoints(tmp_path / "checkpoints", 0) as checkpoints:
         fit.fit(trainer(keep=0), checkpoints, "reviews", tmp_path, lambda line: None)
-    steps = [(done, True) for done in (1, 2, 3, 4, 5, 5)]  # the last: before the validation
+    steps = [(done, True) for done in (1, 2, 3, 4, 5)]
+    steps.append((5, 0, 1, True))  # before the one batch of the validation
     assert shown == [("epoch 1/2", 5, False), *steps, ("epoch 2/2", 5, False), *steps]
 
 

@@ -76,7 +76,7 @@ def read_archive(path: Path, *, verify: bool = True, report: Report = print) -> 
             if name in reviews[split]:
                 raise UserError(f"{source} holds {name} twice")
             if (total := total + len(content)) > _MAX_TEXT_BYTES:
-                raise UserError(f"{source} holds more text than the reviews have")
+                raise UserError(f"{source} holds more text than the published reviews")
             if len(reviews[split]) == COUNTS[split]:
                 raise UserError(f"{source} holds more than {COUNTS[split]:,} {split} reviews")
             reviews[split][name] = content.strip()
@@ -156,7 +156,7 @@ def _tar_files(archive: Path) -> Iterator[tuple[str, bytes]]:
                         _refuse_large(member.size, f"{archive}: {member.name}")
                         yield match[1], content.read()
                     elif (others := others + 1) > _MAX_OTHER_MEMBERS:
-                        raise UserError(f"{archive} holds too many files that are no reviews")
+                        raise UserError(f"{archive} holds too many files that are not reviews")
             while bounded.read(1 << 18):  # to the end, where gzip, xz and bzip2 keep checksums
                 pass
     except UserError:  # a ValueError that says more
@@ -200,7 +200,7 @@ class _Bounded:
         chunk = self._stream.read(size)
         self._left -= len(chunk)
         if self._left < 0:
-            raise UserError(f"{self._archive} unpacks to more than the reviews can take")
+            raise UserError(f"{self._archive} unpacks to more data than the published archive")
         return chunk
 
 

@@ -38,8 +38,8 @@ def fetch(directory: Path, report: Report) -> Path:
         _download(published, unfinished, report)
         if (sha256 := file_digest(unfinished)) != published.sha256:
             raise UserError(
-                f"{published.url} sent something else than the published archive, with SHA-256 "
-                f"{sha256}, not {published.sha256}; nothing of it was kept"
+                f"{published.url} did not send the published archive: its SHA-256 is {sha256}, not "
+                f"{published.sha256}; the download was deleted"
             )
         unfinished.replace(file)
     finally:

@@ -39,7 +39,7 @@ def prepare(
     """
     if is_prepared(data_dir):
         if archive is not None:
-            report(f"{archive} is not read: the reviews are already prepared in {data_dir}")
+            report(f"The reviews are already prepared in {data_dir}; {archive} is not needed")
         return
     started = time.monotonic()
     try:

@@ -113,7 +113,7 @@ def read_split(
                 texts.append(features["text"].bytes_list.value[0])
                 labels.append(features["label"].int64_list.value[0])
         except (DecodeError, IndexError) as error:
-            raise UserError(f"{file} holds a record that is no review") from error
+            raise UserError(f"{file} holds a record that is not a review") from error
     return texts, np.array(labels, dtype=np.int8)
 
 
@@ -213,7 +213,7 @@ def _described(data_dir: Path) -> _Prepared:
     if prepared.file_format != "array_record":
         raise UserError(
             f"{data_dir / DIRECTORY} is in {prepared.file_format} format, which only TensorFlow "
-            "reads; prepare the reviews anew with --data-dir OTHER --archive aclImdb_v1.tar.gz"
+            "reads; prepare the reviews again with --data-dir OTHER --archive aclImdb_v1.tar.gz"
         )
     return prepared
 
@@ -228,4 +228,6 @@ def _read_records(file: Path, count: int, wanted: range) -> list[bytes]:
             whole = len(wanted) == count
             return list(reader.read_all() if whole else reader.read(list(wanted)))
     except RuntimeError as error:  # for every failure, of the disk or of a checksum
-        raise UserError(f"{file} is damaged: {error}; remove and prepare it anew") from error
+        raise UserError(
+            f"{file} is damaged: {error}; remove it and prepare the reviews again"
+        ) from error
