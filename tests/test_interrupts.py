@@ -94,6 +94,8 @@ def test_a_command_that_is_interrupted_while_it_imports_says_so(tmp_path):
     """A library of which it imports the first line sends the signal."""
     (tmp_path / "tyro.py").write_text("import os, signal; os.kill(os.getpid(), signal.SIGINT)")
     paths = [str(tmp_path), *sys.path]
+    # In the background of a shell it is ignored, which the command would inherit.
+    signal.signal(signal.SIGINT, signal.default_int_handler)
     done = subprocess.run(
         [sys.executable, "-m", "imdb_jax.nearest", "run", "good"],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
