@@ -142,14 +142,20 @@ def test_lines_name_the_strongest_words_and_those_not_read():
     assert lines[1].split()[:3] == ["up:", "w40", "+20.000"]
     assert lines[2].split()[:3] == ["down:", "w0", "-20.000"]
     assert lines[3].endswith("and 13 more")
+    narrow = predictions.explanation_lines(explanation_of(*many), 40)
+    assert max(map(len, narrow)) <= 40
+    # No line begins with the weight of a word that ends the one before.
+    assert not any(line.lstrip()[0] in "+-" for line in narrow)
+    assert " ".join(narrow).split() == " ".join(lines).split()
 
 
 def test_colors_by_sign_and_strength():
     colored = predictions.colored_words(EXPLANATION)
     assert "\x1b" not in colored.plain
     good, script, unread = (str(span.style) for span in colored.spans)
-    assert re.fullmatch(r"black on rgb\((\d+),255,\1\)", good)
-    assert script == "black on rgb(255,90,90)"
+    red, green, blue = map(int, re.findall(r"\d+", good))
+    assert 86 < red < green < blue  # a pale blue
+    assert script == "black on rgb(255,169,77)"
     assert unread == "dim strike"
 
 
