@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 _NO_WORD = "no known word"  # in place of a label
 _FIXED = "\xa0"  # a space where no line breaks; `printable` leaves none in a text
 _STRONGEST = 8  # words listed for and against
-# The colors of the strongest words: color-blind people tell them apart, and a terminal with 16 colors
-# shows bright cyan and bright red.
+# The colors of the strongest words. Color-blind people tell them apart, and a terminal with 16
+# colors shows bright cyan and bright red.
 _UP, _DOWN = (86, 180, 233), (255, 169, 77)
 
 
