@@ -9,6 +9,8 @@ import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
 
+from rich.cells import cell_len, set_cell_size
+
 from imdb_jax.terminal import printable
 from imdb_jax.text.tokens import Text
 
@@ -27,10 +29,13 @@ _UP, _DOWN = (86, 180, 233), (255, 169, 77)
 
 
 def beginning(text: Text, width: int) -> str:
-    """Return the beginning of a text in one printable line, at most `width` characters long."""
+    """Return the beginning of a text in one printable line, at most `width` columns wide.
+
+    Characters of East Asia take two columns of a terminal.
+    """
     text = text[: 4 * width + 4]  # enough even if each character takes four bytes
     shown = printable(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
-    return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"
+    return shown if cell_len(shown) <= width else set_cell_size(shown, max(width - 1, 0)) + "…"
 
 
 def prediction_line(prediction: Prediction, label_width: int = 8) -> str:

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_to_read import ARCHITECTURES, WORDS, small
+from rich.cells import cell_len
 
 from imdb_jax.config import replace
 from imdb_jax.inference.explanation import Explanation, Word, explain
@@ -163,7 +164,8 @@ def test_colors_by_sign_and_strength():
 def test_the_beginning_of_a_text_is_one_line_that_fits(text, width):
     shown = predictions.beginning(text, width)
     assert shown.isprintable()
-    assert len(shown) <= max(width, 1)
+    assert cell_len(shown) <= max(width, 1)
+    assert predictions.beginning("電影" * 9, 6) == "電影 …"
     assert predictions.beginning(shown, max(width, 1)) == shown
 
 
