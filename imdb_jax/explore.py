@@ -88,7 +88,7 @@ def explore(arguments: Sequence[str]) -> None:
     if options.json:
         print(json.dumps(found, indent=2))
     else:
-        explorations.print_tables(title, explorations.tables_of(found))
+        explorations.print_tables(title, explorations.tables_of(found, dataset.label_names))
 
 
 main = partial(cli.run_command, explore)

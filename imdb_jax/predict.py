@@ -210,6 +210,7 @@ def _explained(
     from imdb_jax.views import page, predictions
 
     console = Console()
+    width = console.width if console.is_terminal else sys.maxsize
     kept = []
     for text, values in items:
         explanation = predictor.explain(text)
@@ -219,7 +220,7 @@ def _explained(
             found = predictions.explanation_dict(explanation)
             yield predictions.Records(columns, [*found]).json(values, found.values())
             continue
-        lines = predictions.explanation_lines(explanation)
+        lines = predictions.explanation_lines(explanation, width)
         if console.is_terminal and explanation.words:
             with console.capture() as words:
                 console.print(predictions.colored_words(explanation), end="")
@@ -227,7 +228,8 @@ def _explained(
         yield "\n".join(lines)
     if options.html:
         title = f"Predictions of {', '.join(map(str, paths))}"
-        write_output(options.html, page.explanations_html(title, kept).encode())
+        made = page.explanations_html(title, predictor.label_names[1], kept)
+        write_output(options.html, made.encode())
 
 
 main = partial(cli.run_command, predict)

@@ -322,3 +322,18 @@ def test_quiet_leaves_the_remarks_out(tmp_path, capsys):
         explore.explore(["--dataset", str(path), "--json", *quiet])
         remarks = capsys.readouterr().err
         assert bool(remarks) != bool(quiet)
+
+
+def test_tables_and_reviews_name_the_classes_as_the_data_do(tmp_path, capsys):
+    path = tmp_path / "mine.csv"
+    path.write_text(
+        "text,label\n" + "".join(f"joy {i},fresh\ndull {i},rotten\n" for i in range(20))
+    )
+    explore.explore(["--dataset", str(path), "--quiet", "--top", "1"])
+    tables = capsys.readouterr().out
+    assert re.search(r"^fresh +20 ", tables, re.MULTILINE)
+    assert re.search(r"tied to rotten .*\nword +z +fresh +rotten\ndull ", tables)
+    assert "itive" not in tables
+    explore.explore(["--dataset", str(path), "--quiet", "--review", "0"])
+    shown = capsys.readouterr().out
+    assert ": fresh" in shown if "joy" in shown else ": rotten" in shown

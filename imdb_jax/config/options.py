@@ -197,7 +197,7 @@ class SelfTrainingOptions:
 
 @dataclass(frozen=True)
 class RunOptions(NotSaved):
-    """Run directory: what it keeps, and what is printed."""
+    """Run directory: what a run keeps, and what it prints."""
 
     workdir: OptionalPath = None
     """Directory for the results, which all processes must see; by default runs/<arch>."""

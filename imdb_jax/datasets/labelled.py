@@ -211,7 +211,11 @@ def choose_positive(counts: Mapping[str, int], wanted: str, name: str) -> tuple[
         common = Counter(counts).most_common(2 * _SHOWN)
         listed = ", ".join(f"{label!r} ({count:,})" for label, count in common)
         more = f" and {len(counts) - len(common):,} more" if len(counts) > len(common) else ""
-        raise UserError(f"{name} must have two labels, not {len(counts)}: {listed or 'none'}{more}")
+        ratings = len(counts) > 2 and not any(math.isnan(_number(label)) for label in counts)
+        hint = "; of ratings, --positive-from makes two classes" if ratings else ""
+        raise UserError(
+            f"{name} must have two labels, not {len(counts)}: {listed or 'none'}{more}{hint}"
+        )
     first, second = sorted(counts, key=_order)
     if wanted:
         positive = label_name(wanted)

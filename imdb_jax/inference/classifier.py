@@ -48,7 +48,7 @@ class Classifier(TrainedModel):
 
     def __repr__(self) -> str:
         arch, dataset = self.config.arch, self.result.get("dataset", self.config.data.dataset)
-        size = len(self.vocabulary)
+        size, (negative, positive) = len(self.vocabulary), self.label_names
         if self.input_format.ngrams:
             reads = f"{size:,} n-grams of up to {self.vocabulary.max_n} words"
         else:
@@ -57,6 +57,7 @@ class Classifier(TrainedModel):
         lines = [
             f"Classifier: {arch}, trained on {dataset}",
             f"  reads          {reads}",
+            f"  tells apart    {negative} (0) and {positive} (1)",
             f"  parameters     {optax.tree.size(self.params):,}",
         ]
         if self.history:

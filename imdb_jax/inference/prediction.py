@@ -89,8 +89,9 @@ class Predictor(ABC):
         """
         texts, labels = [*texts], np.asarray(labels)
         if not texts or labels.shape != (len(texts),) or not set(labels.tolist()) <= {0, 1}:
+            negative, positive = self.label_names
             raise UserError(
-                "evaluate needs texts and a label for each: 1 (positive) or 0 (negative)"
+                f"evaluate needs texts and a label for each: 1 ({positive}) or 0 ({negative})"
             )
         return self.measure(Reviews(texts, labels.astype(np.int8)))[0]
 

@@ -129,7 +129,7 @@ def show_review(
         "dataset": corpus.name,
         "split": split,
         "review": number,
-        "label": "positive" if reviews.labels[row] == 1 else "negative",
+        "label": dataset.label_names[reviews.labels[row]],
         "text": text if isinstance(text, str) else text.decode("utf-8", "replace"),
         "ids": ids.tolist(),
         "decoded": corpus.vocabulary.decode(ids),

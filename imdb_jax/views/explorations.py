@@ -6,6 +6,7 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames
 from imdb_jax.progress import tell
 from imdb_jax.terminal import printable
 
@@ -18,12 +19,13 @@ class Table(NamedTuple):
     rows: Sequence[tuple[str, ...]]
 
 
-def tables_of(figures: dict[str, Any]) -> list[Table]:
-    """Arrange what `statistics.explore` returns as tables."""
+def tables_of(figures: dict[str, Any], label_names: LabelNames) -> list[Table]:
+    """Arrange what `statistics.explore` returns as tables, with the data set's names of classes."""
+    called = dict(zip(NEGATIVE_POSITIVE, label_names, strict=True))
     counts = {"all": figures["class_counts"], **figures["split_class_counts"]}
     sizes = [("reviews", *(f"{sum(count.values()):,}" for count in counts.values()))]
     for label in figures["class_counts"]:
-        sizes.append((label, *(f"{count[label]:,}" for count in counts.values())))
+        sizes.append((called[label], *(f"{count[label]:,}" for count in counts.values())))
     cut = f" (ids below {figures['num_words']:,})" if figures["num_words"] else ""
     names = {"0": "shortest", "0.5": "median", "1": "longest"}
     quantiles = [
@@ -51,8 +53,9 @@ def tables_of(figures: dict[str, Any]) -> list[Table]:
             (word["word"], f"{word['score']:.1f}", f"{word['positive']:,}", f"{word['negative']:,}")
             for word in words
         ]
-        title = f"words most tied to {label} training reviews (z-scored log-odds ratio)"
-        tables.append(Table(title, ("word", "z", "positive", "negative"), typical))
+        title = f"words most tied to {called[label]} training reviews (z-scored log-odds ratio)"
+        columns = ("word", "z", called["positive"], called["negative"])
+        tables.append(Table(title, columns, typical))
     return [table for table in tables if table.rows]
 
 

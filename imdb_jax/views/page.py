@@ -19,8 +19,8 @@ _LINE_BREAK = re.compile("<br />", re.IGNORECASE)
 _LEAST_SHARE = 0.05  # of the greatest weight in a text; words below it are not marked
 
 
-def explanations_html(title: str, explanations: Iterable[Explanation]) -> str:
-    """Return a page that needs no other file.
+def explanations_html(title: str, positive: str, explanations: Iterable[Explanation]) -> str:
+    """Return a page that needs no other file; `positive` is the name of the positive class.
 
     No part of a text is interpreted as HTML, except that `<br />` becomes a line break.
     """
@@ -29,8 +29,8 @@ def explanations_html(title: str, explanations: Iterable[Explanation]) -> str:
         line = html.escape(prediction_line(explanation.prediction))
         parts.append(f'<h2>{line}</h2>\n<p dir="auto">{"".join(_marked(explanation))}</p>')
     page = Template(Path(__file__).with_name("explanations.html").read_text(encoding="utf-8"))
-    shown = html.escape(printable(title))
-    return page.substitute(title=shown, explanations="\n".join(parts))
+    names = {"title": html.escape(printable(title)), "positive": html.escape(printable(positive))}
+    return page.substitute(names, explanations="\n".join(parts))
 
 
 def _marked(explanation: Explanation) -> Iterator[str]:

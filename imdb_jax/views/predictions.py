@@ -4,8 +4,12 @@ from __future__ import annotations
 
 import csv
 import json
+import sys
+import textwrap
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Any
+
+from rich.cells import cell_len, set_cell_size
 
 from imdb_jax.terminal import printable
 from imdb_jax.text.tokens import Text
@@ -17,14 +21,21 @@ if TYPE_CHECKING:
     from imdb_jax.inference.prediction import Prediction
 
 _NO_WORD = "no known word"  # in place of a label
+_FIXED = "\xa0"  # a space where no line breaks; `printable` leaves none in a text
 _STRONGEST = 8  # words listed for and against
+# The colors of the strongest words. Color-blind people tell them apart, and a terminal with 16
+# colors shows bright cyan and bright red.
+_UP, _DOWN = (86, 180, 233), (255, 169, 77)
 
 
 def beginning(text: Text, width: int) -> str:
-    """Return the beginning of a text in one printable line, at most `width` characters long."""
+    """Return the beginning of a text in one printable line, at most `width` columns wide.
+
+    Characters of East Asia take two columns of a terminal.
+    """
     text = text[: 4 * width + 4]  # enough even if each character takes four bytes
     shown = printable(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
-    return shown if len(shown) <= width else shown[: max(width - 1, 0)] + "…"
+    return shown if cell_len(shown) <= width else set_cell_size(shown, max(width - 1, 0)) + "…"
 
 
 def prediction_line(prediction: Prediction, label_width: int = 8) -> str:
@@ -82,8 +93,11 @@ def _readable(value: Any) -> Any:
     return value if value is None else str(value)
 
 
-def explanation_lines(explanation: Explanation) -> list[str]:
-    """Return the prediction, the words with the greatest weights, and those that were not read."""
+def explanation_lines(explanation: Explanation, width: int = sys.maxsize) -> list[str]:
+    """Return the prediction, the words with the greatest weights, and those that were not read.
+
+    Lines break between words where they would be longer than `width` characters.
+    """
     by_weight = sorted(explanation.words, key=lambda word: word.weight)
     # Of a word that occurs several times, the greatest weight in either direction.
     down = {word.word: word.weight for word in reversed(by_weight) if word.weight < 0}
@@ -93,12 +107,24 @@ def explanation_lines(explanation: Explanation) -> list[str]:
     for title, weights in (("up", up), ("down", down)):
         strongest = sorted(weights.items(), key=lambda item: -abs(item[1]))[:_STRONGEST]
         if strongest:
-            shown = (f"{printable(word)} {weight:+.3f}" for word, weight in strongest)
-            lines.append(f"  {title + ':':10}{'  '.join(shown)}")
+            shown = (f"{printable(word)}{_FIXED}{weight:+.3f}" for word, weight in strongest)
+            lines += _wrapped(f"  {title + ':':10}{'  '.join(shown)}", width)
     if unread:
         more = f"  and {len(unread) - _STRONGEST} more" if len(unread) > _STRONGEST else ""
-        lines.append(f"  not read: {'  '.join(map(printable, unread[:_STRONGEST]))}{more}")
+        first = map(printable, unread[:_STRONGEST])
+        lines += _wrapped(f"  not read: {'  '.join(first)}{more}", width)
     return lines
+
+
+def _wrapped(line: str, width: int) -> list[str]:
+    lines = textwrap.wrap(
+        line,
+        width,
+        subsequent_indent=" " * len("  not read: "),
+        break_long_words=False,
+        break_on_hyphens=False,
+    )
+    return [line.replace(_FIXED, " ") for line in lines]
 
 
 def explanation_dict(explanation: Explanation) -> dict[str, Any]:
@@ -111,14 +137,14 @@ def explanation_dict(explanation: Explanation) -> dict[str, Any]:
 
 
 def colored_words(explanation: Explanation) -> rich_text.Text:
-    """Color words that push up green and those that push down red; strike out unread ones."""
+    """Color words that push up blue and those that push down orange; strike out unread ones."""
     from rich.text import Text as RichText
 
     colored = RichText()
     for word, share in with_shares(explanation.words):
-        pale = round(255 - 165 * abs(share))
-        color = f"rgb({pale},255,{pale})" if share > 0 else f"rgb(255,{pale},{pale})"
-        style = f"black on {color}" if abs(share) > 0.05 else ""
+        strongest = _UP if share > 0 else _DOWN
+        color = ",".join(str(round(255 - (255 - part) * abs(share))) for part in strongest)
+        style = f"black on rgb({color})" if abs(share) > 0.05 else ""
         colored.append(printable(word.word), style if word.read else "dim strike")
         colored.append(" ")
     return colored

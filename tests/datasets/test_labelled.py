@@ -74,7 +74,10 @@ def test_a_positive_label_that_is_not_there():
         ({}, "x must have two labels, not 0: none"),
         ({"a": 1200}, r"x must have two labels, not 1: 'a' \(1,200\)"),
         ({"a": 1, "b": 5, "c": 2}, r"not 3: 'b' \(5\), 'c' \(2\), 'a' \(1\)$"),
-        ({str(n): 1 for n in range(1000)}, r"not 1000: .*and 990 more$"),
+        (
+            {str(n): 1 for n in range(1000)},
+            "990 more; of ratings, --positive-from",
+        ),
     ],
 )
 def test_anything_but_two_labels_is_refused(counts, match):

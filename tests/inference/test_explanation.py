@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from models_to_read import ARCHITECTURES, WORDS, small
+from rich.cells import cell_len
 
 from imdb_jax.config import replace
 from imdb_jax.inference.explanation import Explanation, Word, explain
@@ -142,14 +143,20 @@ def test_lines_name_the_strongest_words_and_those_not_read():
     assert lines[1].split()[:3] == ["up:", "w40", "+20.000"]
     assert lines[2].split()[:3] == ["down:", "w0", "-20.000"]
     assert lines[3].endswith("and 13 more")
+    narrow = predictions.explanation_lines(explanation_of(*many), 40)
+    assert max(map(len, narrow)) <= 40
+    # No line begins with the weight of a word that ends the one before.
+    assert not any(line.lstrip()[0] in "+-" for line in narrow)
+    assert " ".join(narrow).split() == " ".join(lines).split()
 
 
 def test_colors_by_sign_and_strength():
     colored = predictions.colored_words(EXPLANATION)
     assert "\x1b" not in colored.plain
     good, script, unread = (str(span.style) for span in colored.spans)
-    assert re.fullmatch(r"black on rgb\((\d+),255,\1\)", good)
-    assert script == "black on rgb(255,90,90)"
+    red, green, blue = map(int, re.findall(r"\d+", good))
+    assert 86 < red < green < blue  # a pale blue
+    assert script == "black on rgb(255,169,77)"
     assert unread == "dim strike"
 
 
@@ -157,7 +164,8 @@ def test_colors_by_sign_and_strength():
 def test_the_beginning_of_a_text_is_one_line_that_fits(text, width):
     shown = predictions.beginning(text, width)
     assert shown.isprintable()
-    assert len(shown) <= max(width, 1)
+    assert cell_len(shown) <= max(width, 1)
+    assert predictions.beginning("電影" * 9, 6) == "電影 …"
     assert predictions.beginning(shown, max(width, 1)) == shown
 
 

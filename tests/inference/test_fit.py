@@ -1,5 +1,6 @@
 """Training from Python: the same models as from the shell, and what they can do afterwards."""
 
+import dataclasses
 import json
 import math
 import tempfile
@@ -164,8 +165,9 @@ def test_evaluates_texts(request, model, ngram, arch):
 
 @pytest.mark.parametrize("labels", [[1], [1, 0, 0, 2], ["1", "0", "0", "1"], [LABELS], []])
 def test_labels_that_are_none(model, labels):
-    with pytest.raises(UserError, match="a label for each"):
-        model.evaluate(TEXTS if labels else [], labels)
+    named = dataclasses.replace(model, label_names=("rotten", "fresh"))
+    with pytest.raises(UserError, match=r"a label for each: 1 \(fresh\) or 0 \(rotten\)"):
+        named.evaluate(TEXTS if labels else [], labels)
 
 
 def test_is_shown_in_a_few_lines(model, ngram):
@@ -173,6 +175,7 @@ def test_is_shown_in_a_few_lines(model, ngram):
         assert shown.count("\n") < 6
         assert max(map(len, shown.splitlines())) < 80
     assert f"test accuracy  {model.result['test_accuracy']:.4f}" in repr(model)
+    assert "negative (0) and positive (1)" in repr(model)
     assert f"reads          96 of {len(model.vocabulary):,} words" in repr(model)
     assert f"{len(ngram.vocabulary):,} n-grams" in repr(ngram)
     both = repr(Ensemble((model, ngram), (0.5, 0.25)))

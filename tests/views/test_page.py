@@ -37,7 +37,7 @@ class Parsed(HTMLParser):
     def __init__(self, title, *explanations):
         super().__init__()
         self.texts, self.marks, self.tags = [], [], set()
-        self.feed(page.explanations_html(title, explanations))
+        self.feed(page.explanations_html(title, "positive", explanations))
 
     def handle_starttag(self, tag, attrs):
         self.tags.add(tag)
@@ -71,10 +71,11 @@ def test_a_page_shows_each_text_as_it_was_written(separate, text):
 
 
 def test_words_carry_their_case_and_line_breaks_their_weight():
-    shown = page.explanations_html("A title", [explanation_of(TEXT, separate_words)])
+    shown = page.explanations_html("A title", "fresh", [explanation_of(TEXT, separate_words)])
     assert '<span class="up" style="--share: 0.50" title="+0.5000">GOOD</span>, ' in shown
     assert '<span title="+0.0100">↵\n</span><s title="not read">↵\n</s>&lt;' in shown
-    shown = page.explanations_html("A title", [explanation_of(TEXT, separate_tokens)])
+    shown = page.explanations_html("A title", "fresh", [explanation_of(TEXT, separate_tokens)])
+    assert "log-odds of &quot;fresh&quot;" in shown
     assert '>good</span>\n\n<s title="not read">&lt;</s>' in shown
     assert "http" not in shown  # it needs no other file
 
@@ -124,7 +125,7 @@ def test_colors_have_contrast_and_differ_for_the_color_blind():
             assert down[0] > 1.5 * down[2]
 
 
-def test_a_title_is_no_markup():
-    shown = page.explanations_html(SCRIPT, [])
+def test_names_are_no_markup():
+    shown = page.explanations_html(SCRIPT, SCRIPT, [])
     assert "<script" not in shown
-    assert shown.count(html.escape("<script>alert('x')</script>&\"")) == 2
+    assert shown.count(html.escape("<script>alert('x')</script>&\"")) == 3
