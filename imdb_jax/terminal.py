@@ -88,6 +88,7 @@ class _Outlet(io.RawIOBase):
             except OSError as error:
                 self.left = True
                 if self.fails and not isinstance(error, BrokenPipeError):
+                    error.filename = "standard output"  # only there do writes fail
                     raise
         return len(data)
 

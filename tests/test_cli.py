@@ -269,7 +269,8 @@ def test_a_reader_that_leaves_ends_the_command_silently(body):
 @pytest.mark.parametrize("body", ["print('short')", "print('long' * 1_000_000)"])
 def test_output_to_a_full_disk_is_an_error(body):
     with open("/dev/full", "wb") as full:
-        assert run_program(body, full) == (2, "error: No space left on device\n")
+        said = "error: No space left on device: standard output\n"
+        assert run_program(body, full) == (2, said)
 
 
 def test_a_bug_shows_its_traceback():

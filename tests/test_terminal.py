@@ -57,7 +57,7 @@ def test_a_stream_outlives_what_it_writes_to(error, fails, raised):
     print("one", file=stream)
     pipe.error = error
     if raised:
-        with pytest.raises(OSError, match="wrong"):
+        with pytest.raises(OSError, match="wrong: 'standard output'"):
             print("two", file=stream)
     for _ in range(2):
         print("three", file=stream)

@@ -53,6 +53,11 @@ def _run(config: Config, workdir: Path, temporary: bool) -> dict[str, Any]:
     teacher = teacher and teacher.absolute()
     config = replace(absolute_paths(config), workdir=workdir, unlabelled=source, teacher=teacher)
     earlier = directory.earlier_run(workdir, config)
+    if teacher and config.run.overwrite and teacher.resolve().is_relative_to(workdir.resolve()):
+        raise UserError(
+            f"the teacher {teacher} lies in {workdir}, which --overwrite would replace; choose "
+            "another --workdir"
+        )
     # Before JAX starts, which loading a teacher makes it do.
     use_all_cores(create_configured_model(config))
     data = config.data

@@ -128,7 +128,7 @@ def verify_run(workdir: Path) -> None:
 
     Runs of format 1 keep checksums of their parameters only, as a note says.
     """
-    if os.path.lexists(workdir / MANIFEST):
+    if os.path.lexists(workdir / MANIFEST) or saved_format(workdir) != 1:
         try:
             verify(workdir, needed=[CONFIG, RESULT])
         except Damaged as error:
@@ -141,6 +141,12 @@ def verify_run(workdir: Path) -> None:
         verify_checksums(workdir / PARAMS)
     if is_first():
         note(f"the run in {workdir} was written in format 1, and cannot be verified in full")
+
+
+def runs_of_seeds(workdir: Path, config: Config) -> list[Path]:
+    """Return the run directories of the seeds that were trained at once; none if it was one."""
+    first, seeds = config.training.seed, config.training.seeds
+    return [workdir / f"seed-{first + i}" for i in range(seeds)] if seeds > 1 else []
 
 
 def end(workdir: Path, result: dict[str, Any]) -> None:

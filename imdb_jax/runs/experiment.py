@@ -83,6 +83,8 @@ def _run(
         directory.refuse_other_run(workdir, config, earlier)
         if directory.has_ended(workdir) and config.training.epochs == earlier.training.epochs:
             directory.verify_run(workdir)
+            for own in directory.runs_of_seeds(workdir, config):
+                directory.verify_run(own)
             result = read_result(workdir)
             say(f"the run in {workdir} has ended before; there is nothing to resume")
             if is_first():

@@ -8,7 +8,7 @@ import io
 import platform
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +23,7 @@ from rich.console import Console
 from rich.table import Table
 
 from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE
-from imdb_jax.errors import require
+from imdb_jax.errors import UserError, require
 from imdb_jax.files import write_atomically
 from imdb_jax.models import Ngram
 from imdb_jax.models.inputs import Sets
@@ -147,7 +147,8 @@ def summary_writer_class() -> Any:
 def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Epoch], None]]:
     """Yield a function that logs the figures of an epoch, if `directory` is given, for TensorBoard.
 
-    What an interrupted run logged from epoch `first` on becomes void.
+    What an interrupted run logged from epoch `first` on becomes void. Raises `UserError` if the
+    log cannot be written.
     """
     if directory is None:
         yield lambda row: None
@@ -158,11 +159,27 @@ def tensorboard_log(directory: Path | None, first: int) -> Iterator[Callable[[Ep
             writer.add_scalar(f"{metric}/training", getattr(row, metric), row.epoch)
             writer.add_scalar(f"{metric}/validation", getattr(row, f"val_{metric}"), row.epoch)
         writer.add_scalar("seconds", row.seconds, row.epoch)
-        writer.flush()
+        with _writing(directory):
+            writer.flush()
 
     # By default a file is named after the second in which it is made.
-    writer = summary_writer_class()(str(directory), purge_step=first, filename_suffix=f".{first}")
+    with _writing(directory):
+        writer = summary_writer_class()(
+            str(directory), purge_step=first, filename_suffix=f".{first}"
+        )
     try:
         yield log
-    finally:
+    except BaseException:
+        with suppress(OSError):
+            writer.close()
+        raise  # what ended the training matters more than its log
+    with _writing(directory):
         writer.close()
+
+
+@contextmanager
+def _writing(log: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        raise UserError(f"the log {log} cannot be written: {error.strerror}") from error

@@ -1,11 +1,13 @@
 """A trace of a few steps of training, as TensorBoard and Perfetto show it."""
 
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
 import jax
+
+from imdb_jax.errors import UserError
 
 _FEW = 10
 
@@ -27,6 +29,7 @@ def profiler(
 
     Yields a function to call before the first step and after each with the number of steps taken.
     Both ends of the trace wait for the arrays that `state` returns, which the steps compute.
+    Raises `UserError` if the trace cannot be written.
     """
     running = False
 
@@ -34,7 +37,7 @@ def profiler(
         nonlocal running
         if steps and taken == steps.start:
             jax.block_until_ready(state())
-            stack.enter_context(jax.profiler.trace(directory, create_perfetto_trace=True))
+            stack.enter_context(_trace(directory))
             running = True
         if running and taken >= steps.stop:
             jax.block_until_ready(state())
@@ -49,3 +52,27 @@ def profiler(
 
     with ExitStack() as stack:
         yield trace
+
+
+@contextmanager
+def _trace(directory: Path) -> Iterator[None]:
+    with _writing(directory):
+        jax.profiler.start_trace(directory, create_perfetto_trace=True)
+    try:
+        yield
+    except BaseException:
+        with suppress(UserError), _writing(directory):
+            jax.profiler.stop_trace()
+        raise  # what ended the training matters more than its trace
+    with _writing(directory):
+        jax.profiler.stop_trace()
+
+
+@contextmanager
+def _writing(directory: Path) -> Iterator[None]:
+    try:
+        yield
+    except (OSError, jax.errors.JaxRuntimeError) as error:
+        # JAX's profiler says: RESOURCE_EXHAUSTED: FILE; No space left on device
+        reason = getattr(error, "strerror", None) or str(error).rpartition("; ")[2]
+        raise UserError(f"the trace {directory} cannot be written: {reason}") from error

@@ -214,6 +214,16 @@ def test_replaced_with_its_teacher(tmp_path, workdir):
     assert not {"teacher", "soft_labels.npz"} & {path.name for path in copy.iterdir()}
 
 
+@pytest.mark.parametrize("place", [".", "teacher"])
+def test_a_teacher_is_not_replaced_by_its_student(tmp_path, place):
+    workdir, again = tmp_path / "run", tmp_path / "again"
+    workdir.mkdir()
+    again.symlink_to(workdir)
+    options = {"unlabelled": "unsupervised", "teacher": again / place, "overwrite": True}
+    with pytest.raises(UserError, match=r"teacher .* lies in .*/run, which --overwrite would"):
+        run(small(workdir, **options))
+
+
 def test_a_directory_that_is_taken_is_refused_before_the_teacher_is_trained(workdir):
     with pytest.raises(UserError, match="already holds a run"):
         run(self_trained(workdir))

@@ -1,6 +1,7 @@
 """What a run shows and writes: metrics and progress."""
 
 import csv
+import errno
 import io
 import re
 import struct
@@ -135,6 +136,26 @@ def test_tensorboard_gets_every_figure(tmp_path):
             "seconds": row.seconds,
         }.items()
     }
+
+
+@pytest.mark.parametrize("ended_by", [None, UserError("something else")])
+def test_tensorboard_log_that_cannot_be_written_is_named(tmp_path, monkeypatch, ended_by):
+    def full(self):
+        raise OSError(errno.ENOSPC, "No space left")
+
+    writer = pytest.importorskip("tensorboardX").SummaryWriter
+    monkeypatch.setattr(writer, "close", full)
+
+    def train():
+        with reporting.tensorboard_log(tmp_path, 1):
+            if ended_by:
+                raise ended_by
+
+    with pytest.raises(UserError) as caught:
+        train()
+    assert str(caught.value) == str(
+        ended_by or f"the log {tmp_path} cannot be written: No space left"
+    )
 
 
 def test_tensorboard_is_not_needed_where_it_is_not_asked_for(tmp_path, monkeypatch):

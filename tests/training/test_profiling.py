@@ -3,6 +3,7 @@
 import gzip
 import json
 
+import jax
 import numpy as np
 import pytest
 from hypothesis import given
@@ -53,6 +54,28 @@ def test_trace_of_a_run_that_fails_is_written_all_the_same(tmp_path):
         with pytest.raises(UserError):
             fail(tmp_path / part)
         assert events(tmp_path / part)
+
+
+@pytest.mark.parametrize("ended_by", [None, UserError("something else")])
+def test_trace_that_cannot_be_written_is_one_line(tmp_path, monkeypatch, ended_by):
+    def full():
+        raise jax.errors.JaxRuntimeError("RESOURCE_EXHAUSTED: vm.xplane.pb; No space left")
+
+    monkeypatch.setattr(jax.profiler, "start_trace", lambda *_, **__: None)
+    monkeypatch.setattr(jax.profiler, "stop_trace", full)
+
+    def train():
+        with profiler(tmp_path, range(1, 3), lambda: None, str) as trace:
+            trace(1)
+            if ended_by:
+                raise ended_by
+            trace(3)
+
+    with pytest.raises(UserError) as caught:
+        train()
+    assert str(caught.value) == str(
+        ended_by or f"the trace {tmp_path} cannot be written: No space left"
+    )
 
 
 def test_a_nan_is_found_at_the_step_that_computes_it(capsys):

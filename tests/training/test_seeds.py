@@ -4,6 +4,7 @@ import functools
 import itertools
 import json
 import os
+import shutil
 import signal
 import statistics
 
@@ -200,6 +201,15 @@ def test_another_run_is_refused_and_left(finished, alone, place, changes, match)
     with pytest.raises(UserError, match=match):
         experiment.run(together(workdir, **changes))
     assert contents(workdir) == before
+
+
+@pytest.mark.parametrize("lost", ["", "manifest.json", "params/_METADATA"])
+def test_runs_that_have_ended_are_verified(finished, tmp_path, lost):
+    workdir = tmp_path / "run"
+    shutil.copytree(finished[0], workdir)
+    (workdir / "seed-2" / lost).rename(tmp_path / "lost")
+    with pytest.raises(UserError, match=r"seed-2 is damaged: .* is missing; restore it"):
+        experiment.run(together(workdir, resume=True))
 
 
 @pytest.mark.parametrize(
