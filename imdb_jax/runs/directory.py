@@ -150,7 +150,15 @@ def runs_of_seeds(workdir: Path, config: Config) -> list[Path]:
 
 
 def end(workdir: Path, result: dict[str, Any]) -> None:
-    """Write `result.json`, and last of all the manifest, which marks the end of a run."""
+    """Write `result.json`, and last of all the manifest, which marks the end of a run.
+
+    Raises `UserError` if somebody has removed the configuration meanwhile.
+    """
+    if not is_regular(workdir / CONFIG):
+        raise UserError(
+            f"{workdir / CONFIG} was removed while the run trained; restore it and continue with "
+            "--resume, or train again"
+        )
     write_atomically(workdir / RESULT, (json.dumps(result, indent=2) + "\n").encode())
     names = [name for name in _READ if (workdir / name).exists()]
     write_manifest(workdir, [*names, *files_in(workdir, PARAMS)])

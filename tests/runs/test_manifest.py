@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from imdb_jax.errors import UserError
+from imdb_jax.runs import directory
 from imdb_jax.runs.manifest import (
     CHECKSUMS,
     MANIFEST,
@@ -155,3 +157,9 @@ def test_checksums_of_format_1(vouched):
         else:
             with pytest.raises(Damaged, match=what):
                 verify_checksums(vouched)
+
+
+def test_a_run_without_its_configuration_does_not_end(tmp_path):
+    with pytest.raises(UserError, match=r"config\.toml was removed while the run trained"):
+        directory.end(tmp_path, {"test_accuracy": 0.5})
+    assert not list(tmp_path.iterdir())
