@@ -1,6 +1,6 @@
 """The classic IMDb sentiment models in functional JAX, from raw text to trained model."""
 
-from imdb_jax import interrupts
+from imdb_jax.console import interrupts
 
 interrupts.end_imports_quietly()  # first, because imports take long enough to be interrupted
 

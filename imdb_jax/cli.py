@@ -17,8 +17,8 @@ from itertools import chain
 from pathlib import Path
 from typing import Any, NoReturn
 
-from imdb_jax import interrupts, terminal
-from imdb_jax.arguments import parse as parse
+from imdb_jax.config.arguments import parse as parse
+from imdb_jax.console import interrupts, terminal
 from imdb_jax.errors import RunExists, UserError
 from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 

@@ -20,9 +20,9 @@ import tyro
 
 from imdb_jax import cli
 from imdb_jax.config import OptionalPath, replace
+from imdb_jax.console.terminal import nobody_reads
 from imdb_jax.errors import UserError
 from imdb_jax.files import check_output, write_output
-from imdb_jax.terminal import nobody_reads
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:

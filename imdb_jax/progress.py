@@ -9,7 +9,7 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
-from imdb_jax.terminal import printable
+from imdb_jax.console.terminal import printable
 
 if TYPE_CHECKING:
     from rich.progress import ProgressColumn

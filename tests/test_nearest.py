@@ -10,11 +10,11 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as npst
 from small_models import VOCABULARY, small_classifier
 
+from imdb_jax.console.terminal import printable
 from imdb_jax.errors import UserError
 from imdb_jax.inference import classifier
 from imdb_jax.inference.word_vectors import WordVectors, nearest_words, word_vectors
 from imdb_jax.nearest import main
-from imdb_jax.terminal import printable
 
 WORDS = ("good", "bad", "film", "it's", "8")
 VALUES = st.floats(-100, 100, width=32).filter(lambda value: value == 0 or abs(value) > 1e-3)

@@ -21,7 +21,7 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from imdb_jax import interrupts, terminal
+from imdb_jax.console import interrupts, terminal
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.parallel.exchange import num_processes
 from imdb_jax.parallel.failure import FailureWatch

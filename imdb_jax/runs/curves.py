@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from imdb_jax.console.terminal import printable
 from imdb_jax.files import write_atomically
-from imdb_jax.terminal import printable
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

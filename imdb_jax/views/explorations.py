@@ -6,9 +6,9 @@ import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+from imdb_jax.console.terminal import printable
 from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames
 from imdb_jax.progress import tell
-from imdb_jax.terminal import printable
 
 
 class Table(NamedTuple):

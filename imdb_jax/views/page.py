@@ -9,7 +9,7 @@ from pathlib import Path
 from string import Template
 from typing import TYPE_CHECKING
 
-from imdb_jax.terminal import printable
+from imdb_jax.console.terminal import printable
 from imdb_jax.views.predictions import prediction_line, with_shares
 
 if TYPE_CHECKING:

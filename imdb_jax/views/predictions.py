@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from rich.cells import cell_len, set_cell_size
 
-from imdb_jax.terminal import printable
+from imdb_jax.console.terminal import printable
 from imdb_jax.text.tokens import Text
 
 if TYPE_CHECKING:

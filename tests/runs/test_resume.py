@@ -18,8 +18,9 @@ import numpy as np
 import pytest
 from small_runs import metrics_of, outcome, small, to_format_1
 
-from imdb_jax import files, interrupts, load, train
+from imdb_jax import files, load, train
 from imdb_jax.config import replace
+from imdb_jax.console import interrupts
 from imdb_jax.datasets.find import synthetic_dataset
 from imdb_jax.errors import Terminated, UserError
 from imdb_jax.runs import data, experiment, fit, reporting

@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imdb_jax.console.terminal import printable
 from imdb_jax.inference.explanation import Explanation, Word
 from imdb_jax.inference.prediction import Prediction
-from imdb_jax.terminal import printable
 from imdb_jax.text.tokens import locate_words, separate_tokens, separate_words, utf8
 from imdb_jax.views import page
 

@@ -9,7 +9,7 @@ import sys
 
 import pytest
 
-from imdb_jax import interrupts
+from imdb_jax.console import interrupts
 
 pytestmark = pytest.mark.skipif(os.name == "nt", reason="Windows knows no SIGINT to raise")
 

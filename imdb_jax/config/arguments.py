@@ -21,7 +21,7 @@ from typing import Annotated, Any, Literal, NamedTuple, TypeVar
 
 import tyro
 
-from imdb_jax.config import replace
+from imdb_jax.config.config import replace
 from imdb_jax.errors import UserError
 
 T = TypeVar("T")

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from imdb_jax import terminal
+from imdb_jax.console import terminal
 
 
 @given(st.text())

@@ -1,0 +1,1 @@
+"""What commands and a terminal do to each other: text, streams, Ctrl-C."""
