@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -14,6 +13,7 @@ import jax.numpy as jnp
 import optax
 
 from imdb_jax.config import load_config
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE
 from imdb_jax.errors import UserError
 from imdb_jax.files import write_directory
 from imdb_jax.inference import explanation
@@ -122,15 +122,6 @@ def load(path: str | os.PathLike[str]) -> Classifier:
     kind = configured_input_format(config).vocabulary_class
     vocabulary = kind.load(directory / kind.FILE)
     params = jax.device_put(read_params(directory / runs.PARAMS, shapes)[0])
-    history, result = read_metrics(directory / runs.METRICS), _read_result(directory)
-    names = runs.read_label_names(directory)
-    return Classifier(config, vocabulary, model, params, names, history, result)
-
-
-def _read_result(directory: Path) -> dict[str, Any]:
-    """Read `result.json`, which has been verified, but in format 1; there it may be anything."""
-    try:
-        found = json.loads((directory / runs.RESULT).read_bytes())
-    except (OSError, ValueError):
-        return {}
-    return found if isinstance(found, dict) else {}
+    history, result = read_metrics(directory / runs.METRICS), runs.read_result(directory)
+    negative, positive = result.get("labels", NEGATIVE_POSITIVE)
+    return Classifier(config, vocabulary, model, params, (negative, positive), history, result)

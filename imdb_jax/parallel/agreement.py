@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import itertools
 import json
@@ -15,6 +14,7 @@ from typing import Any
 
 import imdb_jax
 from imdb_jax.config import Config, flatten
+from imdb_jax.files import file_digest
 
 # Options that may differ. The reviews that these paths lead to are compared when they are read;
 # only process 0 prints and writes for TensorBoard.
@@ -51,8 +51,8 @@ def characteristics(config: Config) -> dict[str, str]:
     found |= {name: str(value) for name, value in settings if not _HARMLESS.search(name)}
     home = Path(imdb_jax.__file__).parent
     for file in sorted(home.rglob("*.py")):
-        digest = hashlib.sha256(file.read_bytes()).hexdigest()
-        found[f"the SHA-256 of {home.name}/{file.relative_to(home).as_posix()}"] = digest[:16]
+        name = f"{home.name}/{file.relative_to(home).as_posix()}"
+        found[f"the SHA-256 of {name}"] = file_digest(file)[:16]
     return found
 
 

@@ -18,7 +18,7 @@ from imdb_jax.config import (
     load_config,
     saved_format,
 )
-from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames
+from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE
 from imdb_jax.errors import RunExists, UserError
 from imdb_jax.files import is_directory, is_regular, is_temporary, write_atomically
 from imdb_jax.parallel.exchange import is_first
@@ -164,13 +164,16 @@ def end(workdir: Path, result: dict[str, Any]) -> None:
     write_manifest(workdir, [*names, *files_in(workdir, PARAMS)])
 
 
-def read_label_names(workdir: Path) -> LabelNames:
-    """Read what the run's data call the two classes; runs of earlier versions do not say."""
+def read_result(workdir: Path) -> dict[str, Any]:
+    """Read `result.json`; raise `Damaged` unless it is an object, with names of labels if any.
+
+    Earlier versions did not write `labels`, what the data call the two classes.
+    """
     try:
-        labels = json.loads((workdir / RESULT).read_bytes()).get("labels", [*NEGATIVE_POSITIVE])
-        negative, positive = labels
+        result = json.loads((workdir / RESULT).read_bytes())
+        negative, positive = labels = result.get("labels", [*NEGATIVE_POSITIVE])
         if isinstance(labels, list) and negative.isprintable() and positive.isprintable():
-            return negative, positive
+            return result
     except (OSError, ValueError, AttributeError, TypeError, RecursionError):
         pass
     raise Damaged(f"{workdir} is damaged: {RESULT} is not the file that was written")

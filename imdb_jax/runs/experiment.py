@@ -23,7 +23,7 @@ from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
 from imdb_jax.runs.fit import fit, restore_latest
 from imdb_jax.runs.lock import only_run_in
-from imdb_jax.runs.results import announce, conclude, read_result, warn_of_guessing
+from imdb_jax.runs.results import announce, conclude, ended_result, warn_of_guessing
 from imdb_jax.runs.soft_labels import SoftLabels
 from imdb_jax.training.memory import check_model_and_batch
 from imdb_jax.training.trainer import Trainer
@@ -85,7 +85,7 @@ def _run(
             directory.verify_run(workdir)
             for own in directory.runs_of_seeds(workdir, config):
                 directory.verify_run(own)
-            result = read_result(workdir)
+            result = ended_result(workdir)
             say(f"the run in {workdir} has ended before; there is nothing to resume")
             if is_first():
                 announce(result, of)

@@ -1,6 +1,5 @@
 """What a run ends with: its parameters, its figures, and the line that it prints."""
 
-import json
 import math
 import statistics
 from collections.abc import Mapping, Sequence
@@ -135,14 +134,14 @@ def warn_of_guessing(config: Config, data: ExperimentData, result: Mapping[str, 
     )
 
 
-def read_result(workdir: Path) -> dict[str, Any]:
-    """Read the `result.json` of a run that has ended."""
+def ended_result(workdir: Path) -> dict[str, Any]:
+    """Read the `result.json` of a run that has ended, to be announced."""
     path = workdir / directory.RESULT
     try:
-        result = json.loads(path.read_bytes() if is_regular(path) else b"")
+        result = directory.read_result(workdir) if is_regular(path) else {}
         _accuracy(result)
         return result
-    except (ValueError, KeyError, TypeError, RecursionError) as error:
+    except (ValueError, KeyError, TypeError) as error:
         raise Damaged(f"{path} is damaged; replace the run with --overwrite") from error
 
 
