@@ -35,6 +35,13 @@ def test_what_is_public_is_listed_once():
     assert sorted(names) == imdb_jax.__all__
 
 
+def test_api_reference_has_all_names():
+    reference = Path(__file__).parent.parent / "docs" / "api.md"
+    lines = reference.read_text(encoding="utf-8").splitlines()
+    named = [line.removeprefix("::: imdb_jax.") for line in lines if line.startswith(":::")]
+    assert sorted(named) == imdb_jax.__all__
+
+
 def test_star_import():
     names = {}
     exec("from imdb_jax import *", names)

@@ -110,7 +110,9 @@ def get_word_index(
     """Return the rank of each word, like `keras.datasets.imdb.get_word_index`.
 
     Args:
-      dataset, data_dir, exact: as in `load_data`.
+      dataset: as in `load_data`.
+      data_dir: as in `load_data`.
+      exact: as in `load_data`.
 
     Returns:
       Word -> rank, from 1, the most frequent first. The word's id is 3 more.
