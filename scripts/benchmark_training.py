@@ -298,7 +298,7 @@ def _cell(figure: str, summary: Summary | None) -> str:
     return median if lowest == highest else f"{median}\n({lowest}..{highest})"
 
 
-def figure_texts(figure: str, summary: Summary) -> tuple[str, str, str]:
+def figure_texts(figure: str, summary: Mapping[str, Any]) -> tuple[str, str, str]:
     """Median, lowest and highest value of a figure, as a table shows them."""
     scale, digits = _SCALES.get(figure, (1.0, 2))
     median, lowest, highest = (
