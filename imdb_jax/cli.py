@@ -45,8 +45,8 @@ def run_command(command: Callable[[list[str]], Any]) -> None:
     terminal cannot show, is no error.
     """
     terminal.prepare_streams()
-    # Imports and traces make half a million objects that stay. Looking through all of them for
-    # garbage, several times, took a tenth of the start of a command.
+    # Imports make a third of a million objects that stay. Looking through all of them for garbage,
+    # several times, took a sixth of the time of the imports.
     gc.set_threshold(_OBJECTS_BETWEEN_COLLECTIONS)
     keep_compiled_programs()
     with interrupts.handled() as is_program:
