@@ -1,11 +1,13 @@
 """Measures training against Keras 3.
 
     python scripts/benchmark.py --arch cnn --against tensorflow,jax,torch --json out.json
+    python scripts/benchmark.py --arch all --json out.json --docs docs/performance.md
 
-Every measurement is a process of its own, and ours and Keras' take turns. All get the same encoded
-reviews, in float32, in batches of the same size; the number of the repeat is the seed. Medians are
-compared, with the fastest backend of each figure; the spread is shown beside them. Needs the extra
-`bench`.
+Every measurement is a process of its own, and ours and Keras' take turns. Whole runs are those of
+the tutorials: Keras validates and evaluates as their scripts do, and ours is the command. All get
+the same encoded reviews, in float32, in batches of the same size; the number of the repeat is the
+seed. Medians are compared, with the fastest backend of each figure; the spread is shown beside
+them. If a measurement fails, the others go on. Needs the extra `bench`.
 
 In place of this comparison, `--parts` takes our step apart and relates it to the best that the
 machine could do, `--growth` trains on more and more reviews, and `--text` measures encoding and
@@ -14,8 +16,10 @@ predicting.
 
 from __future__ import annotations
 
+import datetime
 import importlib.metadata
 import importlib.util
+import itertools
 import json
 import os
 import platform
@@ -28,6 +32,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from marked_text import around_marked, replace_marked
+
 from imdb_jax import cli, progress
 from imdb_jax.config import Config, load_recipe, replace
 from imdb_jax.errors import UserError, unknown_name
@@ -37,6 +43,14 @@ if TYPE_CHECKING:
     from benchmark_children import Bench
 
 BACKENDS = ("tensorflow", "jax", "torch")
+ALL = "all"
+_ORDER = ("mlp", "embedding_mlp", "cnn", "cnn_global", "pooled", "lstm")
+# Backends that would take longer for a recipe than all the others together; none is the fastest.
+_SLOW = {"pooled": ("torch",), "lstm": ("jax", "torch")}
+# Steps in an epoch of recipes whose epochs would take hours in Keras.
+_STEPS = {"lstm": 20}
+_MARK = "benchmark"
+_QUIET_LOAD = 0.5
 
 
 @dataclass(frozen=True)
@@ -44,10 +58,11 @@ class Options:
     """What to measure, and how often."""
 
     arch: str = "cnn"
-    """Recipe."""
+    """Recipe, or several with commas between them; 'all' that have a Keras twin."""
 
-    against: str = "tensorflow,jax,torch"
-    """Keras backends, with commas between them."""
+    against: str = ""
+    """Keras backends, with commas between them. By default all three, but no torch for pooled, and
+    tensorflow alone for lstm."""
 
     repeats: int = 3
     """Measurements of each contestant."""
@@ -56,7 +71,7 @@ class Options:
     """Epochs of each training, at least 2, as the first one includes compiling; 0: the recipe's."""
 
     steps: int = 0
-    """Steps in an epoch, for recipes that would take hours in Keras; 0: all."""
+    """Steps in an epoch; 0: all, but 20 of lstm, whose epochs would take hours in Keras."""
 
     device: Literal["cpu", "gpu"] = "cpu"
     """gpu: a single one, without Keras on tensorflow."""
@@ -74,7 +89,10 @@ class Options:
     """Directory for the reviews of --growth, 1 kB each; by default the system's."""
 
     json: Path | None = None
-    """Write all figures to this file."""
+    """Write all figures to this file, again after each recipe."""
+
+    docs: Path | None = None
+    """Replace the tables in this file, between its two 'benchmark' marks."""
 
     dataset: Literal["imdb_reviews", "synthetic"] = "imdb_reviews"
     """Data set. There is no 'auto': a benchmark on other data than meant is worse than none."""
@@ -87,25 +105,77 @@ def benchmark(arguments: Sequence[str]) -> None:
     """Parses the arguments, measures, prints tables and writes the JSON file.
 
     Raises:
-      UserError: a bad option, no Keras or a backend of it missing, no GPU, no data, or a
-        measurement that failed. What can be known beforehand is said before anything is measured.
+      UserError: a bad option, no Keras or a backend of it missing, no GPU, no data, or, after all
+        others are written, a measurement that failed. What can be known beforehand is said before
+        anything is measured.
     """
     options = cli.parse("benchmark", Options(), __doc__ or "", arguments)
-    config = configure(options)
+    configs = [configure(arch, options) for arch in parse_recipes(options.arch)]
     sizes = parse_sizes(options.growth)
-    backends = needed_backends(options)
-    if backends:
-        require_installed(backends)
+    backends = {config.arch: needed_backends(config.arch, options) for config in configs}
+    needed = list(dict.fromkeys(itertools.chain(*backends.values())))
+    if needed:
+        require_installed(needed)
     if options.json and not options.json.absolute().parent.is_dir():
         raise UserError(f"there is no directory {options.json.absolute().parent}")
+    if options.docs:
+        if options.parts or sizes or options.text:
+            raise UserError("--docs is about training against Keras; leave out the other choice")
+        around_marked(options.docs, _MARK)
+    load = load_average()
     # Imported here so that --help and mistaken options need not wait for JAX.
-    from benchmark_children import Bench, child_environment
+    from benchmark_children import child_environment
 
     environment = child_environment(options.device)
-    device = gpu_name(environment, backends) if options.device == "gpu" else cpu_name()
+    device = gpu_name(environment, needed) if options.device == "gpu" else cpu_name()
+    results: dict[str, dict[str, Any]] = {}
+    failures = []
+    for config in configs:
+        try:
+            measured = measure(config, backends[config.arch], sizes, options, environment)
+        except UserError as error:
+            failures.append(f"{config.arch}: {error}")
+            progress.note(failures[-1])
+            continue
+        failures += [f"{config.arch}, {failure}" for failure in measured.get("failures", [])]
+        results[config.arch] = describe(config, device, load) | measured
+        if options.json:
+            result = results[config.arch] if len(configs) == 1 else {"recipes": results}
+            write_atomically(options.json, (json.dumps(result, indent=2) + "\n").encode())
+    if options.docs and results:
+        import benchmark_docs
+
+        replace_marked(options.docs, _MARK, benchmark_docs.tables(results))
+    if failures:
+        raise UserError("; ".join(failures))
+
+
+def load_average() -> float | None:
+    """The load average of the last minute, where the system tells it; warns if it is high."""
+    if not hasattr(os, "getloadavg"):
+        return None
+    load = os.getloadavg()[0]
+    if load > _QUIET_LOAD:
+        progress.note(
+            f"warning: the load average is {load:.2f}; while other programs run, the figures are "
+            "not those of this machine"
+        )
+    return load
+
+
+def measure(
+    config: Config,
+    backends: Sequence[str],
+    sizes: Sequence[int],
+    options: Options,
+    environment: dict[str, str],
+) -> dict[str, Any]:
+    """Measures one recipe, and prints its tables."""
+    from benchmark_children import Bench
+
     with tempfile.TemporaryDirectory(prefix="imdb_jax_benchmark_") as directory:
         bench = Bench.prepare(config, Path(directory), environment)
-        result = describe(config, bench.dataset, device)
+        result: dict[str, Any] = {"dataset": bench.dataset}
         if options.parts:
             result |= take_apart(bench)
         if sizes:
@@ -114,9 +184,7 @@ def benchmark(arguments: Sequence[str]) -> None:
             result |= read_texts(bench, options.repeats)
         if not (options.parts or sizes or options.text):
             result |= compare(bench, backends, options)
-    if options.json:
-        text = json.dumps(result, indent=2) + "\n"
-        write_atomically(options.json, text.encode())
+    return result
 
 
 def compare(bench: Bench, backends: Sequence[str], options: Options) -> dict[str, Any]:
@@ -124,7 +192,7 @@ def compare(bench: Bench, backends: Sequence[str], options: Options) -> dict[str
     import benchmark_training
 
     compared = benchmark_training.compare(
-        bench, backends, options.repeats, options.steps, progress.note
+        bench, backends, options.repeats, steps_per_epoch(bench.config.arch, options), progress.note
     )
     show(benchmark_training.table(heading(bench), compared))
     print(*benchmark_training.verdict(compared), sep="\n")
@@ -181,17 +249,29 @@ def show(table: Any) -> None:
     Console(width=None if sys.stdout.isatty() else 120).print(table)
 
 
-def configure(options: Options) -> Config:
+def parse_recipes(arch: str) -> list[str]:
+    """Names of the recipes to measure."""
+    if arch == ALL:
+        return list(_ORDER)
+    return list(dict.fromkeys(name.strip() for name in arch.split(",")))
+
+
+def configure(arch: str, options: Options) -> Config:
     """The recipe to measure. Raises `UserError` for numbers out of range."""
     if options.repeats < 1:
         raise UserError(f"repeats must be at least 1, not {options.repeats}")
     if options.steps < 0:
         raise UserError(f"steps must be at least 0, not {options.steps}")
-    recipe = load_recipe(options.arch)
+    recipe = load_recipe(arch)
     epochs = options.epochs or max(2, recipe.training.epochs)
     if epochs < 2:
         raise UserError("epochs must be at least 2, as the first one includes compiling")
     return replace(recipe, epochs=epochs, dataset=options.dataset, data_dir=options.data_dir)
+
+
+def steps_per_epoch(arch: str, options: Options) -> int:
+    """Steps after which an epoch is cut short; 0 if it is not."""
+    return options.steps or _STEPS.get(arch, 0)
 
 
 def parse_sizes(growth: str) -> list[int]:
@@ -203,15 +283,16 @@ def parse_sizes(growth: str) -> list[int]:
     return [int(name) for name in names]
 
 
-def needed_backends(options: Options) -> list[str]:
-    """The backends of Keras without which the measurements cannot be made."""
+def needed_backends(arch: str, options: Options) -> list[str]:
+    """The backends of Keras without which the measurements of a recipe cannot be made."""
     if options.text:
         if options.device == "gpu":
             raise UserError("text is measured on a CPU; leave out --device gpu")
         return ["tensorflow"]  # TextVectorization is TensorFlow's
     if options.parts or options.growth:
         return []
-    return parse_backends(options.against, options.device)
+    usual = ",".join(name for name in BACKENDS if name not in _SLOW.get(arch, ()))
+    return parse_backends(options.against or usual, options.device)
 
 
 def parse_backends(against: str, device: str) -> list[str]:
@@ -267,15 +348,16 @@ def cpu_name() -> str:
     return next(names, platform.machine())
 
 
-def describe(config: Config, dataset: str, device: str) -> dict[str, Any]:
-    """What the figures were taken of, and on what."""
+def describe(config: Config, device: str, load: float | None) -> dict[str, Any]:
+    """What the figures were taken of, when, and on what."""
     available = getattr(os, "sched_getaffinity", lambda _: range(os.cpu_count() or 1))(0)
     return {
         "arch": config.arch,
-        "dataset": dataset,
         "batch_size": config.training.batch_size,
         "device": device,
         "cores": len(available),
+        "date": datetime.date.today().isoformat(),
+        "load_average": load,
         "command": shlex.join(["python", *sys.argv]),
         "versions": versions(),
     }

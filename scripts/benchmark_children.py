@@ -37,11 +37,17 @@ class Finished(NamedTuple):
 
 
 def child_environment(device: str) -> dict[str, str]:
-    """The environment of every measurement on a device, 'cpu' or 'gpu' (a single one)."""
+    """The environment of every measurement on a device, 'cpu' or 'gpu' (a single one).
+
+    Nothing in it names a cache of compiled programs. This program has set one of its own, for all
+    that it starts; by default Keras has none, and our commands find theirs in IMDB_JAX_CACHE.
+    """
+    caches = ("JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_")
+    environment = {k: v for k, v in os.environ.items() if not k.startswith(caches)} | _QUIET
     if device == "cpu":
-        return {**os.environ, **_QUIET, "JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
+        return environment | {"JAX_PLATFORMS": "cpu", "CUDA_VISIBLE_DEVICES": ""}
     first = (os.environ.get("CUDA_VISIBLE_DEVICES") or "0").split(",")[0]
-    return {**os.environ, **_QUIET, "JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": first}
+    return environment | {"JAX_PLATFORMS": "cuda", "CUDA_VISIBLE_DEVICES": first}
 
 
 def python(
@@ -112,19 +118,17 @@ class Bench:
 
     @classmethod
     def prepare(cls, config: Config, directory: Path, environment: dict[str, str]) -> Bench:
-        """Encodes the reviews, once for all, and writes them into a directory.
-
-        That fills our cache too, so that no measurement of ours has to encode.
-        """
+        """Encodes the reviews, once for all, and writes them into a directory."""
         data = load_data_for(config)
-        for split in ("train", "test"):
-            examples = getattr(data.splits, split)
-            np.save(directory / f"{split}_ids.npy", examples.ids)
-            np.save(directory / f"{split}_labels.npy", examples.labels)
-        (directory / "config.toml").write_text(dump_config(config), encoding="utf-8")
         ids = data.splits.train.ids
         if not isinstance(ids, np.ndarray):
             raise UserError(f"{config.arch} has no Keras twin to be compared with")
+        for split, examples in vars(data.splits).items():
+            if examples is None:  # such as validation reviews, if the test reviews serve as such
+                continue
+            np.save(directory / f"{split}_ids.npy", examples.ids)
+            np.save(directory / f"{split}_labels.npy", examples.labels)
+        (directory / "config.toml").write_text(dump_config(config), encoding="utf-8")
         length = ids.shape[1]
         return cls(config, data.dataset, directory, environment, length, itertools.count())
 

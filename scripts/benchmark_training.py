@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import shutil
 import statistics
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from typing import Any
 
 from benchmark_children import Bench, python
 from rich.table import Table
 
+from imdb_jax.errors import UserError
 from imdb_jax.exporting import keras_layers
 from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.progress import Report
@@ -20,15 +23,23 @@ FIGURES = {
     "step_seconds": "step (ms)",
     "epoch_seconds": "epoch (s)",
     "total_seconds": "total (s)",
+    "cold_seconds": "cold (s)",
     "first_epoch_seconds": "1st epoch (s)",
     "peak_rss_mb": "peak (MB)",
     "test_accuracy": "test accuracy",
 }
 """What is measured of each contestant, and how the table calls it."""
+# By what a figure is multiplied in a table, and the digits behind its point.
+_SCALES = {
+    "step_seconds": (1000.0, 1),
+    "total_seconds": (1.0, 1),
+    "cold_seconds": (1.0, 1),
+    "peak_rss_mb": (1.0, 0),
+    "test_accuracy": (1.0, 4),
+}
 
 _ANNOUNCEMENT = "test accuracy"  # both print it when they are through
-# Reviews that ours validates on after each epoch, and Keras once, where an epoch is cut short: the
-# less the better, as it is not measured.
+# Reviews to validate and to test on where an epoch is cut short: neither is measured then.
 _FEW_REVIEWS = 512
 
 Summary = dict[str, Any]
@@ -54,24 +65,41 @@ def compare(
       repeats: measurements of each; the number of the repeat is the seed.
       steps: steps in an epoch; 0 for all.
       report: is told of every measurement.
+
+    Returns:
+      The figures. `failures` are the measurements that failed; the others are complete.
     """
     contestants = [OURS, *(f"keras/{backend}" for backend in backends)]
     measured: dict[str, list[dict[str, Any]]] = {name: [] for name in contestants}
+    failures: list[str] = []
+
+    def attempt(what: str, measure: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+        try:
+            return measure()
+        except UserError as error:
+            failures.append(f"{what}: {error}")
+            report(failures[-1])
+            return {}
+
     for repeat, order in enumerate(turns(contestants, repeats)):
+        found: dict[str, dict[str, Any]] = {}
         for name in order:
-            figures = _train(bench, name, repeat, steps)
-            measured[name].append(figures)
-            epochs = ", ".join(f"{seconds:.2f}" for seconds in figures["epoch_seconds"])
-            report(f"repeat {repeat + 1}/{repeats}, {name}: epochs of {epochs} s")
+            what = f"repeat {repeat + 1}/{repeats}, {name}"
+            found[name] = attempt(what, partial(_train, bench, name, repeat, steps))
+            if found[name]:
+                report(f"{what}: {_told(found[name])}")
         # Steps of all right after one another: they are short, and the machine is then the same.
         for name in order:
-            seconds = _steps(bench, name, repeat)
-            measured[name][-1]["step_seconds"] = seconds
-            report(f"repeat {repeat + 1}/{repeats}, {name}: steps of {1000 * seconds:.1f} ms")
+            what = f"repeat {repeat + 1}/{repeats}, {name}"
+            found[name] |= attempt(what, partial(_steps, bench, name, repeat))
+            if "step_seconds" in found[name]:
+                report(f"{what}: steps of {1000 * found[name]['step_seconds']:.1f} ms")
+        for name in order:
+            measured[name].append(found[name])
     summaries = {name: summarize(runs) for name, runs in measured.items()}
     versions: dict[str, str] = {}
-    for runs in measured.values():
-        versions |= runs[0].get("versions", {})
+    for run in itertools.chain(*measured.values()):
+        versions |= run.get("versions", {})
     return {
         "repeats": repeats,
         "epochs": bench.config.training.epochs,
@@ -80,22 +108,38 @@ def compare(
         **ratios(summaries),
         "notes": notes(bench.dataset, steps),
         "versions": versions,
+        "failures": failures,
     }
+
+
+def _told(figures: Mapping[str, Any]) -> str:
+    """What a measurement found, in short."""
+    first, *later = figures["epoch_seconds"]
+    told = f"epochs of {first:.2f} s and then {statistics.median(later):.2f} s"
+    for figure in ("total_seconds", "cold_seconds"):
+        if figures.get(figure) is not None:
+            told += f", {figure.partition('_')[0]} {figures[figure]:.1f} s"
+    return told
 
 
 def notes(dataset: str, steps: int) -> list[str]:
     """What a reader of the figures must know."""
     said = [
-        "epochs are those after the first, which includes compiling with Keras and not with ours",
-        "total is from the start of a process to the test accuracy that it prints; both find their "
-        "reviews encoded, ours in its cache, Keras in a file; ours also validates after each epoch",
+        "epochs are those after the first, without validation; with Keras the first includes "
+        "compiling, and with ours not",
+        "total is from the start of a process to the test accuracy that it prints, and validation "
+        "after each epoch belongs to it; both find their reviews encoded, ours in its cache, where "
+        "its compiled programs are too, Keras in a file",
+        "cold is our total with an empty cache, from raw text; ratio_cold compares it with the "
+        "total of Keras, which finds its reviews encoded even so",
     ]
     if dataset == "synthetic":
         said.append("the reviews are the built-in synthetic corpus, not IMDb")
     if steps:
         said.append(
             f"an epoch is its first {steps} steps here, and ratio_epoch is of that part; "
-            "ratio_total and the test accuracies are null, as nothing was trained to the end"
+            "ratio_total, ratio_cold and the test accuracies are null, as nothing was trained to "
+            "the end"
         )
     return said
 
@@ -103,10 +147,8 @@ def notes(dataset: str, steps: int) -> list[str]:
 def _train(bench: Bench, name: str, repeat: int, steps: int) -> dict[str, Any]:
     request: dict[str, Any] = {"seed": repeat}
     if steps:
-        request |= {
-            "train_reviews": steps * bench.config.training.batch_size,
-            "test_reviews": _FEW_REVIEWS,
-        }
+        request["train_reviews"] = steps * bench.config.training.batch_size
+        request |= {f"{split}_reviews": _FEW_REVIEWS for split in ("validation", "test")}
     if name == OURS:
         return bench.measure("epochs_ours", request) if steps else _train_ours(bench, repeat)
     twin = _twin(bench)
@@ -118,19 +160,31 @@ def _train(bench: Bench, name: str, repeat: int, steps: int) -> dict[str, Any]:
 
 
 def _train_ours(bench: Bench, repeat: int) -> dict[str, Any]:
-    """Trains as anybody would, by the command."""
-    config, workdir = bench.config, bench.directory / f"run_{repeat}"
+    """Trains as anybody would, by the command: with an empty cache first, then with what it left.
+
+    The figures are those of the second run.
+    """
+    config, workdir = bench.config, bench.directory / "run"
+    cache = bench.directory / "cache"
+    environment = {**bench.environment, "IMDB_JAX_CACHE": str(cache)}
     command = ["-m", "imdb_jax.train", "--arch", config.arch, "--dataset", config.data.dataset]
     command += ["--data-dir", str(config.data.data_dir)] if config.data.data_dir else []
     command += ["--epochs", str(config.training.epochs), "--seed", str(repeat), "--quiet"]
-    finished = python([*command, "--workdir", str(workdir)], bench.environment, _ANNOUNCEMENT)
-    result: dict[str, Any] = json.loads((workdir / "result.json").read_text(encoding="utf-8"))
-    shutil.rmtree(workdir)
-    return result | {"total_seconds": finished.seconds, "versions": {}}
+    command += ["--workdir", str(workdir)]
+    try:
+        cold = python(command, environment, _ANNOUNCEMENT).seconds
+        shutil.rmtree(workdir)
+        total = python(command, environment, _ANNOUNCEMENT).seconds
+        text = (workdir / "result.json").read_text(encoding="utf-8")
+    finally:
+        for directory in (workdir, cache):
+            shutil.rmtree(directory, ignore_errors=True)
+    result: dict[str, Any] = json.loads(text)
+    return result | {"total_seconds": total, "cold_seconds": cold, "versions": {}}
 
 
-def _steps(bench: Bench, name: str, repeat: int) -> float:
-    """Median seconds of a training step."""
+def _steps(bench: Bench, name: str, repeat: int) -> dict[str, float]:
+    """Median seconds of a training step, as `step_seconds`."""
     # Keras' step of the lstm takes a second and more.
     steps, warm_up = (8, 2) if bench.config.arch == "lstm" else (30, 5)
     request = {"steps": steps, "warm_up": warm_up, "seed": repeat}
@@ -138,7 +192,7 @@ def _steps(bench: Bench, name: str, repeat: int) -> float:
         found = bench.measure("steps_ours", request)
     else:
         found = bench.measure("steps_keras", request | _twin(bench), _backend(name))
-    return statistics.median(found["step_seconds"])
+    return {"step_seconds": statistics.median(found["step_seconds"])}
 
 
 def _backend(contestant: str) -> str:
@@ -162,10 +216,9 @@ def summarize(runs: Sequence[Mapping[str, Any]]) -> Summary:
     """
     values: dict[str, list[float]] = {figure: [] for figure in FIGURES}
     for run in runs:
-        first, *later = run["epoch_seconds"]
-        values["first_epoch_seconds"].append(first)
-        values["epoch_seconds"] += later
-        for figure in ("step_seconds", "total_seconds", "peak_rss_mb", "test_accuracy"):
+        values["first_epoch_seconds"] += run.get("epoch_seconds", [])[:1]
+        values["epoch_seconds"] += run.get("epoch_seconds", [])[1:]
+        for figure in FIGURES.keys() - {"first_epoch_seconds", "epoch_seconds"}:
             if run.get(figure) is not None:
                 values[figure].append(run[figure])
     return {figure: spread(found) for figure, found in values.items()}
@@ -183,17 +236,18 @@ def ratios(summaries: Mapping[str, Summary]) -> dict[str, Any]:
     """Compares ours with whichever Keras backend is the fastest, figure by figure.
 
     Returns:
-      `ratio_step`, `ratio_epoch` and `ratio_total`, by which ours is faster; `ratio_memory`, ours
-      over that of the Keras backend that takes the least; and who these were.
+      `ratio_step`, `ratio_epoch` and `ratio_total`, by which ours is faster; `ratio_cold`, the
+      same total of Keras over our cold start; `ratio_memory`, ours over that of the Keras backend
+      that takes the least; and who these were.
     """
     ours = summaries[OURS]
     backends = {_backend(name): found for name, found in summaries.items() if name != OURS}
     best = {figure: _lowest(backends, figure) for figure in FIGURES}
 
-    def times(figure: str) -> float | None:
+    def times(figure: str, of_ours: str = "") -> float | None:
         """What the best backend needs, in terms of what ours needs."""
         name = best[figure]
-        mine, theirs = _median(ours, figure), name and _median(backends[name], figure)
+        mine, theirs = _median(ours, of_ours or figure), name and _median(backends[name], figure)
         return theirs / mine if mine and theirs else None
 
     memory, fastest = times("peak_rss_mb"), best["epoch_seconds"]
@@ -201,6 +255,7 @@ def ratios(summaries: Mapping[str, Summary]) -> dict[str, Any]:
         "ratio_step": times("step_seconds"),
         "ratio_epoch": times("epoch_seconds"),
         "ratio_total": times("total_seconds"),
+        "ratio_cold": times("total_seconds", "cold_seconds"),
         "ratio_memory": 1 / memory if memory else None,
         "fastest_keras": fastest,
         "fastest_keras_step": best["step_seconds"],
@@ -239,17 +294,17 @@ def table(title: str, compared: Mapping[str, Any]) -> Table:
 def _cell(figure: str, summary: Summary | None) -> str:
     if summary is None:
         return "-"
-    scale, digits = 1.0, 2
-    if figure == "step_seconds":
-        scale, digits = 1000.0, 1
-    elif figure == "peak_rss_mb":
-        digits = 0
-    elif figure == "test_accuracy":
-        digits = 4
+    median, lowest, highest = figure_texts(figure, summary)
+    return median if lowest == highest else f"{median}\n({lowest}..{highest})"
+
+
+def figure_texts(figure: str, summary: Mapping[str, Any]) -> tuple[str, str, str]:
+    """Median, lowest and highest value of a figure, as a table shows them."""
+    scale, digits = _SCALES.get(figure, (1.0, 2))
     median, lowest, highest = (
         f"{scale * summary[key]:.{digits}f}" for key in ("median", "min", "max")
     )
-    return median if lowest == highest else f"{median}\n({lowest}..{highest})"
+    return median, lowest, highest
 
 
 def verdict(compared: Mapping[str, Any]) -> list[str]:
@@ -259,6 +314,7 @@ def verdict(compared: Mapping[str, Any]) -> list[str]:
         ("step", "fastest_keras_step"),
         ("epoch", "fastest_keras"),
         ("total", "fastest_keras_total"),
+        ("cold", "fastest_keras_total"),
     ):
         ratio = compared[f"ratio_{figure}"]
         told = "not measured" if ratio is None else f"{ratio:.2f} (against {compared[who]})"

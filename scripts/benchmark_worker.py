@@ -57,16 +57,18 @@ def examples(request: Request, config: Config, split: str) -> Examples:
 
 
 def train_keras(request: Request) -> Result:
-    """Trains the Keras twin as the tutorials do, and prints its test accuracy."""
+    """Trains the Keras twin as its tutorial does, and prints its test accuracy."""
     model, config, harness_seconds = _keras_model(request)
     import keras_baseline
     import keras_models
 
-    train, test = (
-        keras_baseline.Arrays(keras_models.inputs(config, ids), labels)
-        for ids, labels in (load(request, split) for split in ("train", "test"))
-    )
-    figures = keras_baseline.train_once(model, config, train, test)
+    def arrays(split: str) -> keras_baseline.Arrays:
+        ids, labels = load(request, split)
+        return keras_baseline.Arrays(keras_models.inputs(config, ids), labels)
+
+    train, test = arrays("train"), arrays("test")
+    validation = arrays("validation") if config.stopping.validation else test
+    figures = keras_baseline.train_once(model, config, train, test, validation)
     print(f"test accuracy {figures['test_accuracy']:.4f}", flush=True)
     return {
         "harness_seconds": harness_seconds,

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import json
 import os
-import re
 import statistics
 import subprocess
 import sys
@@ -22,11 +21,11 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from keras_baseline import WITHOUT_TWIN
+from marked_text import replace_marked
 
 from imdb_jax import cli
 from imdb_jax.config import recipe_names
 from imdb_jax.errors import UserError
-from imdb_jax.files import write_atomically
 
 
 @dataclass(frozen=True)
@@ -70,7 +69,6 @@ _SOURCES = {
 }
 # As measured on two cores, see docs/performance.md.
 _FASTER_TOGETHER = ("mlp", "cnn", "cnn_global", "lstm", "ngram")
-_BEGIN, _END = "<!-- results: begin -->", "<!-- results: end -->"
 
 
 def reproduce(arguments: Sequence[str]) -> None:
@@ -86,7 +84,7 @@ def reproduce(arguments: Sequence[str]) -> None:
     table = "\n".join([*_HEADER, *rows, "", footnote(ours[0], twins, options)])
     print(table)
     if options.readme:
-        replace_table(options.readme, table)
+        replace_marked(options.readme, "results", table)
 
 
 def train_ours(arch: str, options: Options) -> list[dict[str, Any]]:
@@ -176,16 +174,6 @@ def footnote(ours: dict[str, Any], keras: list[dict[str, Any]], options: Options
         f"on {os.cpu_count()} CPU cores. "
         f"jax {ours['jax']}, flax {ours['flax']}, Python {ours['python']}{with_keras}."
     )
-
-
-def replace_table(readme: Path, table: str) -> None:
-    """Puts the table between the marks of a Markdown file. Raises `UserError` without marks."""
-    text = readme.read_text(encoding="utf-8")
-    pattern = re.compile(f"({re.escape(_BEGIN)}\n).*({re.escape(_END)})", re.DOTALL)
-    if not pattern.search(text):
-        raise UserError(f"{readme} lacks the marks {_BEGIN} and {_END}")
-    new = pattern.sub(lambda found: f"{found[1]}\n{table}\n\n{found[2]}", text)
-    write_atomically(readme, new.encode())
 
 
 if __name__ == "__main__":

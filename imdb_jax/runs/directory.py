@@ -189,7 +189,7 @@ def begin(
     wrote would be replaced.
     """
     # What a run writes at its end.
-    last = rf"{MANIFEST}|{RESULT}|{PARAMS}({UNFINISHED})?"
+    last = rf"{MANIFEST}|{RESULT}|{HISTORY}|{PARAMS}({UNFINISHED})?"
     if config.training.seeds > 1:
         last += f"|{_SEED}"
 

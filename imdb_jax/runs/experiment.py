@@ -1,8 +1,8 @@
 """One run, from a configuration to a run directory.
 
 A run directory holds `config.toml`, `vocabulary.txt`, `metrics.csv` (a row per epoch),
-`checkpoints` (from which the run can be resumed), `history.png`, `params` (an Orbax checkpoint),
-`tensorboard` if asked for, `result.json`, and, written last, `manifest.json`.
+`checkpoints` (from which the run can be resumed), `params` (an Orbax checkpoint), `tensorboard` if
+asked for, `result.json`, and `manifest.json`, which marks its end; then `history.png` is drawn.
 """
 
 from pathlib import Path
@@ -23,7 +23,7 @@ from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.runs.data import ExperimentData, load_data_for
 from imdb_jax.runs.fit import fit, restore_latest
 from imdb_jax.runs.lock import only_run_in
-from imdb_jax.runs.results import announce, conclude, ended_result, warn_of_guessing
+from imdb_jax.runs.results import announce, conclude, draw, ended_result, warn_of_guessing
 from imdb_jax.runs.soft_labels import SoftLabels
 from imdb_jax.training.memory import check_model_and_batch
 from imdb_jax.training.trainer import Trainer
@@ -89,6 +89,7 @@ def _run(
             say(f"the run in {workdir} has ended before; there is nothing to resume")
             if is_first():
                 announce(result, of)
+                draw(config, data)
             return result
     say(reporting.sizes(data))
     keep_freed_memory()  # only now: the memory for reading reviews goes back to the system
@@ -120,6 +121,7 @@ def _run(
         say(f"written to {workdir}")
     if is_first():
         announce(result, of)
+        draw(config, data)
     return result
 
 

@@ -59,19 +59,34 @@ def _conclude_one(
     trained: Trained, data: ExperimentData, test: Metrics, best: int | None, more: Mapping[str, Any]
 ) -> dict[str, Any]:
     """Write what the run of one seed ends with, and return its result."""
-    config, workdir = trained.config, trained.config.run.workdir
+    workdir = trained.config.run.workdir
     assert workdir is not None
     params = multihost_utils.process_allgather(trained.params, tiled=True)
     save_params(workdir / directory.PARAMS, params)
     result = make_result(trained, data, test, best) | dict(more)
     if is_first():
-        title = f"{config.arch} on {data.dataset}, test accuracy {test.accuracy:.4f}"
-        figure = workdir / directory.HISTORY
-        validation, kept = reporting.validated_on(data), best or len(trained.history)
-        label = f"validation on {validation}"
-        curves.plot_history(figure, trained.history, title, label, kept)
         directory.end(workdir, result)
     return result
+
+
+def draw(config: Config, data: ExperimentData) -> None:
+    """Draw the curves of a run that has ended, or of those of its seeds, unless they are there.
+
+    This comes last: nobody should wait for a picture before seeing the accuracy. A run that was
+    killed before its end, or while it drew, gets the picture when it is resumed.
+    """
+    assert config.run.workdir is not None
+    label = f"validation on {reporting.validated_on(data)}"
+    for workdir in directory.runs_of_seeds(config.run.workdir, config) or [config.run.workdir]:
+        figure, rows = (
+            workdir / directory.HISTORY,
+            reporting.read_metrics(workdir / directory.METRICS),
+        )
+        if rows and not is_regular(figure):
+            result = directory.read_result(workdir)
+            accuracy = result["test_accuracy"]
+            title = f"{result['arch']} on {result['dataset']}, test accuracy {accuracy:.4f}"
+            curves.plot_history(figure, rows, title, label, result.get("best_epoch") or len(rows))
 
 
 def make_result(
@@ -147,7 +162,7 @@ def ended_result(workdir: Path) -> dict[str, Any]:
 
 def announce(result: dict[str, Any], of: str) -> None:
     """Print the test accuracy, after `of`."""
-    print(f"{of}test accuracy {_accuracy(result)}")
+    print(f"{of}test accuracy {_accuracy(result)}", flush=True)
 
 
 def _accuracy(result: dict[str, Any]) -> str:

@@ -23,7 +23,7 @@ from imdb_jax.config import replace
 from imdb_jax.console import interrupts
 from imdb_jax.datasets.find import synthetic_dataset
 from imdb_jax.errors import Terminated, UserError
-from imdb_jax.runs import data, experiment, fit, reporting
+from imdb_jax.runs import curves, data, experiment, fit, reporting
 from imdb_jax.runs.checkpoints import Checkpoints
 from imdb_jax.training.history import Position
 from imdb_jax.training.trainer import Trainer
@@ -428,6 +428,33 @@ def test_nothing_to_resume_starts_the_run(tmp_path, uninterrupted, place):
         (tmp_path / "run" / ".config.toml.x7y8z9ab").touch()
     resume(tmp_path / "run")
     assert outcome(tmp_path / "run") == uninterrupted
+
+
+@pytest.mark.parametrize("seeds", [1, 2])
+def test_run_killed_while_it_draws_has_ended_and_is_drawn_when_resumed(seeds, tmp_path, capsys):
+    def kill(*_):
+        raise KeyboardInterrupt
+
+    runs = [tmp_path / f"seed-{seed}" for seed in range(seeds)] if seeds > 1 else [tmp_path]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(curves, "plot_history", kill)
+        with pytest.raises(KeyboardInterrupt):
+            experiment.run(small(tmp_path, seeds=seeds))
+    printed = capsys.readouterr().out
+    assert printed.startswith("test accuracy ")
+    assert not any((run / "history.png").exists() for run in runs)
+    before = contents(tmp_path)
+    resume(tmp_path, seeds=seeds)
+    assert capsys.readouterr().out == printed
+    drawn = {run / "history.png" for run in runs}
+    assert contents(tmp_path) == before | {path: path.read_bytes() for path in drawn}
+
+
+def test_run_that_goes_on_draws_its_picture_anew(tmp_path):
+    experiment.run(small(tmp_path, epochs=2))
+    assert (tmp_path / "history.png").read_text() == "2"
+    resume(tmp_path, epochs=3)
+    assert (tmp_path / "history.png").read_text() == "3"
 
 
 def test_run_that_has_ended_says_so_and_prints_its_result_again(tmp_path, capsys):

@@ -1,8 +1,10 @@
 """What the benchmark computes from its measurements, and what it refuses; no time is asserted."""
 
 import json
+import os
 import sys
 from pathlib import Path
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imdb_jax.config import load_recipe, recipe_names, replace
 from imdb_jax.errors import UserError
 
 sys.path.append(str(Path(__file__).parents[2] / "scripts"))
@@ -19,8 +22,11 @@ import benchmark_accuracy
 import benchmark_growth
 import benchmark_parts
 import benchmark_training
+import keras_baseline
 from benchmark_children import child_environment, python
 from benchmark_parts import flops, roofline
+from keras_baseline import WITHOUT_TWIN, Arrays
+from marked_text import replace_marked
 
 B, I, O = 6, 5, 3  # noqa: E741  (rows, inputs and outputs of a dense layer)
 X, KERNEL = jnp.ones((B, I)), jnp.ones((I, O))
@@ -136,11 +142,12 @@ def test_every_architecture_comes_apart(arch):
 # Comparing
 
 
-def run(epochs, step, total, memory, accuracy):
+def run(epochs, step, total, memory, accuracy, cold=None):
     return {
         "epoch_seconds": epochs,
         "step_seconds": step,
         "total_seconds": total,
+        "cold_seconds": cold,
         "peak_rss_mb": memory,
         "test_accuracy": accuracy,
     }
@@ -157,7 +164,7 @@ def summaries(**runs):
 def test_each_figure_is_compared_with_the_backend_that_does_it_best():
     compared = benchmark_training.ratios(
         summaries(
-            ours=[run([9, 1, 2], 0.1, 10, 400, 0.8), run([9, 3, 2], 0.1, 10, 500, 0.9)],
+            ours=[run([9, 1, 2], 0.1, 10, 400, 0.8, 16), run([9, 3, 2], 0.1, 10, 500, 0.9, 16)],
             jax=[run([9, 4], 0.5, 40, 900, 0.7), run([9, 6], 0.5, 40, 900, 0.8)],
             torch=[run([9, 7], 0.3, 20, 600, 0.6)],
         )
@@ -166,6 +173,7 @@ def test_each_figure_is_compared_with_the_backend_that_does_it_best():
         "ratio_step": pytest.approx(3),
         "ratio_epoch": pytest.approx(5 / 2),
         "ratio_total": pytest.approx(2),
+        "ratio_cold": pytest.approx(20 / 16),
         "ratio_memory": pytest.approx(450 / 600),
         "fastest_keras": "jax",
         "fastest_keras_step": "torch",
@@ -187,7 +195,8 @@ def test_what_was_not_measured_has_no_ratio():
     part = {"epoch_seconds": [2, 1], "step_seconds": 1, "peak_rss_mb": None}
     compared = benchmark_training.ratios(summaries(ours=[part], jax=[part]))
     assert compared["ratio_epoch"] == 1
-    for name in ("ratio_total", "ratio_memory", "test_accuracy", "keras_test_accuracy"):
+    missing = ("ratio_total", "ratio_cold", "ratio_memory", "test_accuracy", "keras_test_accuracy")
+    for name in missing:
         assert compared[name] is None
     assert any("ratio_total" in note for note in benchmark_training.notes("imdb_reviews", 9))
 
@@ -216,6 +225,187 @@ def test_the_figures_of_every_contestant_are_shown(capsys):
     for part in ("a title", "keras/jax", "100.0", "0.8000"):
         assert part in shown
     assert "ratio_epoch: 4.00 (against jax)" in benchmark_training.verdict(compared)
+
+
+def test_a_failed_measurement_leaves_the_others(monkeypatch):
+    def train(bench, name, repeat, steps):
+        if (name, repeat) == ("keras/torch", 1):
+            raise UserError("no memory")
+        return {"epoch_seconds": [9, 2], "total_seconds": 10 + repeat, "versions": {name: "1"}}
+
+    def steps(bench, name, repeat):
+        if (name, repeat) == ("ours", 0):
+            raise UserError("no time")
+        return {"step_seconds": repeat}
+
+    monkeypatch.setattr(benchmark_training, "_train", train)
+    monkeypatch.setattr(benchmark_training, "_steps", steps)
+    bench = SimpleNamespace(config=load_recipe("cnn"), dataset="imdb_reviews")
+    said = []
+    compared = benchmark_training.compare(bench, ["torch"], 2, 0, said.append)
+    failures = ["repeat 1/2, ours: no time", "repeat 2/2, keras/torch: no memory"]
+    assert compared["failures"] == failures
+    assert set(failures) <= set(said)
+    ours, torch = compared["contestants"].values()
+    assert ours["step_seconds"]["values"] == [1]
+    assert ours["total_seconds"]["values"] == [10, 11]
+    assert torch["total_seconds"]["values"] == [10]
+    assert torch["step_seconds"]["values"] == [0, 1]
+    assert compared["versions"] == {"ours": "1", "keras/torch": "1"}
+
+
+# A sitting
+
+
+def test_a_sitting_measures_every_recipe_that_has_a_twin():
+    recipes = benchmark.parse_recipes("all")
+    assert set(recipes) == {*recipe_names()} - {*WITHOUT_TWIN}
+    assert benchmark.parse_recipes("cnn, mlp,cnn") == ["cnn", "mlp"]
+
+
+def test_long_epochs_are_cut_short_unless_told_otherwise():
+    defaults = benchmark.Options()
+    assert benchmark.steps_per_epoch("cnn", defaults) == 0
+    assert benchmark.steps_per_epoch("lstm", defaults) > 0
+    assert benchmark.steps_per_epoch("lstm", benchmark.Options(steps=9)) == 9
+    assert benchmark.needed_backends("cnn", defaults) == list(benchmark.BACKENDS)
+    assert benchmark.needed_backends("lstm", defaults) == ["tensorflow"]
+    assert benchmark.needed_backends("lstm", benchmark.Options(against="jax")) == ["jax"]
+
+
+def measured(failures=(), dataset="imdb_reviews"):
+    """What is measured of a recipe."""
+    runs = {"ours": [run([9, 1, 3], 0.1, 10, 400, 0.8, 12)], "jax": [run([9, 4], 0.5, 40, 900, 0)]}
+    found = summaries(**runs)
+    ratios = benchmark_training.ratios(found)
+    named = {"repeats": 3, "epochs": 2, "steps_per_epoch": None, "dataset": dataset}
+    return (
+        named
+        | {"contestants": found, "versions": {"keras": "3.1"}, "failures": list(failures)}
+        | ratios
+    )
+
+
+@pytest.fixture
+def sitting(monkeypatch, tmp_path):
+    """Has a sitting with what is measured of each recipe; returns its JSON and its document."""
+    monkeypatch.setattr(benchmark, "require_installed", lambda backends: None)
+    docs, json_file = tmp_path / "page.md", tmp_path / "out.json"
+
+    def sit(arch, measure):
+        docs.write_text("a <!-- benchmark: begin --> replaced <!-- benchmark: end --> z")
+        monkeypatch.setattr(benchmark, "measure", lambda config, *others: measure(config.arch))
+        arguments = ["--arch", arch, "--docs", str(docs), "--json", str(json_file)]
+        try:
+            benchmark.benchmark(arguments)
+        finally:
+            sit.page, sit.figures = docs.read_text(), json.loads(json_file.read_text())
+
+    return sit
+
+
+def test_a_sitting_writes_the_tables_and_all_figures(sitting):
+    sitting("mlp,cnn", lambda arch: measured())
+    assert sitting.page.startswith("a <!-- benchmark: begin -->\n\n| recipe |")
+    assert sitting.page.endswith("\n\n<!-- benchmark: end --> z")
+    assert "replaced" not in sitting.page
+    assert (
+        "| `mlp` | ours | 100.0 | 2.00 (1.00-3.00) | 10.0 | 12.0 | 400 | 0.8000 |" in sitting.page
+    )
+    assert "| `cnn` | Keras, jax | 500.0 | 4.00 | 40.0 | - | 900 | 0.0000 |" in sitting.page
+    assert "| `cnn` | 5.00 | 2.00 | 4.00 | 3.33 | 0.44 |" in sitting.page
+    for part in (benchmark.cpu_name(), "keras 3.1", "2 epochs of `mlp`"):
+        assert part in " ".join(sitting.page.split())
+    assert "not IMDb" not in sitting.page
+    assert sitting.figures["recipes"]["cnn"]["ratio_cold"] == pytest.approx(40 / 12)
+    assert sitting.figures["recipes"]["mlp"]["load_average"] is not None
+
+
+def test_a_sitting_of_one_recipe_is_that_recipe(sitting):
+    sitting("cnn", lambda arch: measured(dataset="synthetic"))
+    assert sitting.figures["arch"] == "cnn"
+    assert "not IMDb" in sitting.page
+
+
+def test_a_sitting_survives_what_fails(sitting):
+    def measure(arch):
+        if arch == "cnn":
+            raise UserError("no reviews")
+        return measured(["repeat 1/3, ours: no memory"] if arch == "mlp" else [])
+
+    with pytest.raises(UserError, match="mlp, repeat 1/3, ours: no memory; cnn: no reviews"):
+        sitting("mlp,cnn,pooled", measure)
+    assert list(sitting.figures["recipes"]) == ["mlp", "pooled"]
+    assert "`pooled`" in sitting.page
+    assert "`cnn`" not in sitting.page
+    assert "left out: 1" in " ".join(sitting.page.split())
+
+
+def test_other_work_is_noticed(monkeypatch, capsys):
+    for load, warned in ((0.2, False), (1.7, True)):
+        monkeypatch.setattr(benchmark.os, "getloadavg", lambda load=load: (load, 0, 0))
+        assert benchmark.load_average() == load
+        assert ("load average is 1.70" in capsys.readouterr().err) == warned
+
+
+def test_only_what_is_between_the_marks_is_replaced(tmp_path):
+    page = tmp_path / "page.md"
+    page.write_text("<!-- a: begin -->\n<!-- a: end -->\n<!-- b: begin -->\nB\n<!-- b: end -->\n")
+    for text in ("first", r"\1 second"):
+        replace_marked(page, "a", text)
+        assert page.read_text() == (
+            f"<!-- a: begin -->\n\n{text}\n\n<!-- a: end -->\n"
+            "<!-- b: begin -->\nB\n<!-- b: end -->\n"
+        )
+    with pytest.raises(UserError, match="lacks the marks <!-- c: begin -->"):
+        replace_marked(page, "c", "text")
+    with pytest.raises(UserError, match="cannot read"):
+        replace_marked(tmp_path / "none.md", "a", "text")
+
+
+# The Keras twin
+
+
+@pytest.mark.keras
+# Keras' variables implement __array__ as it was before NumPy 2.
+@pytest.mark.filterwarnings("ignore:__array__ implementation doesn't accept a copy keyword")
+@pytest.mark.parametrize("arch", ["mlp", "pooled"])
+def test_the_twin_trains_as_its_tutorial_does(arch):
+    os.environ.setdefault("KERAS_BACKEND", "jax")
+    keras = pytest.importorskip("keras")
+    calls = []
+
+    class Model(keras.Sequential):
+        def fit(self, *args, **kwargs):
+            calls.append(("fit", kwargs["validation_data"]))
+            return super().fit(*args, **kwargs)
+
+        def evaluate(self, *args, **kwargs):
+            calls.append(("evaluate", "callbacks" in kwargs))
+            return super().evaluate(*args, **kwargs)
+
+    recipe = replace(load_recipe(arch), epochs=3, batch_size=4)
+    x, y = np.eye(8, dtype=np.float32), np.tile(np.float32([0, 1]), 4)
+    train, test, held_out = (Arrays(x[part], y[part]) for part in (slice(4), slice(4, 8), slice(6)))
+
+    def train_once(*validation):
+        calls.clear()
+        keras.utils.set_random_seed(0)
+        model = Model([keras.Input((8,)), keras.layers.Dense(1, activation="sigmoid")])
+        return keras_baseline.train_once(model, recipe, train, test, *validation)
+
+    # Keras adds biases as NumPy does, which `conftest.py` forbids our own code to do.
+    with jax.numpy_rank_promotion("allow"):
+        plain = train_once()
+        assert calls == [("fit", None), ("evaluate", False)]
+        validation = test if arch == "mlp" else held_out
+        tutorial = train_once(validation)
+    tested = [("evaluate", False)] if arch == "pooled" else []
+    assert calls == [("fit", validation), *[("evaluate", True)] * 3, *tested]
+    for figures in (plain, tutorial):
+        assert len(figures["epoch_seconds"]) == 3
+    for name in ("test_accuracy", "test_loss"):
+        assert tutorial[name] == pytest.approx(plain[name], rel=1e-5)
 
 
 # Growth
@@ -259,7 +449,10 @@ def test_each_repetition_has_an_order_of_its_own(tmp_path):
         (["--epochs", "1"], "epochs must be at least 2"),
         (["--steps", "-1"], "steps must be at least 0"),
         (["--growth", "25000,many"], "'many'"),
+        (["--arch", "mlp,cn"], "unknown architecture 'cn'"),
         (["--device", "gpu"], "--against jax,torch"),
+        (["--docs", "no.md", "--text"], "--docs is about training"),
+        (["--docs", "no.md"], "cannot read no.md"),
         (["--device", "gpu", "--text"], "text is measured on a CPU"),
         (["--parts", "--json", "no/such/directory/out.json"], "there is no directory"),
     ],
@@ -291,6 +484,13 @@ def test_measurements_see_the_device_that_was_asked_for(monkeypatch):
     cpu, gpu = child_environment("cpu"), child_environment("gpu")
     assert (cpu["JAX_PLATFORMS"], cpu["CUDA_VISIBLE_DEVICES"]) == ("cpu", "")
     assert (gpu["JAX_PLATFORMS"], gpu["CUDA_VISIBLE_DEVICES"]) == ("cuda", "3")
+
+
+def test_measurements_find_no_compiled_programs_but_their_own(monkeypatch):
+    names = "JAX_COMPILATION_CACHE_DIR", "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"
+    for name in names:
+        monkeypatch.setenv(name, "1")
+    assert not {*names} & child_environment("cpu").keys()
 
 
 # Processes
