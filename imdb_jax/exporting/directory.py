@@ -18,7 +18,8 @@ from imdb_jax.text.vocabulary import Vocabulary
 
 _CONFIG, _CLASSES, _README = "config.toml", "config.json", "README.txt"
 _NAMES = {Vocabulary.FILE, NgramVocabulary.FILE, _CONFIG, _CLASSES, _README, "vectors.txt"} | {
-    f"model.{suffix}" for suffix in ("stablehlo", "safetensors", "npz", "keras", "weights.h5", "html")
+    f"model.{suffix}"
+    for suffix in ("stablehlo", "safetensors", "npz", "keras", "weights.h5", "html")
 }
 
 

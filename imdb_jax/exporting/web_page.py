@@ -25,7 +25,7 @@ from imdb_jax.inference.classifier import Classifier
 from imdb_jax.text.sequences import INDEX_FROM
 
 # Modules of JavaScript, each before those that import it.
-_SCRIPTS = ("unpack.js", "text.js", "networks.js", "model.js", "page.js")
+SCRIPTS = ("unpack.js", "text.js", "networks.js", "model.js", "page.js")
 _READABLE = ("MLP", "EmbeddingMLP", "CNN", "Pooled", "LSTM", "Ngram")  # see networks.js
 _SYNTHETIC = (
     "This model learned from a synthetic corpus: reviews that a small grammar invented. It knows "
@@ -58,25 +58,29 @@ def web_page(classifier: Classifier) -> bytes:
         "parts": parts,
     }
     negative, positive = classifier.label_names
-    script, style = bundle(_SCRIPTS), _read("page.css")
+    script, style = bundle(SCRIPTS), _read("page.css")
     synthetic = _dataset(classifier) == "synthetic"
-    return Template(_read("page.html")).substitute(
-        policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
-        "base-uri 'none'; form-action 'none'",
-        style=style,
-        script=script,
-        # In a script, only "<" could end it.
-        description=json.dumps(description).replace("<", "\\u003c"),
-        packed=packed,
-        arch=_escaped(classifier.config.arch),
-        negative=_escaped(negative),
-        positive=_escaped(positive),
-        warning=f'<p class="warning">{_SYNTHETIC}</p>' if synthetic else "",
-        facts="\n".join(
-            f"<div><dt>{_escaped(term)}</dt><dd>{_escaped(fact)}</dd></div>"
-            for term, fact in _facts(classifier).items()
-        ),
-    ).encode()
+    return (
+        Template(_read("page.html"))
+        .substitute(
+            policy=f"default-src 'none'; script-src {_hash(script)}; style-src {_hash(style)}; "
+            "base-uri 'none'; form-action 'none'",
+            style=style,
+            script=script,
+            # In a script, only "<" could end it.
+            description=json.dumps(description).replace("<", "\\u003c"),
+            packed=packed,
+            arch=_escaped(classifier.config.arch),
+            negative=_escaped(negative),
+            positive=_escaped(positive),
+            warning=f'<p class="warning">{_SYNTHETIC}</p>' if synthetic else "",
+            facts="\n".join(
+                f"<div><dt>{_escaped(term)}</dt><dd>{_escaped(fact)}</dd></div>"
+                for term, fact in _facts(classifier).items()
+            ),
+        )
+        .encode()
+    )
 
 
 def bundle(names: tuple[str, ...]) -> str:
@@ -128,7 +132,8 @@ def _facts(classifier: Classifier) -> dict[str, str]:
         remark = " (synthetic corpus)" if dataset == "synthetic" else ""
         facts["Test accuracy"] = f"{classifier.result['test_accuracy']:.4f}{remark}"
     size = optax.tree.size(classifier.params)
-    facts["Parameters"] = f"{size:,}, here in 16 bits each"
+    kept = "each weight times its log-ratio" if form.ngrams else "each"
+    facts["Parameters"] = f"{size:,}; this page holds {kept}, in 16 bits"
     today = datetime.date.today()
     facts["Exported"] = f"{today.day} {today:%B %Y}"
     return facts

@@ -42,6 +42,7 @@ async function update() {
     while (!(done = weighing.next().done) && performance.now() - begin < SLICE);
     if (number !== latest) return; // somebody typed meanwhile
     mark(shown, prediction.words);
+    element("progress").textContent = done ? "" : "weighing the words, from the last one on…";
     if (!done) {
       await new Promise((resolve) => setTimeout(resolve));
       if (number !== latest) return;
