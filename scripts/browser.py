@@ -10,8 +10,10 @@ from typing import Any
 
 from imdb_jax.errors import UserError, require
 
-_ALONE = ("--no-first-run", "--disable-background-networking", "--disable-component-update")
-_ALONE += ("--disable-sync", "--disable-quic", "--disable-gpu", "--no-sandbox")
+_ALONE = [
+    *("--no-first-run", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--disable-quic", "--disable-gpu", "--no-sandbox"),
+]
 
 READY = "#marked[aria-busy=false]"
 """What a page has, once the words of its text are marked."""

@@ -32,9 +32,8 @@ class Options:
     """PNG file to write."""
 
     text: str = (
-        "It starts slowly, and the first half is rather dull. Then something changes: the acting "
-        "gets better, the jokes begin to work, and the last act is excellent. I would not call it "
-        "a great film, but it is a charming one, and I was never bored again."
+        "The first half is rather dull. Then the acting gets better, the jokes begin to work, and "
+        "the last act is excellent. I would not call it a great film, but it is a charming one."
     )
     """Review to type."""
 
@@ -45,7 +44,7 @@ class Options:
     """Width of the window, in pixels; 390 is a phone's."""
 
     whole: bool = False
-    """Draw the whole page, and not just its first 860 pixels."""
+    """Draw the whole page, and not just its first 948 pixels."""
 
 
 def screenshot(arguments: Sequence[str]) -> None:
@@ -54,7 +53,7 @@ def screenshot(arguments: Sequence[str]) -> None:
     options = cli.parse("screenshot_page", default, __doc__ or "", arguments)
     with tempfile.TemporaryDirectory() as directory, open_browser() as browser:
         imdb_jax.export_model(str(options.run), "html", directory)
-        viewport = {"width": options.width, "height": 860}
+        viewport = {"width": options.width, "height": 948}
         context = browser.new_context(viewport=viewport, color_scheme=options.scheme)
         page = open_model(context, Path(directory) / "model.html")
         page.fill("#review", options.text)

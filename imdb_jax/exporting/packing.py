@@ -54,7 +54,8 @@ def _parts(classifier: Classifier) -> dict[str, bytes | NDArray[Any]]:
     if not isinstance(vocabulary, NgramVocabulary):
         # Of words that the model cannot tell apart, their order does not matter. Sorted, they
         # compress better.
-        told_apart = np.count_nonzero(classifier.told_apart(np.arange(1, len(vocabulary) + 1)))
+        ranks = np.arange(1, len(vocabulary) + 1, dtype=np.int32)
+        told_apart = np.count_nonzero(classifier.told_apart(ranks))
         words = [*vocabulary.words[:told_apart], *sorted(vocabulary.words[told_apart:])]
         return {"words": "\n".join(words).encode(), **named_params(classifier.params)}
     base = len(vocabulary.words) + 1

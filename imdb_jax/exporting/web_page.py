@@ -132,8 +132,8 @@ def _facts(classifier: Classifier) -> dict[str, str]:
         remark = " (synthetic corpus)" if dataset == "synthetic" else ""
         facts["Test accuracy"] = f"{classifier.result['test_accuracy']:.4f}{remark}"
     size = optax.tree.size(classifier.params)
-    kept = "each weight times its log-ratio" if form.ngrams else "each"
-    facts["Parameters"] = f"{size:,}; this page holds {kept}, in 16 bits"
+    held = "; here, the products of weight and log-ratio, in 16 bits" if form.ngrams else ""
+    facts["Parameters"] = f"{size:,}{held or ', here in 16 bits each'}"
     today = datetime.date.today()
     facts["Exported"] = f"{today.day} {today:%B %Y}"
     return facts

@@ -143,7 +143,7 @@ def test_a_page_marks_what_explain_weighs(visit, arch):
     for changes in [{}, *[{"padding": "post", "truncating": "post"}] * (arch == "cnn")]:
         model = small_classifier(arch, **changes)
         page = visit(model)
-        for one in page.evaluate(TYPE, [*reviews(f"{arch} again", 100)[::5], *TEXTS]):
+        for one in page.evaluate(TYPE, [*reviews(f"{arch} again", 100)[::9], *TEXTS]):
             explanation = model.explain(one["typed"])
             assert len(one["words"]) == len(explanation.words)
             shown = re.sub("(?i)<br />", "\n", explanation.text)
