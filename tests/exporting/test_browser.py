@@ -45,6 +45,8 @@ ODD += [
 ODD += ["\0", "\t", "\n", "\v", "\f", "\u0085", "\u00a0", "\u2003", "\u2028", "\ufeff", "\u202e"]
 ODD += ["<img src=x onerror=alert(1)>", "</script><script>alert(1)</script>", "&lt;b&gt;", "${1}"]
 ODD += ["<b>", "new", "qzx", "x" * 300, "TOTAL", "Chef-d'\u0152uvre"]
+# These words would be known if more than ASCII were in lower case.
+ODD += ["D'\u0152UVRE\u00a0TOTAL", "\u0152"]
 
 
 def reviews(seed, count):
