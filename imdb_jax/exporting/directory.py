@@ -18,7 +18,8 @@ from imdb_jax.text.vocabulary import Vocabulary
 
 _CONFIG, _CLASSES, _README = "config.toml", "config.json", "README.txt"
 _NAMES = {Vocabulary.FILE, NgramVocabulary.FILE, _CONFIG, _CLASSES, _README, "vectors.txt"} | {
-    f"model.{suffix}" for suffix in ("stablehlo", "safetensors", "npz", "keras", "weights.h5")
+    f"model.{suffix}"
+    for suffix in ("stablehlo", "safetensors", "npz", "keras", "weights.h5", "html")
 }
 
 
@@ -32,7 +33,7 @@ def export_model(
 
     Args:
       model: the model, or its run directory.
-      to: 'stablehlo', 'safetensors', 'npz', 'keras' or 'word2vec'.
+      to: 'stablehlo', 'safetensors', 'npz', 'keras', 'html' or 'word2vec'.
       out: the directory to write.
       overwrite: replace the export that `out` already holds.
 

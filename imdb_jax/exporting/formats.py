@@ -7,25 +7,18 @@ from __future__ import annotations
 
 import io
 from collections.abc import Callable
-from typing import Any
 
-import flax
 import jax
 import numpy as np
 from jax import export
-from numpy.typing import NDArray
 
 from imdb_jax.errors import require
 from imdb_jax.exporting.keras_files import to_keras
+from imdb_jax.exporting.named_params import named_params
+from imdb_jax.exporting.web_page import web_page
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.inference.word_vectors import to_word2vec, word_vectors
 from imdb_jax.training.step import predict_step
-
-
-def named_params(params: Any) -> dict[str, NDArray[Any]]:
-    """Name the parameters by the keys of the tree joined by dots, such as `Dense_0.kernel`."""
-    flat: dict[str, Any] = flax.traverse_util.flatten_dict(params, sep=".")
-    return {name: np.asarray(jax.device_get(leaf), order="C") for name, leaf in flat.items()}
 
 
 def length_axis(classifier: Classifier) -> str:
@@ -73,5 +66,6 @@ FORMATS: dict[str, Callable[[Classifier], dict[str, bytes]]] = {
     "safetensors": lambda classifier: {"model.safetensors": safetensors(classifier)},
     "npz": lambda classifier: {"model.npz": npz(classifier)},
     "keras": lambda classifier: to_keras(classifier.config, classifier.params),
+    "html": lambda classifier: {"model.html": web_page(classifier)},
     "word2vec": lambda classifier: {"vectors.txt": to_word2vec(word_vectors(classifier))},
 }

@@ -8,7 +8,8 @@ from typing import Any
 
 import jax
 
-from imdb_jax.exporting.formats import length_axis, named_params
+from imdb_jax.exporting.formats import length_axis
+from imdb_jax.exporting.named_params import named_params
 from imdb_jax.inference.classifier import Classifier
 
 _TEXT = "A wonderful film, full of joy."

@@ -6,6 +6,7 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
+from contrast import contrast
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -78,18 +79,6 @@ def test_words_carry_their_case_and_line_breaks_their_weight():
     assert "log-odds of &quot;fresh&quot;" in shown
     assert '>good</span>\n\n<s title="not read">&lt;</s>' in shown
     assert "http" not in shown  # it needs no other file
-
-
-def luminance(color):
-    """The relative luminance that WCAG 2 defines, of sRGB from 0 to 255."""
-    parts = [c / 255 for c in color]
-    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
-    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
-
-
-def contrast(one, other):
-    low, high = sorted((luminance(one), luminance(other)))
-    return (high + 0.05) / (low + 0.05)
 
 
 def seen_without(kind, color):
