@@ -30,7 +30,7 @@ _NOT_OF_A_TEXT = ["", "\n"]
 def _split(separated: bytes) -> pa.LargeStringArray:
     """Cut separated texts after each space."""
     blank = np.frombuffer(separated, np.uint8) == ord(" ")
-    offsets = np.append(0, np.flatnonzero(blank) + 1)
+    offsets = np.flatnonzero(np.append(True, blank))
     buffers = pa.py_buffer(offsets), pa.py_buffer(separated)
     return pa.LargeStringArray.from_buffers(len(offsets) - 1, *buffers)
 
