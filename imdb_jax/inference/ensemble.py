@@ -45,21 +45,25 @@ class Ensemble(Predictor):
         """What the training data call the classes, the negative one first."""
         return self.members[0].label_names
 
-    def enqueue(self, texts: list[Text]) -> Enqueued:
+    def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
         """Encode texts, and make the device compute their probabilities.
 
         Unknown shares are means over the models.
         """
-        terms, shares = [], []
+        terms, unknown = [], []
         for member, weight in zip(self.members, self.weights, strict=True):
-            ranks, unknown_shares = member.read(texts)
-            shares.append(unknown_shares)
+            if shares:
+                ranks, unknown_shares = member.read(texts)
+                unknown.append(unknown_shares)
+            else:
+                ranks = member.read_known(texts)
             apply_fn, params = member.model.apply, member.params
             terms.append(
                 [weight * logit_step(apply_fn, params, ids) for ids in member.batches(ranks)]
             )
         batches = [nn.sigmoid(sum(rest, start=first)) for first, *rest in zip(*terms, strict=True)]
-        return Enqueued(batches, np.mean(shares, axis=0), self.label_names)
+        means = np.mean(unknown, axis=0) if shares else None
+        return Enqueued(batches, len(texts), means, self.label_names)
 
     def measure(self, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
         """Do for the weighted sum of log-odds what a model's `measure` does.

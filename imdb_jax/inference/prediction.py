@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -70,7 +70,8 @@ class Predictor(ABC):
         if not isinstance(texts, Iterable):
             raise TypeError(f"texts must be a text or a list of texts, not {shown(texts)}")
         texts = [texts] if isinstance(texts, str | bytes) else texts
-        enqueued = map_in_order(self.enqueue, _chunks(texts, _CHUNK), _CHUNKS_AHEAD)
+        enqueue = partial(self.enqueue, shares=False)
+        enqueued = map_in_order(enqueue, _chunks(texts, _CHUNK), _CHUNKS_AHEAD)
         return np.concatenate([np.zeros(0, np.float32), *(chunk.wait() for chunk in enqueued)])
 
     def stream(self, texts: Iterable[Text]) -> Iterator[Prediction]:
@@ -102,8 +103,11 @@ class Predictor(ABC):
         """Do what `evaluate` does with at least one review; return the logits as well."""
 
     @abstractmethod
-    def enqueue(self, texts: list[Text]) -> Enqueued:
-        """Encode texts, and make the device compute their probabilities."""
+    def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
+        """Encode texts, and make the device compute their probabilities.
+
+        Unknown shares are counted if `shares`, else None.
+        """
 
 
 @dataclass(frozen=True)
@@ -123,13 +127,13 @@ class TrainedModel(Predictor):
 
     def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
         """Return padded ids of texts, as the model reads them."""
-        return self.pad(self.read(texts)[0])
+        return self.pad(self.read_known(texts))
 
     def encode_each(
         self, texts: Iterable[Text]
     ) -> UInt[np.ndarray, "num_texts length"] | Sequences:
         """Return the ids of any number of texts, to make `Examples` of; n-grams without padding."""
-        ranks, _ = self.read(texts)
+        ranks = self.read_known(texts)
         return ranks if self.input_format.ngrams else self.pad(ranks)
 
     def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
@@ -154,12 +158,18 @@ class TrainedModel(Predictor):
         known = ranks.count(self.told_apart(ranks.values))
         return ranks.select(ranks.values > 0), unknown_shares(ranks.lengths, known)
 
-    def enqueue(self, texts: list[Text]) -> Enqueued:
+    def read_known(self, texts: Iterable[Text]) -> Sequences:
+        """Return what `pad` takes."""
+        if self.input_format.ngrams:
+            return self.vocabulary.encode(texts)
+        return self.vocabulary.rank(texts)
+
+    def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
         """Encode texts, and make the device compute their probabilities."""
-        ranks, shares = self.read(texts)
+        ranks, unknown = self.read(texts) if shares else (self.read_known(texts), None)
         apply_fn, params = self.model.apply, self.params
         batches = [predict_step(apply_fn, params, ids) for ids in self.batches(ranks)]
-        return Enqueued(batches, shares, self.label_names)
+        return Enqueued(batches, len(texts), unknown, self.label_names)
 
     def batches(self, ranks: Sequences) -> Iterator[UInt[np.ndarray, "size length"]]:
         """Yield padded ids of 512 texts at a time, given as `pad` takes them."""
@@ -187,15 +197,17 @@ class Enqueued:
     """Texts whose probabilities the device is computing."""
 
     batches: list[jax.Array]  # probabilities of the texts, and of what fills the last batch
-    unknown_shares: NDArray[np.float64]
+    num_texts: int
+    unknown_shares: NDArray[np.float64] | None
     label_names: LabelNames
 
     def wait(self) -> Float32[np.ndarray, " num_texts"]:
         """Wait for the probabilities."""
-        return np.concatenate(self.batches)[: len(self.unknown_shares)]
+        return np.concatenate(self.batches)[: self.num_texts]
 
     def predictions(self) -> Iterator[Prediction]:
-        """Wait for the probabilities, and yield the predictions."""
+        """Wait for the probabilities, and yield the predictions, whose shares must be known."""
+        assert self.unknown_shares is not None
         shares = self.unknown_shares.tolist()
         for probability, share in zip(self.wait().tolist(), shares, strict=True):
             label = self.label_names[probability > 0.5] if share < 1 else None

@@ -125,8 +125,7 @@ class Vocabulary(Mapping[str, int]):
 
     def rank_blocks(self, texts: Iterable[Text]) -> Iterator[Sequences]:
         """Yield what `rank` returns, some texts at a time."""
-        for ranks in self._known.find(texts, separate_words):
-            yield ranks.select(ranks.values > 0)
+        return self._known.find(texts, separate_words, others=False)
 
     def rank_or_zero(self, texts: Iterable[Text]) -> Sequences:
         """Rank each text's words (int32, from 1), with 0 for words never seen in training."""

@@ -45,11 +45,11 @@ def _distinct(words: pa.LargeStringArray) -> tuple[list[str], NDArray[np.int32]]
 
 
 def _texts_of(
-    numbers: NDArray[np.int32], is_word: NDArray[np.bool_], is_line_feed: NDArray[np.bool_]
+    numbers: NDArray[np.int32], chosen: NDArray[np.bool_], is_line_feed: NDArray[np.bool_]
 ) -> Sequences:
-    """Return the numbers of the words of each text: of those between two line feeds."""
-    lengths = np.add.reduceat(is_word, np.flatnonzero(is_line_feed), dtype=np.int64)
-    return Sequences.from_lengths(numbers[is_word], lengths[:-1])
+    """Return the numbers chosen of each text: of those between two line feeds."""
+    lengths = np.add.reduceat(chosen, np.flatnonzero(is_line_feed), dtype=np.int64)
+    return Sequences.from_lengths(numbers[chosen], lengths[:-1])
 
 
 def _number_words(separated: bytes) -> tuple[list[str], Sequences]:
@@ -119,12 +119,16 @@ class KnownWords:
         self.words = words
         self.numbers = {word: number for number, word in enumerate(words, start=1)}
 
-    def find(self, texts: Iterable[Text], separate: Separate) -> Iterator[Sequences]:
-        """Yield the numbers (int32) of the words of texts, 0 for others, some texts at a time."""
-        return map_in_order(lambda block: self._find(separate(block)), blocks_of(texts))
+    def find(
+        self, texts: Iterable[Text], separate: Separate, others: bool = True
+    ) -> Iterator[Sequences]:
+        """Yield the numbers (int32) of the words of texts, some texts at a time.
 
-    def _find(self, separated: bytes) -> Sequences:
-        """Return the numbers of the words of separated texts."""
+        Other words have number 0, or are left out if `others` is false.
+        """
+        return map_in_order(lambda block: self._find(separate(block), others), blocks_of(texts))
+
+    def _find(self, separated: bytes, others: bool) -> Sequences:
         words, most = _split(separated), len(self.words)
         # Arrow builds a table of all known words at every call, which takes longer than to look up
         # as many words in it. The dict is there already, but takes longer for a word.
@@ -137,7 +141,10 @@ class KnownWords:
             number = np.fromiter(found, np.int32, len(distinct))
             number[: len(_NOT_OF_A_TEXT)] = most + 1, most + 2
             numbers = number[positions]
-        return _texts_of(numbers, numbers <= most, numbers == most + 2)
+        chosen = numbers <= most
+        if not others:
+            chosen &= numbers > 0
+        return _texts_of(numbers, chosen, numbers == most + 2)
 
     @cached_property
     def _spelled(self) -> pa.LargeStringArray:
