@@ -23,7 +23,7 @@ from imdb_jax.errors import UserError
 from imdb_jax.inference import classifier, metrics
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.inference.explanation import Explanation, Word
-from imdb_jax.inference.prediction import Enqueued, Logits, Predictor, fill_batch
+from imdb_jax.inference.prediction import Enqueued, Logits, Predictor
 from imdb_jax.progress import Report
 from imdb_jax.text.tokens import Text
 from imdb_jax.training.step import logit_step
@@ -45,16 +45,25 @@ class Ensemble(Predictor):
         """What the training data call the classes, the negative one first."""
         return self.members[0].label_names
 
-    def enqueue(self, texts: list[Text]) -> Enqueued:
-        """Make the device compute the probabilities; unknown shares are means over the models."""
-        read = [member.read(texts) for member in self.members]
-        terms = [
-            weight * logit_step(member.model.apply, member.params, fill_batch(member.pad(ranks)))
-            for member, weight, (ranks, _) in zip(self.members, self.weights, read, strict=True)
-        ]
-        unknown_shares = np.mean([shares for _, shares in read], axis=0)
-        probabilities = nn.sigmoid(sum(terms[1:], start=terms[0]))
-        return Enqueued(probabilities, unknown_shares, self.label_names)
+    def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
+        """Encode texts, and make the device compute their probabilities.
+
+        Unknown shares are means over the models.
+        """
+        terms, unknown = [], []
+        for member, weight in zip(self.members, self.weights, strict=True):
+            if shares:
+                ranks, unknown_shares = member.read(texts)
+                unknown.append(unknown_shares)
+            else:
+                ranks = member.read_known(texts)
+            apply_fn, params = member.model.apply, member.params
+            terms.append(
+                [weight * logit_step(apply_fn, params, ids) for ids in member.batches(ranks)]
+            )
+        batches = [nn.sigmoid(sum(rest, start=first)) for first, *rest in zip(*terms, strict=True)]
+        means = np.mean(unknown, axis=0) if shares else None
+        return Enqueued(batches, len(texts), means, self.label_names)
 
     def measure(self, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
         """Do for the weighted sum of log-odds what a model's `measure` does.

@@ -5,8 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from functools import cached_property
-from itertools import chain, pairwise
+from functools import cached_property, partial
 from typing import Any, NamedTuple
 
 import jax
@@ -23,6 +22,7 @@ from imdb_jax.inference import metrics
 from imdb_jax.parallel.devices import data_mesh, replicated
 from imdb_jax.pipeline.input_format import InputFormat, configured_input_format
 from imdb_jax.pipeline.splits import Examples
+from imdb_jax.text.blocks import map_in_order
 from imdb_jax.text.sequences import INDEX_FROM, Sequences, pad_sequences, unknown_shares
 from imdb_jax.text.tokens import Text
 from imdb_jax.training.evaluation import evaluate_each
@@ -31,11 +31,13 @@ from imdb_jax.training.step import TrainState, predict_step
 
 Logits = Float32[np.ndarray, " num_reviews"]
 
-# Texts are predicted 512 at a time. Shorter lists are filled up to one of these sizes, so that the
-# model is compiled a few times at most.
+# The device predicts 512 texts at a time. Shorter lists are filled up to one of these sizes, so
+# that the model is compiled a few times at most.
 BATCH_SIZES = (1, 8, 64, 512)
-# A chunk of long texts has fewer of them: it ends where it exceeds this many characters.
-_CHUNK_CHARACTERS = 1 << 22
+# Texts are read and encoded in chunks: of 512 if each prediction is wanted soon; of more, which is
+# faster, if all are wanted together. A chunk ends early where it exceeds so many characters.
+_STREAMED_CHUNK, _CHUNK, _CHUNK_CHARACTERS = BATCH_SIZES[-1], 4 * BATCH_SIZES[-1], 1 << 22
+_CHUNKS_AHEAD = 2
 
 
 class Prediction(NamedTuple):
@@ -68,17 +70,18 @@ class Predictor(ABC):
         if not isinstance(texts, Iterable):
             raise TypeError(f"texts must be a text or a list of texts, not {shown(texts)}")
         texts = [texts] if isinstance(texts, str | bytes) else texts
-        probabilities = [prediction.probability for prediction in self.stream(texts)]
-        return np.array(probabilities, np.float32)
+        enqueue = partial(self.enqueue, shares=False)
+        enqueued = map_in_order(enqueue, _chunks(texts, _CHUNK), _CHUNKS_AHEAD)
+        return np.concatenate([np.zeros(0, np.float32), *(chunk.wait() for chunk in enqueued)])
 
     def stream(self, texts: Iterable[Text]) -> Iterator[Prediction]:
         """Predict texts one after the other, however many there are, in constant memory.
 
-        Reads up to two chunks of 512 texts ahead: the device computes the probabilities of one
-        while the next is encoded.
+        Reads up to two chunks of 512 texts ahead: all cores encode them while the device computes
+        the probabilities of those before.
         """
-        for enqueued, _ in pairwise(chain(map(self.enqueue, _chunks(texts)), [None])):
-            assert enqueued is not None
+        chunks = _chunks(texts, _STREAMED_CHUNK)
+        for enqueued in map_in_order(self.enqueue, chunks, _CHUNKS_AHEAD):
             yield from enqueued.predictions()
 
     def evaluate(self, texts: Iterable[Text], labels: metrics.Labels) -> dict[str, Any]:
@@ -100,8 +103,11 @@ class Predictor(ABC):
         """Do what `evaluate` does with at least one review; return the logits as well."""
 
     @abstractmethod
-    def enqueue(self, texts: list[Text]) -> Enqueued:
-        """Make the device compute the probabilities of up to 512 texts."""
+    def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
+        """Encode texts, and make the device compute their probabilities.
+
+        Unknown shares are counted if `shares`, else None.
+        """
 
 
 @dataclass(frozen=True)
@@ -121,13 +127,13 @@ class TrainedModel(Predictor):
 
     def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
         """Return padded ids of texts, as the model reads them."""
-        return self.pad(self.read(texts)[0])
+        return self.pad(self.read_known(texts))
 
     def encode_each(
         self, texts: Iterable[Text]
     ) -> UInt[np.ndarray, "num_texts length"] | Sequences:
         """Return the ids of any number of texts, to make `Examples` of; n-grams without padding."""
-        ranks, _ = self.read(texts)
+        ranks = self.read_known(texts)
         return ranks if self.input_format.ngrams else self.pad(ranks)
 
     def pad(self, ranks: Sequences) -> UInt[np.ndarray, "num_texts length"]:
@@ -149,15 +155,26 @@ class TrainedModel(Predictor):
         if self.input_format.ngrams:
             return self.vocabulary.encode_with_unknown(texts)
         ranks = self.vocabulary.rank_or_zero(texts)
-        known = ranks.select(self.told_apart(ranks.values)).lengths
+        known = ranks.count(self.told_apart(ranks.values))
         return ranks.select(ranks.values > 0), unknown_shares(ranks.lengths, known)
 
-    def enqueue(self, texts: list[Text]) -> Enqueued:
-        """Make the device compute the probabilities of up to 512 texts."""
-        ranks, shares = self.read(texts)
-        ids = fill_batch(self.pad(ranks))
-        probabilities = predict_step(self.model.apply, self.params, ids)
-        return Enqueued(probabilities, shares, self.label_names)
+    def read_known(self, texts: Iterable[Text]) -> Sequences:
+        """Return what `pad` takes."""
+        if self.input_format.ngrams:
+            return self.vocabulary.encode(texts)
+        return self.vocabulary.rank(texts)
+
+    def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
+        """Encode texts, and make the device compute their probabilities."""
+        ranks, unknown = self.read(texts) if shares else (self.read_known(texts), None)
+        apply_fn, params = self.model.apply, self.params
+        batches = [predict_step(apply_fn, params, ids) for ids in self.batches(ranks)]
+        return Enqueued(batches, len(texts), unknown, self.label_names)
+
+    def batches(self, ranks: Sequences) -> Iterator[UInt[np.ndarray, "size length"]]:
+        """Yield padded ids of 512 texts at a time, given as `pad` takes them."""
+        for first in range(0, len(ranks), BATCH_SIZES[-1]):
+            yield fill_batch(self.pad(ranks[first : first + BATCH_SIZES[-1]]))
 
     def measure(self, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
         """Evaluate the model on at least one review, as training does; return the logits as well.
@@ -179,14 +196,20 @@ class TrainedModel(Predictor):
 class Enqueued:
     """Texts whose probabilities the device is computing."""
 
-    probabilities: jax.Array  # of the texts, and of what fills the batch
-    unknown_shares: NDArray[np.float64]
+    batches: list[jax.Array]  # probabilities of the texts, and of what fills the last batch
+    num_texts: int
+    unknown_shares: NDArray[np.float64] | None
     label_names: LabelNames
 
+    def wait(self) -> Float32[np.ndarray, " num_texts"]:
+        """Wait for the probabilities."""
+        return np.concatenate(self.batches)[: self.num_texts]
+
     def predictions(self) -> Iterator[Prediction]:
-        """Wait for the probabilities, and yield the predictions."""
-        probabilities = np.asarray(self.probabilities).tolist()
-        for probability, share in zip(probabilities, self.unknown_shares.tolist(), strict=False):
+        """Wait for the probabilities, and yield the predictions, whose shares must be known."""
+        assert self.unknown_shares is not None
+        shares = self.unknown_shares.tolist()
+        for probability, share in zip(self.wait().tolist(), shares, strict=True):
             label = self.label_names[probability > 0.5] if share < 1 else None
             yield Prediction(probability, label, share)
 
@@ -194,17 +217,17 @@ class Enqueued:
 def fill_batch(ids: UInt[np.ndarray, "num_texts length"]) -> UInt[np.ndarray, "size length"]:
     """Add empty reviews until there are as many as one of `BATCH_SIZES`."""
     size = next(size for size in BATCH_SIZES if size >= len(ids))
-    return np.pad(ids, ((0, size - len(ids)), (0, 0)))
+    return ids if size == len(ids) else np.pad(ids, ((0, size - len(ids)), (0, 0)))
 
 
-def _chunks(texts: Iterable[Text]) -> Iterator[list[Text]]:
+def _chunks(texts: Iterable[Text], size: int) -> Iterator[list[Text]]:
     chunk, characters = [], 0
     for text in texts:
         if not isinstance(text, str | bytes):
             raise TypeError(f"a text must be str or bytes, not {type(text).__name__}")
         chunk.append(text)
         characters += len(text)
-        if len(chunk) == BATCH_SIZES[-1] or characters > _CHUNK_CHARACTERS:
+        if len(chunk) == size or characters > _CHUNK_CHARACTERS:
             yield chunk
             chunk, characters = [], 0
     if chunk:

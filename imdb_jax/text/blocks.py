@@ -40,9 +40,14 @@ def blocks_of(texts: Iterable[Text]) -> Iterator[list[bytes]]:
         yield block
 
 
-def map_in_order(function: Callable[[Block], Result], blocks: Iterable[Block]) -> Iterator[Result]:
-    """Apply a function to blocks on all cores, a few blocks ahead, and yield results in order."""
-    blocks = iter(blocks)
+def map_in_order(
+    function: Callable[[Block], Result], blocks: Iterable[Block], ahead: int | None = None
+) -> Iterator[Result]:
+    """Apply a function to blocks on all cores, and yield the results in order.
+
+    Reads `ahead` blocks beyond that of the result it yields, by default two for each core.
+    """
+    blocks, ahead = iter(blocks), 2 * num_cores() if ahead is None else ahead
     first = list(itertools.islice(blocks, 2))
     if len(first) < 2:  # not worth a thread
         yield from map(function, first)
@@ -51,7 +56,7 @@ def map_in_order(function: Callable[[Block], Result], blocks: Iterable[Block]) -
     with ThreadPoolExecutor(num_cores()) as threads:
         for block in itertools.chain(first, blocks):
             pending.append(threads.submit(function, block))
-            if len(pending) > 2 * num_cores():
+            if len(pending) > ahead:
                 yield pending.popleft().result()
         while pending:
             yield pending.popleft().result()

@@ -24,7 +24,7 @@ from imdb_jax.text.blocks import map_in_order, num_cores
 from imdb_jax.text.ngram_keys import Places, find_keys, frequent_keys
 from imdb_jax.text.sequences import PAD_ID, Sequences, unknown_shares
 from imdb_jax.text.tokens import Text, separate_tokens
-from imdb_jax.text.words import WordCounts, count_words, find_words
+from imdb_jax.text.words import KnownWords, WordCounts, count_words
 
 
 class NgramVocabulary(Mapping[str, int]):
@@ -102,9 +102,11 @@ class NgramVocabulary(Mapping[str, int]):
         first, *rest = ngram.split(" ") if isinstance(ngram, str) else [ngram]
         if len(rest) > len(self.packed):
             raise KeyError(ngram)
-        i = self._id[first]
+        i = self._known.numbers[first]
         for keys, first_id, word in zip(self.packed, self._firsts[1:], rest, strict=False):
-            (found,) = find_keys(keys, np.array([i * self._base + self._id[word]]), first_id)
+            (found,) = find_keys(
+                keys, np.array([i * self._base + self._known.numbers[word]]), first_id
+            )
             if not found:
                 raise KeyError(ngram)
             i = int(found)
@@ -142,7 +144,7 @@ class NgramVocabulary(Mapping[str, int]):
         self, texts: Iterable[Text]
     ) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
         """Return what `encode` does, and the share of each text's words that are unknown."""
-        blocks = find_words(texts, separate_tokens, self._id)
+        blocks = self._known.find(texts, separate_tokens)
         encoded = list(map_in_order(self._encode, blocks))
         shares = [np.zeros(0), *(shares for _, shares in encoded)]
         return Sequences.join(*(sets for sets, _ in encoded)), np.concatenate(shares)
@@ -151,12 +153,11 @@ class NgramVocabulary(Mapping[str, int]):
         """Encode texts that are given as the ids of their words, 0 for unknown ones."""
         places = self._places(ids)
         sets = [places.sets(start, self.num_features) for start in places.starts()]
-        known = ids.select(ids.values > 0).lengths
-        return Sequences.join(*sets), unknown_shares(ids.lengths, known)
+        return Sequences.join(*sets), unknown_shares(ids.lengths, ids.count(ids.values > 0))
 
     def occurrences(self, text: Text) -> list[tuple[int, int, int]]:
         """Return each known n-gram in a text: id, place of its first word (from 0), and length."""
-        (ids,) = find_words([text], separate_tokens, self._id)
+        (ids,) = self._known.find([text], separate_tokens)
         return [
             (int(grams[place]), int(place), length)
             for length, grams in enumerate(self._places(ids).grams, start=1)
@@ -171,8 +172,8 @@ class NgramVocabulary(Mapping[str, int]):
         return places
 
     @cached_property
-    def _id(self) -> dict[str, int]:
-        return {word: i for i, word in enumerate(self.words, start=1)}
+    def _known(self) -> KnownWords:
+        return KnownWords(self.words)
 
     def ngram(self, i: int) -> str:
         """Return the words of the n-gram with id `i`, joined by spaces; '' for padding (0)."""

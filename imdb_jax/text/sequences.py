@@ -79,9 +79,13 @@ class Sequences:
 
     def select(self, keep: NDArray[np.bool_]) -> Sequences:
         """Keep the values where `keep` (`[total]`) holds; no sequence is removed."""
+        return Sequences.from_lengths(self.values[keep], self.count(keep))
+
+    def count(self, which: NDArray[np.bool_]) -> Int[np.ndarray, " num_sequences"]:
+        """Count the values of each sequence where `which` (`[total]`) holds."""
         # For an empty sequence reduceat returns the value that follows: False after the last.
-        kept = np.add.reduceat(np.append(keep, False), self.offsets[:-1], dtype=np.int64)
-        return Sequences.from_lengths(self.values[keep], np.where(self.lengths > 0, kept, 0))
+        counts = np.add.reduceat(np.append(which, False), self.offsets[:-1], dtype=np.int64)
+        return np.where(self.lengths > 0, counts, 0)
 
 
 def ranks_to_ids(
@@ -203,18 +207,14 @@ def pad_sequences(
         sequences = _join_lists(sequences, dtype)
     length = int(sequences.lengths.max(initial=0)) if maxlen is None else maxlen
     shape = (len(sequences), length, *sequences.values.shape[1:])
-    padded, column = np.full(shape, value, dtype), np.arange(length)
-    for first in range(0, len(sequences), _ROWS_AT_A_TIME):
-        block = sequences[first : first + _ROWS_AT_A_TIME]
-        kept = np.minimum(block.lengths, length)[:, None]
-        filled = column < kept if padding == "post" else column >= length - kept
-        rows = padded[first : first + len(block)]
-        rows[filled] = block.values[_distance(block, truncating) < length]
+    padded = np.full(shape, value, dtype)
+    kept = np.minimum(sequences.lengths, length)
+    firsts = sequences.offsets[1:] - kept if truncating == "pre" else sequences.offsets[:-1]
+    values = np.asarray(sequences.values)  # views of a memory map take ten times as long
+    for row, first, number in zip(padded, firsts.tolist(), kept.tolist(), strict=True):
+        place = slice(length - number, length) if padding == "pre" else slice(number)
+        row[place] = values[first : first + number]
     return padded
-
-
-# Enough for NumPy to be fast, few enough for the intermediate arrays to be small.
-_ROWS_AT_A_TIME = 1024
 
 
 def _join_lists(lists: Sequence[Any] | NDArray[Any], dtype: DTypeLike) -> Sequences:

@@ -26,7 +26,7 @@ from imdb_jax.files import read_file, write_atomically
 from imdb_jax.text.python2_dict import python2_dict_order
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, START_ID, Sequences, ranks_to_ids
 from imdb_jax.text.tokens import Text, separate_words, tokenize
-from imdb_jax.text.words import WordCounts, count_words, find_words
+from imdb_jax.text.words import KnownWords, WordCounts, count_words
 
 Ties = Literal["alphabetical", "keras"]
 
@@ -56,7 +56,8 @@ class Vocabulary(Mapping[str, int]):
         self.words = tuple(words)
         _check_words(self.words)
         self.ties = ties
-        self._rank = {word: rank for rank, word in enumerate(self.words, start=1)}
+        self._known = KnownWords(self.words)
+        self._rank = self._known.numbers
         if len(self._rank) != len(self.words):
             ranked = enumerate(self.words, start=1)
             twice = next(word for rank, word in ranked if self._rank[word] != rank)
@@ -124,12 +125,11 @@ class Vocabulary(Mapping[str, int]):
 
     def rank_blocks(self, texts: Iterable[Text]) -> Iterator[Sequences]:
         """Yield what `rank` returns, some texts at a time."""
-        for ranks in find_words(texts, separate_words, self._rank):
-            yield ranks.select(ranks.values > 0)
+        return self._known.find(texts, separate_words, others=False)
 
     def rank_or_zero(self, texts: Iterable[Text]) -> Sequences:
         """Rank each text's words (int32, from 1), with 0 for words never seen in training."""
-        return Sequences.join(*find_words(texts, separate_words, self._rank))
+        return Sequences.join(*self._known.find(texts, separate_words))
 
     def encode(self, texts: Text | Iterable[Text], **options: Any) -> Any:
         """Encode one text, or many, as Keras encodes the IMDb reviews.

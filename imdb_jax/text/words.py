@@ -1,48 +1,62 @@
 """Words to numbers by Arrow: splitting, counting and finding the words of many texts.
 
-Arrow splits a block of texts and numbers its distinct words. Only these, some thousands of hundreds
-of thousands, become Python strings, which a dict counts or finds.
+Arrow splits a block of texts and finds known words in it. Words to count are numbered by Arrow
+within their block; only the distinct ones, some thousands of hundreds of thousands, become Python
+strings, which a dict counts.
 """
 
 from __future__ import annotations
 
 import itertools
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from functools import cached_property
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 from jaxtyping import Int, Int32, Int64
+from numpy.typing import NDArray
 
 from imdb_jax.text.blocks import blocks_of, map_in_order
 from imdb_jax.text.sequences import Sequences
 from imdb_jax.text.tokens import Separate, Text
 
-# Each word once, in order of first occurrence, and the position there of each word of each text.
-_NumberedWords = tuple[list[str], Sequences]
+# Words are cut out together with the space that ends them. The first ones of separated texts are an
+# empty one, which stands wherever there is more than one space, and the line feed.
+_NOT_OF_A_TEXT = ["", "\n"]
 
 
-def _number_words(separated: bytes) -> _NumberedWords:
-    """Number the words of separated texts."""
-    data = np.frombuffer(separated, np.uint8)
-    blank = data == ord(" ")
-    # Leave one space after each word, and none before the first.
-    data = data[~(blank & np.append(True, blank[:-1]))]
-    offsets = np.append(0, np.flatnonzero(data == ord(" ")) + 1)
-    buffers = pa.py_buffer(offsets), pa.py_buffer(data)
-    words = pa.LargeStringArray.from_buffers(len(offsets) - 1, *buffers).dictionary_encode()
-    numbers = np.asarray(words.indices)
-    # The line feed has number 0, as the first word is the one before the first text.
-    lengths = np.diff(np.flatnonzero(numbers == 0)) - 1
-    texts = Sequences.from_lengths(numbers[numbers > 0] - np.int32(1), lengths)
-    # All at once, which is faster than `to_pylist`: each word still ends with its space.
-    _, ends, spelled = words.dictionary.buffers()
-    size = np.frombuffer(ends, np.int64)[len(words.dictionary)]
-    return spelled[:size].to_pybytes().decode().split(" ")[1:-1], texts
+def _split(separated: bytes) -> pa.LargeStringArray:
+    """Cut separated texts after each space."""
+    blank = np.frombuffer(separated, np.uint8) == ord(" ")
+    offsets = np.flatnonzero(np.append(True, blank))
+    buffers = pa.py_buffer(offsets), pa.py_buffer(separated)
+    return pa.LargeStringArray.from_buffers(len(offsets) - 1, *buffers)
 
 
-def _numbered_blocks(texts: Iterable[Text], separate: Separate) -> Iterator[_NumberedWords]:
-    return map_in_order(lambda block: _number_words(separate(block)), blocks_of(texts))
+def _distinct(words: pa.LargeStringArray) -> tuple[list[str], NDArray[np.int32]]:
+    """Return each word once, as it first occurs, and the position there of every word."""
+    encoded = words.dictionary_encode()
+    # All at once, which is faster than `to_pylist`.
+    _, ends, spelled = encoded.dictionary.buffers()
+    size = np.frombuffer(ends, np.int64)[len(encoded.dictionary)]
+    return spelled[:size].to_pybytes().decode().split(" ")[:-1], np.asarray(encoded.indices)
+
+
+def _texts_of(
+    numbers: NDArray[np.int32], chosen: NDArray[np.bool_], is_line_feed: NDArray[np.bool_]
+) -> Sequences:
+    """Return the numbers chosen of each text: of those between two line feeds."""
+    lengths = np.add.reduceat(chosen, np.flatnonzero(is_line_feed), dtype=np.int64)
+    return Sequences.from_lengths(numbers[chosen], lengths[:-1])
+
+
+def _number_words(separated: bytes) -> tuple[list[str], Sequences]:
+    """Return the distinct words of separated texts, and the position there of each text's words."""
+    words, positions = _distinct(_split(separated))
+    positions = positions - np.int32(len(_NOT_OF_A_TEXT))
+    return words[len(_NOT_OF_A_TEXT) :], _texts_of(positions, positions >= 0, positions == -1)
 
 
 class WordCounts:
@@ -91,16 +105,49 @@ def count_words(
     texts: Iterable[Text], separate: Separate, counts: WordCounts
 ) -> Iterator[Sequences]:
     """Add the words of texts to `counts`, and yield their numbers there, some texts at a time."""
-    for words, positions in _numbered_blocks(texts, separate):
+    blocks = map_in_order(lambda block: _number_words(separate(block)), blocks_of(texts))
+    for words, positions in blocks:
         numbers = counts.add(words, np.bincount(positions.values, minlength=len(words)))
         yield Sequences(numbers[positions.values], positions.offsets)
 
 
-def find_words(
-    texts: Iterable[Text], separate: Separate, known: Mapping[str, int]
-) -> Iterator[Sequences]:
-    """Yield the known numbers (int32) of the words of texts, 0 for others, some texts at a time."""
-    for words, positions in _numbered_blocks(texts, separate):
-        found = map(known.get, words, itertools.repeat(0))
-        numbers = np.fromiter(found, np.int32, len(words))
-        yield Sequences(numbers[positions.values], positions.offsets)
+class KnownWords:
+    """Words that have numbers, from 1 on in their order; finds them in texts."""
+
+    def __init__(self, words: Sequence[str]) -> None:
+        """Take distinct words; of a word that comes twice, the last number counts."""
+        self.words = words
+        self.numbers = {word: number for number, word in enumerate(words, start=1)}
+
+    def find(
+        self, texts: Iterable[Text], separate: Separate, others: bool = True
+    ) -> Iterator[Sequences]:
+        """Yield the numbers (int32) of the words of texts, some texts at a time.
+
+        Other words have number 0, or are left out if `others` is false.
+        """
+        return map_in_order(lambda block: self._find(separate(block), others), blocks_of(texts))
+
+    def _find(self, separated: bytes, others: bool) -> Sequences:
+        words, most = _split(separated), len(self.words)
+        # Arrow builds a table of all known words at every call, which takes longer than to look up
+        # as many words in it. The dict is there already, but takes longer for a word.
+        if len(words) > most:
+            found = pc.index_in(words, value_set=self._spelled)
+            numbers = np.asarray(found.fill_null(-1)) + np.int32(1)
+        else:
+            distinct, positions = _distinct(words)
+            found = map(self.numbers.get, distinct, itertools.repeat(0))
+            number = np.fromiter(found, np.int32, len(distinct))
+            number[: len(_NOT_OF_A_TEXT)] = most + 1, most + 2
+            numbers = number[positions]
+        chosen = numbers <= most
+        if not others:
+            chosen &= numbers > 0
+        return _texts_of(numbers, chosen, numbers == most + 2)
+
+    @cached_property
+    def _spelled(self) -> pa.LargeStringArray:
+        """The known words, and what is no word of a text, as `_split` returns them."""
+        words = [*self.words, *_NOT_OF_A_TEXT]
+        return pa.array([f"{word} " for word in words], pa.large_string())

@@ -35,7 +35,10 @@ def beginning(text: Text, width: int) -> str:
     """
     text = text[: 4 * width + 4]  # enough even if each character takes four bytes
     shown = printable(text.decode("utf-8", "replace") if isinstance(text, bytes) else text)
-    return shown if cell_len(shown) <= width else set_cell_size(shown, max(width - 1, 0)) + "…"
+    if (len(shown) if shown.isascii() else cell_len(shown)) <= width:
+        return shown
+    room = max(width - 1, 0)
+    return (shown[:room] if shown.isascii() else set_cell_size(shown, room)) + "…"
 
 
 def prediction_line(prediction: Prediction, label_width: int = 8) -> str:

@@ -143,7 +143,7 @@ def test_long_texts_are_read_in_smaller_chunks():
             yield "good " * 300_000
 
     next(small().stream(texts()))
-    assert len(read) < 9
+    assert len(read) <= 9
 
 
 def test_models_are_compiled_for_a_few_shapes_only():

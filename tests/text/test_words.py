@@ -12,7 +12,7 @@ from imdb_jax.text import blocks
 from imdb_jax.text.blocks import blocks_of, map_in_order
 from imdb_jax.text.tokens import separate_tokens, separate_words, tokenize, utf8
 from imdb_jax.text.vocabulary import Vocabulary
-from imdb_jax.text.words import WordCounts, count_words, find_words
+from imdb_jax.text.words import KnownWords, WordCounts, count_words
 
 # White space that separates no words, words that begin alike, NUL, and what is not ASCII.
 words = st.sampled_from(["a", "b", "film", "films", "e\rf", "g\x0bh", "i\x0cj", "\x1c", "a\0"])
@@ -70,27 +70,50 @@ def test_counts_of_parts_add_up_to_those_of_all(lists, data):
         assert Vocabulary.from_counts(merged, ties) == Vocabulary.build(texts_of(lists), ties)
 
 
+def found(known: KnownWords, texts, separate=separate_words) -> list[list[int]]:
+    parts = list(known.find(texts, separate))
+    assert all(part.values.dtype == np.int32 for part in parts)
+    return [numbers.tolist() for part in parts for numbers in part]
+
+
 @given(st.lists(words, unique=True), lists_of_words)
 def test_finds_what_a_dict_finds(known, lists):
     number = {word: i for i, word in enumerate(known, start=1)}
-    parts = list(find_words(texts_of(lists), separate_words, number))
-    found = [numbers.tolist() for part in parts for numbers in part]
-    assert found == [[number.get(word, 0) for word in row] for row in lists]
+    expected = [[number.get(word, 0) for word in row] for row in lists]
+    assert found(KnownWords(known), texts_of(lists)) == expected
 
 
+@pytest.mark.parametrize("separate", [separate_words, separate_tokens])
+@given(
+    st.lists(words, unique=True, max_size=9),
+    st.lists(
+        st.binary(max_size=60) | st.text(max_size=40) | st.lists(words, max_size=6).map(" ".join),
+        max_size=6,
+    ),
+)
+def test_few_texts_and_many_are_found_alike(separate, known, texts):
+    """Many words are looked up by Arrow, few in a dict."""
+    known, filler = KnownWords(known), ["a " * 12, "<br />,;"]
+    together = found(known, filler + texts, separate)
+    assert together[2:] == [row for text in texts for row in found(known, [text], separate)]
+
+
+@pytest.mark.parametrize("many", [False, True])
 @pytest.mark.parametrize("length", [1, 7, 8, 9, 16, 17, 1000, 100_000])
-def test_words_of_any_length(length):
+def test_words_of_any_length(length, many):
     word = "x" * length
-    known = {word: 1, word + "\0": 2, word[:-1] + "y": 3, "z" + word: 4}
-    (found,) = find_words([f"  {other} {word}x" for other in known], separate_words, known)
-    assert [numbers.tolist() for numbers in found] == [[1, 0], [2, 0], [3, 0], [4, 0]]
+    known = KnownWords([word, word + "\0", word[:-1] + "y", "z" + word])
+    texts = [f"  {other} {word}x" for other in known.words] + ["a a a"] * many
+    assert found(known, texts)[:4] == [[1, 0], [2, 0], [3, 0], [4, 0]]
 
 
-def test_texts_without_words_keep_their_places():
+@pytest.mark.parametrize("known", [["a"], ["b", "c", "a", *"defghijklmn"]])
+def test_texts_without_words_keep_their_places(known):
     texts = ["", " ", "a", "...", "\n"]
-    (found,) = find_words(texts, separate_words, {"a": 7})
-    assert [numbers.tolist() for numbers in found] == [[], [], [7], [], []]
-    assert list(find_words([], separate_words, {})) == []
+    (number,) = found(KnownWords(known), ["a"])[0]
+    assert found(KnownWords(known), texts) == [[], [], [number], [], []]
+    assert found(KnownWords([]), texts) == [[], [], [0], [], []]
+    assert found(KnownWords(known), []) == []
     assert len(counted([])[0]) == 0
 
 
