@@ -28,8 +28,8 @@ class Options:
 
     to: Format
     """stablehlo: a program with its parameters, which jax alone runs on CPU, GPU and TPU;
-    safetensors, npz: the parameters; keras: a model for Keras 3 (.keras and .weights.h5); word2vec:
-    the word vectors, as text."""
+    onnx: a model for ONNX Runtime, which needs no JAX; safetensors, npz: the parameters; keras: a
+    model for Keras 3 (.keras and .weights.h5); word2vec: the word vectors, as text."""
 
     out: OptionalPath = None
     """Directory to write, with the vocabulary, the configuration and a README that says how to read

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 from pathlib import Path
+from typing import Any
 
 from imdb_jax.config import dump_config, has_config, replace
 from imdb_jax.errors import UserError, unknown_name
@@ -14,11 +15,13 @@ from imdb_jax.files import is_directory, is_regular, write_atomically, write_dir
 from imdb_jax.inference import classifier
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.text.ngrams import NgramVocabulary
+from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, START_ID, UNKNOWN_ID
 from imdb_jax.text.vocabulary import Vocabulary
 
-_CONFIG, _CLASSES, _README = "config.toml", "config.json", "README.txt"
-_NAMES = {Vocabulary.FILE, NgramVocabulary.FILE, _CONFIG, _CLASSES, _README, "vectors.txt"} | {
-    f"model.{suffix}" for suffix in ("stablehlo", "safetensors", "npz", "keras", "weights.h5")
+_CONFIG, _DESCRIPTION, _README = "config.toml", "config.json", "README.txt"
+_SUFFIXES = ("stablehlo", "safetensors", "npz", "onnx", "keras", "weights.h5")
+_NAMES = {Vocabulary.FILE, NgramVocabulary.FILE, _CONFIG, _DESCRIPTION, _README, "vectors.txt"} | {
+    f"model.{suffix}" for suffix in _SUFFIXES
 }
 
 
@@ -32,7 +35,7 @@ def export_model(
 
     Args:
       model: the model, or its run directory.
-      to: 'stablehlo', 'safetensors', 'npz', 'keras' or 'word2vec'.
+      to: 'stablehlo', 'safetensors', 'npz', 'onnx', 'keras' or 'word2vec'.
       out: the directory to write.
       overwrite: replace the export that `out` already holds.
 
@@ -56,14 +59,35 @@ def write_export(model: Classifier, to: str, directory: Path) -> None:
     # Paths of this machine mean nothing elsewhere.
     config = replace(model.config, data_dir=None, test=None)
     write_atomically(directory / _CONFIG, dump_config(config).encode())
-    names = model.label_names
-    classes = {
+    description = json.dumps(describe(model), indent=2) + "\n"
+    write_atomically(directory / _DESCRIPTION, description.encode())
+    # Written last: it tells an export from any other directory.
+    write_atomically(directory / _README, readme(model, to).encode())
+
+
+def describe(model: Classifier) -> dict[str, Any]:
+    """Return what Hugging Face's `config.json` holds: architecture, how a text is read, classes.
+
+    `id2label` and `label2id` are the names that Transformers uses.
+    """
+    config, form, names = model.config, model.input_format, model.label_names
+    reads: dict[str, Any] = {"pad_id": PAD_ID}
+    if not form.ngrams:
+        # A word's id is its rank + INDEX_FROM; ids from `num_words` on become `unknown_id`.
+        reads |= {"start_id": START_ID, "unknown_id": UNKNOWN_ID, "first_word_id": INDEX_FROM + 1}
+        reads |= {"max_length": form.max_length, "truncating": form.truncating}
+        reads |= {"distinct": True} if form.distinct else {"padding": form.padding}
+    return {
+        "model_type": "imdb_jax",
+        "architectures": [type(model.model).__name__],
+        "arch": config.arch,
+        "num_words": config.input.num_words,
+        "model": config.model,
+        "dtype": config.training.dtype,
+        "input": reads,
         "id2label": {str(number): name for number, name in enumerate(names)},
         "label2id": {name: number for number, name in enumerate(names)},
     }
-    write_atomically(directory / _CLASSES, (json.dumps(classes, indent=2) + "\n").encode())
-    # Written last: it tells an export from any other directory.
-    write_atomically(directory / _README, readme(model, to).encode())
 
 
 def check_directory(directory: Path, overwrite: bool) -> None:

@@ -17,6 +17,7 @@ from numpy.typing import NDArray
 
 from imdb_jax.errors import require
 from imdb_jax.exporting.keras_files import to_keras
+from imdb_jax.exporting.onnx_file import to_onnx
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.inference.word_vectors import to_word2vec, word_vectors
 from imdb_jax.training.step import predict_step
@@ -72,6 +73,7 @@ FORMATS: dict[str, Callable[[Classifier], dict[str, bytes]]] = {
     "stablehlo": lambda classifier: {"model.stablehlo": stablehlo(classifier)},
     "safetensors": lambda classifier: {"model.safetensors": safetensors(classifier)},
     "npz": lambda classifier: {"model.npz": npz(classifier)},
+    "onnx": lambda classifier: {"model.onnx": to_onnx(classifier, length_axis(classifier))},
     "keras": lambda classifier: to_keras(classifier.config, classifier.params),
     "word2vec": lambda classifier: {"vectors.txt": to_word2vec(word_vectors(classifier))},
 }

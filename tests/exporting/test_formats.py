@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import NGRAMS, NUM_WORDS, SMALL, TEXTS, VOCABULARY, small_classifier
 
+import imdb_jax
 from imdb_jax import export_model
 from imdb_jax.config import load_config
 from imdb_jax.errors import UserError
@@ -132,9 +133,12 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
     config = load_config(tmp_path / "config.toml")
     assert (config.model, config.input.num_words) == (model.config.model, NUM_WORDS)
     assert config.data.data_dir is None
-    classes = json.loads((tmp_path / "config.json").read_text())
-    assert classes["id2label"] == {"0": "rotten", "1": "$fresh"}
-    assert classes["label2id"] == {"rotten": 0, "$fresh": 1}
+    described = json.loads((tmp_path / "config.json").read_text())
+    assert described["id2label"] == {"0": "rotten", "1": "$fresh"}
+    assert described["label2id"] == {"rotten": 0, "$fresh": 1}
+    [module] = described["architectures"]
+    assert getattr(imdb_jax, module)(described["num_words"], **described["model"]) == model.model
+    assert described["input"]["max_length"] == 9
     assert "the logit of '$fresh'" in (tmp_path / "README.txt").read_text()
     check_directory(tmp_path, overwrite=True)
 
@@ -370,7 +374,12 @@ def test_mistakes_are_named_in_one_line(command, monkeypatch, tmp_path, argument
 
 @pytest.mark.parametrize(
     ("to", "package"),
-    [("stablehlo", "flatbuffers"), ("safetensors", "safetensors"), ("keras", "keras")],
+    [
+        ("stablehlo", "flatbuffers"),
+        ("safetensors", "safetensors"),
+        ("onnx", "jax2onnx"),
+        ("keras", "keras"),
+    ],
 )
 def test_missing_packages_are_named(command, monkeypatch, tmp_path, to, package):
     for name in [package, f"{package}.numpy"]:
@@ -378,7 +387,7 @@ def test_missing_packages_are_named(command, monkeypatch, tmp_path, to, package)
     status, _, errors = command("run", "--to", to, "--out", tmp_path / "out")
     assert status == 2
     assert re.fullmatch(
-        rf"error: {package} is not installed; .*imdb_jax\[(export|keras)\]'\n", errors
+        rf"error: {package} is not installed; .*imdb_jax\[(export|onnx|keras)\]'\n", errors
     )
     assert list(tmp_path.iterdir()) == []
 
