@@ -6,7 +6,8 @@ No format is pickle: reading a file runs no code of its author.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import flax
@@ -51,7 +52,20 @@ def stablehlo(classifier: Classifier) -> bytes:
 
     shape = export.symbolic_shape(f"batch, {length_axis(classifier)}")
     exporter = export.export(jax.jit(probabilities), platforms=("cpu", "cuda", "tpu"))
-    return bytes(exporter(jax.ShapeDtypeStruct(shape, np.int32)).serialize())
+    with _without_directories():
+        return bytes(exporter(jax.ShapeDtypeStruct(shape, np.int32)).serialize())
+
+
+@contextmanager
+def _without_directories() -> Iterator[None]:
+    """Make JAX name source files in a program without the directories of this machine."""
+    option = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, option)
+    jax.config.update(option, ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
 
 
 def safetensors(classifier: Classifier) -> bytes:

@@ -70,6 +70,15 @@ def test_stablehlo_of_a_bag_of_words_reads_any_length():
     np.testing.assert_allclose(program.call(ids), program.call(longer), rtol=0, atol=1e-6)
 
 
+@needs_flatbuffers
+def test_stablehlo_names_no_directory_of_this_machine():
+    before = jax.config.jax_hlo_source_file_canonicalization_regex
+    program = formats.stablehlo(small_classifier("cnn"))
+    assert b"cnn.py" in program  # source files are named, for error messages
+    assert str(Path(imdb_jax.__file__).parent).encode() not in program
+    assert jax.config.jax_hlo_source_file_canonicalization_regex == before
+
+
 @all_architectures
 @pytest.mark.parametrize("to", ["npz", "safetensors"])
 def test_parameters_are_all_there(arch, to):
