@@ -52,7 +52,7 @@ def export(arguments: Sequence[str]) -> None:
 
     export_model(options.run, options.to, out, options.overwrite)
     if not options.quiet:
-        tell(f"written to {out}; {out / 'README.txt'} says how to read it")
+        tell(f"written to {out}; {out / 'README.md'} says how to read it")
 
 
 main = partial(cli.run_command, export)

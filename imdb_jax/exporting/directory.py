@@ -7,7 +7,8 @@ import os
 from pathlib import Path
 from typing import Any
 
-from imdb_jax.config import dump_config, has_config, replace
+from imdb_jax.config import Config, dump_config, has_config, replace
+from imdb_jax.datasets.tables import is_table
 from imdb_jax.errors import UserError, unknown_name
 from imdb_jax.exporting.formats import FORMATS
 from imdb_jax.exporting.readme import readme
@@ -18,10 +19,12 @@ from imdb_jax.text.ngrams import NgramVocabulary
 from imdb_jax.text.sequences import INDEX_FROM, PAD_ID, START_ID, UNKNOWN_ID
 from imdb_jax.text.vocabulary import Vocabulary
 
-_CONFIG, _DESCRIPTION, _README = "config.toml", "config.json", "README.txt"
+_CONFIG, _DESCRIPTION, _README = "config.toml", "config.json", "README.md"
+_OLD_README = "README.txt"  # of earlier versions
 _SUFFIXES = ("stablehlo", "safetensors", "npz", "onnx", "keras", "weights.h5")
-_NAMES = {Vocabulary.FILE, NgramVocabulary.FILE, _CONFIG, _DESCRIPTION, _README, "vectors.txt"} | {
-    f"model.{suffix}" for suffix in _SUFFIXES
+_NAMES = {
+    *(Vocabulary.FILE, NgramVocabulary.FILE, _CONFIG, _DESCRIPTION, _README, _OLD_README),
+    *("vectors.txt", *(f"model.{suffix}" for suffix in _SUFFIXES)),
 }
 
 
@@ -56,13 +59,19 @@ def write_export(model: Classifier, to: str, directory: Path) -> None:
     for name, content in FORMATS[to](model).items():
         write_atomically(directory / name, content)
     model.vocabulary.save(directory / model.vocabulary.FILE)
-    # Paths of this machine mean nothing elsewhere.
-    config = replace(model.config, data_dir=None, test=None)
-    write_atomically(directory / _CONFIG, dump_config(config).encode())
+    write_atomically(directory / _CONFIG, dump_config(_without_paths(model.config)).encode())
     description = json.dumps(describe(model), indent=2) + "\n"
     write_atomically(directory / _DESCRIPTION, description.encode())
     # Written last: it tells an export from any other directory.
     write_atomically(directory / _README, readme(model, to).encode())
+
+
+def _without_paths(config: Config) -> Config:
+    """Return a configuration without paths, which are of this machine: names of files remain."""
+    names = {"unlabelled": Path(config.self_training.unlabelled).name}
+    if is_table(Path(config.data.dataset)):
+        names["dataset"] = Path(config.data.dataset).name
+    return replace(config, data_dir=None, test=None, teacher=None, **names)
 
 
 def describe(model: Classifier) -> dict[str, Any]:
@@ -96,7 +105,8 @@ def check_directory(directory: Path, overwrite: bool) -> None:
         if directory.exists() or directory.is_symlink():
             raise UserError(f"{directory} is not a directory; choose another --out")
         return
-    is_export = has_config(directory) and (directory / _README).exists()
+    readmes = (directory / _README, directory / _OLD_README)
+    is_export = has_config(directory) and any(path.exists() for path in readmes)
     for path in sorted(directory.iterdir()):
         if not (is_export and path.name in _NAMES and is_regular(path)):
             other = f"is not an export: it holds {path.name}"

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import textwrap
 from io import BytesIO
 from pathlib import Path
 
@@ -41,8 +40,9 @@ needs_flatbuffers = pytest.mark.skipif(
 
 
 def example(text: str) -> str:
-    """The program in a README: what is indented."""
-    return textwrap.dedent(text.split("Example, in Python:\n")[1])
+    """The program in a README."""
+    [program] = re.findall("```python\n(.*?)```\n", text, re.DOTALL)
+    return program
 
 
 # What the formats hold
@@ -137,7 +137,7 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
     model = dataclasses.replace(model, label_names=("rotten", "$fresh"))
     write_export(model, "npz", tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"model.npz", "vocabulary.txt", "config.toml", "config.json", "README.txt"}
+    assert names == {"model.npz", "vocabulary.txt", "config.toml", "config.json", "README.md"}
     assert Vocabulary.load(tmp_path / "vocabulary.txt") == VOCABULARY
     config = load_config(tmp_path / "config.toml")
     assert (config.model, config.input.num_words) == (model.config.model, NUM_WORDS)
@@ -148,7 +148,7 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
     [module] = described["architectures"]
     assert getattr(imdb_jax, module)(described["num_words"], **described["model"]) == model.model
     assert described["input"]["max_length"] == 9
-    assert "the logit of '$fresh'" in (tmp_path / "README.txt").read_text()
+    assert r"the logit of '\$fresh'" in (tmp_path / "README.md").read_text()
     check_directory(tmp_path, overwrite=True)
 
 
@@ -176,7 +176,7 @@ def test_the_example_predicts(arch, to, dtype, tmp_path, monkeypatch, capsys):
     with jax.numpy_rank_promotion("allow"):
         export_model(model, to, tmp_path)
         monkeypatch.chdir(tmp_path)
-        exec(example((tmp_path / "README.txt").read_text()), {})
+        exec(example((tmp_path / "README.md").read_text()), {})
     printed = float(capsys.readouterr().out.strip("[]\n"))
     assert printed == pytest.approx(float(model.predict(TEXTS[:1])[0]), abs=1e-6)
 
@@ -186,7 +186,7 @@ def test_the_program_runs_where_this_package_is_not(tmp_path):
     model = small_classifier("cnn")
     write_export(model, "stablehlo", tmp_path)
     absent = "import sys\nsys.modules |= dict.fromkeys(['imdb_jax', 'flax'])\n"
-    program = absent + example((tmp_path / "README.txt").read_text())
+    program = absent + example((tmp_path / "README.md").read_text())
     done = subprocess.run(
         [sys.executable, "-I", "-W", "error", "-c", program],
         cwd=tmp_path,
@@ -202,7 +202,7 @@ def test_the_program_runs_where_this_package_is_not(tmp_path):
 def test_the_example_of_word2vec_reads_it(tmp_path, monkeypatch, capsys):
     write_export(small_classifier("pooled"), "word2vec", tmp_path)
     monkeypatch.chdir(tmp_path)
-    exec(example((tmp_path / "README.txt").read_text()), {})
+    exec(example((tmp_path / "README.md").read_text()), {})
     assert capsys.readouterr().out.startswith(f"{NUM_WORDS - 4} 3 [")
 
 
@@ -252,7 +252,7 @@ def test_the_example_encodes_as_the_model(assert_encodes_alike, parts):
 
 
 def fill(directory: Path, text: str = "new") -> None:
-    (directory / "README.txt").write_text(text)
+    (directory / "README.md").write_text(text)
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -270,10 +270,10 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path, there):
         write_directory(out, fail)
     assert [path.name for path in tmp_path.iterdir()] == ["out"] * there
     if there:
-        assert (out / "README.txt").read_text() == "old"
+        assert (out / "README.md").read_text() == "old"
     write_directory(out, fill)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (out / "README.txt").read_text() == "new"
+    assert (out / "README.md").read_text() == "new"
 
 
 def test_a_directory_that_cannot_be_written(tmp_path):
@@ -303,9 +303,17 @@ def test_what_may_be_replaced(tmp_path):
 
 def test_names_alone_make_no_export(tmp_path):
     """Many people have files of these names."""
-    for name in ("README.txt", "config.toml", "vocabulary.txt"):
+    for name in ("README.md", "config.toml", "vocabulary.txt"):
         (tmp_path / name).write_text("title = 'ten years of work'")
-        refuse_to_replace(tmp_path, "not an export: it holds README.txt")
+        refuse_to_replace(tmp_path, "not an export: it holds README.md")
+
+
+def test_an_export_of_an_earlier_version_may_be_replaced(tmp_path):
+    write_export(small_classifier("mlp"), "npz", tmp_path)
+    (tmp_path / "README.md").rename(tmp_path / "README.txt")
+    export_model(small_classifier("mlp"), "npz", tmp_path, overwrite=True)
+    assert (tmp_path / "README.md").exists()
+    assert not (tmp_path / "README.txt").exists()
 
 
 @pytest.mark.parametrize("kind", ["directory", "link"])
@@ -323,11 +331,11 @@ def test_an_export_holds_files_only(tmp_path, kind):
 def test_what_a_killed_export_set_aside_stays(tmp_path):
     """Nobody but its owner knows what it is."""
     (tmp_path / ".out.replaced").mkdir()
-    (tmp_path / ".out.replaced" / "README.txt").touch()
+    (tmp_path / ".out.replaced" / "README.md").touch()
     for _ in range(2):
         write_directory(tmp_path / "out", fill)
     assert {path.name for path in tmp_path.iterdir()} == {".out.replaced", "out"}
-    assert (tmp_path / ".out.replaced" / "README.txt").exists()
+    assert (tmp_path / ".out.replaced" / "README.md").exists()
 
 
 # The command

@@ -99,7 +99,7 @@ def test_the_example_needs_onnx_runtime_only(arch, tmp_path):
     model = small_classifier(arch)
     write_export(model, "onnx", tmp_path)
     absent = "import sys\nsys.modules |= dict.fromkeys(['imdb_jax', 'jax', 'flax', 'jax2onnx'])\n"
-    program = absent + example((tmp_path / "README.txt").read_text())
+    program = absent + example((tmp_path / "README.md").read_text())
     done = subprocess.run(
         [sys.executable, "-I", "-W", "error", "-c", program],
         cwd=tmp_path,
