@@ -28,8 +28,9 @@ class Options:
 
     to: Format
     """stablehlo: a program with its parameters, which jax alone runs on CPU, GPU and TPU;
-    safetensors, npz: the parameters; keras: a model for Keras 3 (.keras and .weights.h5); html: a
-    page that runs the model in a browser, without a server; word2vec: the word vectors, as text."""
+    onnx: a model for ONNX Runtime, which needs no JAX; safetensors, npz: the parameters; keras: a
+    model for Keras 3 (.keras and .weights.h5); html: a page that runs the model in a browser,
+    without a server; word2vec: the word vectors, as text."""
 
     out: OptionalPath = None
     """Directory to write, with the vocabulary, the configuration and a README that says how to read
@@ -52,7 +53,7 @@ def export(arguments: Sequence[str]) -> None:
 
     export_model(options.run, options.to, out, options.overwrite)
     if not options.quiet:
-        tell(f"written to {out}; {out / 'README.txt'} says how to read it")
+        tell(f"written to {out}; {out / 'README.md'} says how to read it")
 
 
 main = partial(cli.run_command, export)

@@ -80,7 +80,7 @@ def hasten(patch, dataset):
 def outcome(workdir):
     """All that a run leaves but for times: parameters and metrics to the last bit."""
     result = json.loads((workdir / "result.json").read_text())
-    times = ("seconds", "peak_rss_mb")
+    times = ("seconds", "peak_rss_mb", "ended")
     return {
         "names": {path.name for path in workdir.iterdir()},
         "checkpoints": {path.name for path in workdir.glob("checkpoints/*")},

@@ -2,4 +2,4 @@
 
 from typing import Literal
 
-Format = Literal["stablehlo", "safetensors", "npz", "keras", "html", "word2vec"]
+Format = Literal["stablehlo", "safetensors", "npz", "onnx", "keras", "html", "word2vec"]

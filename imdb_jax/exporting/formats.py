@@ -6,7 +6,9 @@ No format is pickle: reading a file runs no code of its author.
 from __future__ import annotations
 
 import io
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
 
 import jax
 import numpy as np
@@ -15,6 +17,7 @@ from jax import export
 from imdb_jax.errors import require
 from imdb_jax.exporting.keras_files import to_keras
 from imdb_jax.exporting.named_params import named_params
+from imdb_jax.exporting.onnx_file import to_onnx
 from imdb_jax.exporting.web_page import web_page
 from imdb_jax.inference.classifier import Classifier
 from imdb_jax.inference.word_vectors import to_word2vec, word_vectors
@@ -43,7 +46,20 @@ def stablehlo(classifier: Classifier) -> bytes:
 
     shape = export.symbolic_shape(f"batch, {length_axis(classifier)}")
     exporter = export.export(jax.jit(probabilities), platforms=("cpu", "cuda", "tpu"))
-    return bytes(exporter(jax.ShapeDtypeStruct(shape, np.int32)).serialize())
+    with _without_directories():
+        return bytes(exporter(jax.ShapeDtypeStruct(shape, np.int32)).serialize())
+
+
+@contextmanager
+def _without_directories() -> Iterator[None]:
+    """Make JAX name source files in a program without the directories of this machine."""
+    option = "jax_hlo_source_file_canonicalization_regex"
+    before = getattr(jax.config, option)
+    jax.config.update(option, ".*/")
+    try:
+        yield
+    finally:
+        jax.config.update(option, before)
 
 
 def safetensors(classifier: Classifier) -> bytes:
@@ -65,6 +81,7 @@ FORMATS: dict[str, Callable[[Classifier], dict[str, bytes]]] = {
     "stablehlo": lambda classifier: {"model.stablehlo": stablehlo(classifier)},
     "safetensors": lambda classifier: {"model.safetensors": safetensors(classifier)},
     "npz": lambda classifier: {"model.npz": npz(classifier)},
+    "onnx": lambda classifier: {"model.onnx": to_onnx(classifier, length_axis(classifier))},
     "keras": lambda classifier: to_keras(classifier.config, classifier.params),
     "html": lambda classifier: {"model.html": web_page(classifier)},
     "word2vec": lambda classifier: {"vectors.txt": to_word2vec(word_vectors(classifier))},

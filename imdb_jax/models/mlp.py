@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
+import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype
@@ -18,7 +19,8 @@ def multi_hot_on_device(
 ) -> Float[Array, "batch num_words"]:
     """Mark with a one which words each review holds, but padding, as part of the compiled step."""
     check_ids(ids)
-    rows = jnp.arange(ids.shape[0])[:, None]
+    # jax2onnx converts this, and not the same made by jnp.arange, if the batch may have any size.
+    rows = jax.lax.broadcasted_iota(jnp.int32, (ids.shape[0], 1), 0)
     # JAX adds the size of the axis to negative indices, and it need not fit the dtype of the ids.
     hot = jnp.zeros((ids.shape[0], num_words)).at[rows, ids.astype(jnp.int32)].set(1.0)
     return hot.at[:, 0].set(0.0)

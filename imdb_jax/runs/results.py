@@ -3,6 +3,7 @@
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -104,6 +105,8 @@ def make_result(
         "epochs": len(history),
         "best_epoch": best,
         "batch_size": config.training.batch_size,
+        "train_reviews": data.splits.train.total,
+        "test_reviews": data.splits.test.total,
         "test_accuracy": test.accuracy,
         "test_loss": test.loss,
         "val_accuracy": [row.val_accuracy for row in history],
@@ -111,6 +114,7 @@ def make_result(
         "epoch_seconds": epoch_seconds,
         "compile_seconds": trained.compile_seconds,
         "peak_rss_mb": peak_rss_mb(),
+        "ended": datetime.now(UTC).date().isoformat(),
         **reporting.environment(),
     }
 

@@ -6,7 +6,6 @@ import json
 import re
 import subprocess
 import sys
-import textwrap
 from io import BytesIO
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from small_models import NGRAMS, NUM_WORDS, SMALL, TEXTS, VOCABULARY, small_classifier
 
+import imdb_jax
 from imdb_jax import export_model
 from imdb_jax.config import load_config
 from imdb_jax.errors import UserError
@@ -40,8 +40,9 @@ needs_flatbuffers = pytest.mark.skipif(
 
 
 def example(text: str) -> str:
-    """The program in a README: what is indented."""
-    return textwrap.dedent(text.split("Example, in Python:\n")[1])
+    """The program in a README."""
+    [program] = re.findall("```python\n(.*?)```\n", text, re.DOTALL)
+    return program
 
 
 # What the formats hold
@@ -67,6 +68,15 @@ def test_stablehlo_of_a_bag_of_words_reads_any_length():
     ids = np.array([[1, 7, 5]], np.int32)
     longer = np.array([[0, 0, 5, 5, 7, 1, 7]], np.int32)
     np.testing.assert_allclose(program.call(ids), program.call(longer), rtol=0, atol=1e-6)
+
+
+@needs_flatbuffers
+def test_stablehlo_names_no_directory_of_this_machine():
+    before = jax.config.jax_hlo_source_file_canonicalization_regex
+    program = formats.stablehlo(small_classifier("cnn"))
+    assert b"cnn.py" in program  # source files are named, for error messages
+    assert str(Path(imdb_jax.__file__).parent).encode() not in program
+    assert jax.config.jax_hlo_source_file_canonicalization_regex == before
 
 
 @all_architectures
@@ -127,15 +137,18 @@ def test_vocabulary_and_configuration_lie_beside_the_model(tmp_path):
     model = dataclasses.replace(model, label_names=("rotten", "$fresh"))
     write_export(model, "npz", tmp_path)
     names = {path.name for path in tmp_path.iterdir()}
-    assert names == {"model.npz", "vocabulary.txt", "config.toml", "config.json", "README.txt"}
+    assert names == {"model.npz", "vocabulary.txt", "config.toml", "config.json", "README.md"}
     assert Vocabulary.load(tmp_path / "vocabulary.txt") == VOCABULARY
     config = load_config(tmp_path / "config.toml")
     assert (config.model, config.input.num_words) == (model.config.model, NUM_WORDS)
     assert config.data.data_dir is None
-    classes = json.loads((tmp_path / "config.json").read_text())
-    assert classes["id2label"] == {"0": "rotten", "1": "$fresh"}
-    assert classes["label2id"] == {"rotten": 0, "$fresh": 1}
-    assert "the logit of '$fresh'" in (tmp_path / "README.txt").read_text()
+    described = json.loads((tmp_path / "config.json").read_text())
+    assert described["id2label"] == {"0": "rotten", "1": "$fresh"}
+    assert described["label2id"] == {"rotten": 0, "$fresh": 1}
+    [module] = described["architectures"]
+    assert getattr(imdb_jax, module)(described["num_words"], **described["model"]) == model.model
+    assert described["input"]["max_length"] == 9
+    assert r"the logit of '\$fresh'" in (tmp_path / "README.md").read_text()
     check_directory(tmp_path, overwrite=True)
 
 
@@ -163,7 +176,7 @@ def test_the_example_predicts(arch, to, dtype, tmp_path, monkeypatch, capsys):
     with jax.numpy_rank_promotion("allow"):
         export_model(model, to, tmp_path)
         monkeypatch.chdir(tmp_path)
-        exec(example((tmp_path / "README.txt").read_text()), {})
+        exec(example((tmp_path / "README.md").read_text()), {})
     printed = float(capsys.readouterr().out.strip("[]\n"))
     assert printed == pytest.approx(float(model.predict(TEXTS[:1])[0]), abs=1e-6)
 
@@ -173,7 +186,7 @@ def test_the_program_runs_where_this_package_is_not(tmp_path):
     model = small_classifier("cnn")
     write_export(model, "stablehlo", tmp_path)
     absent = "import sys\nsys.modules |= dict.fromkeys(['imdb_jax', 'flax'])\n"
-    program = absent + example((tmp_path / "README.txt").read_text())
+    program = absent + example((tmp_path / "README.md").read_text())
     done = subprocess.run(
         [sys.executable, "-I", "-W", "error", "-c", program],
         cwd=tmp_path,
@@ -189,7 +202,7 @@ def test_the_program_runs_where_this_package_is_not(tmp_path):
 def test_the_example_of_word2vec_reads_it(tmp_path, monkeypatch, capsys):
     write_export(small_classifier("pooled"), "word2vec", tmp_path)
     monkeypatch.chdir(tmp_path)
-    exec(example((tmp_path / "README.txt").read_text()), {})
+    exec(example((tmp_path / "README.md").read_text()), {})
     assert capsys.readouterr().out.startswith(f"{NUM_WORDS - 4} 3 [")
 
 
@@ -239,7 +252,7 @@ def test_the_example_encodes_as_the_model(assert_encodes_alike, parts):
 
 
 def fill(directory: Path, text: str = "new") -> None:
-    (directory / "README.txt").write_text(text)
+    (directory / "README.md").write_text(text)
 
 
 @pytest.mark.parametrize("there", [False, True])
@@ -257,10 +270,10 @@ def test_a_directory_appears_whole_or_not_at_all(tmp_path, there):
         write_directory(out, fail)
     assert [path.name for path in tmp_path.iterdir()] == ["out"] * there
     if there:
-        assert (out / "README.txt").read_text() == "old"
+        assert (out / "README.md").read_text() == "old"
     write_directory(out, fill)
     assert [path.name for path in tmp_path.iterdir()] == ["out"]
-    assert (out / "README.txt").read_text() == "new"
+    assert (out / "README.md").read_text() == "new"
 
 
 def test_a_directory_that_cannot_be_written(tmp_path):
@@ -290,9 +303,17 @@ def test_what_may_be_replaced(tmp_path):
 
 def test_names_alone_make_no_export(tmp_path):
     """Many people have files of these names."""
-    for name in ("README.txt", "config.toml", "vocabulary.txt"):
+    for name in ("README.md", "config.toml", "vocabulary.txt"):
         (tmp_path / name).write_text("title = 'ten years of work'")
-        refuse_to_replace(tmp_path, "not an export: it holds README.txt")
+        refuse_to_replace(tmp_path, "not an export: it holds README.md")
+
+
+def test_an_export_of_an_earlier_version_may_be_replaced(tmp_path):
+    write_export(small_classifier("mlp"), "npz", tmp_path)
+    (tmp_path / "README.md").rename(tmp_path / "README.txt")
+    export_model(small_classifier("mlp"), "npz", tmp_path, overwrite=True)
+    assert (tmp_path / "README.md").exists()
+    assert not (tmp_path / "README.txt").exists()
 
 
 @pytest.mark.parametrize("kind", ["directory", "link"])
@@ -310,11 +331,11 @@ def test_an_export_holds_files_only(tmp_path, kind):
 def test_what_a_killed_export_set_aside_stays(tmp_path):
     """Nobody but its owner knows what it is."""
     (tmp_path / ".out.replaced").mkdir()
-    (tmp_path / ".out.replaced" / "README.txt").touch()
+    (tmp_path / ".out.replaced" / "README.md").touch()
     for _ in range(2):
         write_directory(tmp_path / "out", fill)
     assert {path.name for path in tmp_path.iterdir()} == {".out.replaced", "out"}
-    assert (tmp_path / ".out.replaced" / "README.txt").exists()
+    assert (tmp_path / ".out.replaced" / "README.md").exists()
 
 
 # The command
@@ -370,7 +391,12 @@ def test_mistakes_are_named_in_one_line(command, monkeypatch, tmp_path, argument
 
 @pytest.mark.parametrize(
     ("to", "package"),
-    [("stablehlo", "flatbuffers"), ("safetensors", "safetensors"), ("keras", "keras")],
+    [
+        ("stablehlo", "flatbuffers"),
+        ("safetensors", "safetensors"),
+        ("onnx", "jax2onnx"),
+        ("keras", "keras"),
+    ],
 )
 def test_missing_packages_are_named(command, monkeypatch, tmp_path, to, package):
     for name in [package, f"{package}.numpy"]:
@@ -378,7 +404,7 @@ def test_missing_packages_are_named(command, monkeypatch, tmp_path, to, package)
     status, _, errors = command("run", "--to", to, "--out", tmp_path / "out")
     assert status == 2
     assert re.fullmatch(
-        rf"error: {package} is not installed; .*imdb_jax\[(export|keras)\]'\n", errors
+        rf"error: {package} is not installed; .*imdb_jax\[(export|onnx|keras)\]'\n", errors
     )
     assert list(tmp_path.iterdir()) == []
 

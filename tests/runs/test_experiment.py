@@ -27,7 +27,7 @@ from imdb_jax.text.vocabulary import Vocabulary
 
 FILES = {"config.toml", "vocabulary.txt", "metrics.csv", "history.png", "params", "result.json"}
 FILES |= {"checkpoints", "manifest.json"}
-TIMES = {"train_seconds", "epoch_seconds", "compile_seconds", "peak_rss_mb"}
+TIMES = {"ended", "train_seconds", "epoch_seconds", "compile_seconds", "peak_rss_mb"}
 
 
 def tiny(arch="pooled", **changes):
@@ -114,6 +114,8 @@ def test_result_says_what_was_run_where_and_how_well(finished):
         "epochs": 2,
         "best_epoch": None,
         "batch_size": 10,
+        "train_reviews": 40,
+        "test_reviews": 30,
         "jax": jax.__version__,
         "device_kind": "cpu",
         "device_count": 4,
