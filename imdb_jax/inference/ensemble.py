@@ -49,7 +49,7 @@ class Ensemble(Predictor):
         """Make the device compute the probabilities; unknown shares are means over the models."""
         read = [member.read(texts) for member in self.members]
         terms = [
-            weight * logit_step(member.model.apply, member.params, fill_batch(member.pad(ranks)))
+            weight * logit_step(member.apply_fn, member.params, fill_batch(member.pad(ranks)))
             for member, weight, (ranks, _) in zip(self.members, self.weights, read, strict=True)
         ]
         unknown_shares = np.mean([shares for _, shares in read], axis=0)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import chain, pairwise
@@ -20,7 +20,7 @@ from imdb_jax.config import Config
 from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames, Reviews
 from imdb_jax.errors import UserError, shown
 from imdb_jax.inference import metrics
-from imdb_jax.parallel.devices import data_mesh, replicated
+from imdb_jax.parallel.devices import data_mesh, on_devices, replicated
 from imdb_jax.pipeline.input_format import InputFormat, configured_input_format
 from imdb_jax.pipeline.splits import Examples
 from imdb_jax.text.sequences import INDEX_FROM, Sequences, pad_sequences, unknown_shares
@@ -119,6 +119,11 @@ class TrainedModel(Predictor):
         """How the model reads a text."""
         return configured_input_format(self.config)
 
+    @cached_property
+    def apply_fn(self) -> Callable[..., Any]:
+        """The model as a function of parameters and ids, for one device."""
+        return on_devices(self.model).apply
+
     def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
         """Return padded ids of texts, as the model reads them."""
         return self.pad(self.read(texts)[0])
@@ -156,7 +161,7 @@ class TrainedModel(Predictor):
         """Make the device compute the probabilities of up to 512 texts."""
         ranks, shares = self.read(texts)
         ids = fill_batch(self.pad(ranks))
-        probabilities = predict_step(self.model.apply, self.params, ids)
+        probabilities = predict_step(self.apply_fn, self.params, ids)
         return Enqueued(probabilities, shares, self.label_names)
 
     def measure(self, reviews: Reviews) -> tuple[dict[str, Any], Logits]:
@@ -165,7 +170,8 @@ class TrainedModel(Predictor):
         Raises `UserError` if one of them is not finite.
         """
         mesh = data_mesh()
-        apply_fn, loss = self.model.apply, self.config.training.loss
+        apply_fn = on_devices(self.model, mesh.shape["data"]).apply
+        loss = self.config.training.loss
         no_step, no_key = jnp.zeros((), jnp.int32), jax.random.key(0)
         state = TrainState(no_step, self.params, (), no_key, apply_fn, keras_adam(), loss)
         examples = Examples(self.encode_each(reviews.texts), reviews.labels.astype(np.float32))
