@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
 from imdb_jax.config import load_recipe
