@@ -13,6 +13,7 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
+from flax import linen as nn
 from jax.extend.core import ClosedJaxpr, Jaxpr
 from jaxtyping import Array, Float
 from rich.table import Table
@@ -36,7 +37,7 @@ def measure_parts(config: Config, examples: Examples, repetitions: int) -> dict[
       `parts_ms` and `layers_ms`, name -> median milliseconds; and `roofline`.
     """
     keep_freed_memory()  # as training does
-    state = initial_state(config, examples)
+    state = initial_state(config, create_configured_model(config), examples)
     host = _host_batch(examples, config.training.batch_size, epoch=0)
     batch = jax.device_put(host)
     step_floats = flops(jax.make_jaxpr(train_step)(state, batch).jaxpr)
@@ -54,10 +55,10 @@ def measure_parts(config: Config, examples: Examples, repetitions: int) -> dict[
     return {"parts_ms": parts, "layers_ms": layers, "roofline": limits}
 
 
-def initial_state(config: Config, examples: Examples) -> TrainState:
-    """The state from which training with a configuration starts."""
+def initial_state(config: Config, model: nn.Module, examples: Examples) -> TrainState:
+    """The state from which training a model with a configuration starts."""
     return create_train_state(
-        create_configured_model(config),
+        model,
         examples.batch_ids(np.arange(config.training.batch_size)),
         config.training.seed,
         keras_adam(config.training.learning_rate),

@@ -130,7 +130,7 @@ def steps_ours(request: Request) -> Result:
     from benchmark_parts import initial_state
 
     from imdb_jax.models.inputs import Batch
-    from imdb_jax.parallel.devices import data_mesh, replicated, use_all_cores
+    from imdb_jax.parallel.devices import data_mesh, on_devices, replicated, use_all_cores
     from imdb_jax.pipeline.input_format import create_configured_model
     from imdb_jax.training.step import train_step
 
@@ -138,9 +138,11 @@ def steps_ours(request: Request) -> Result:
     train = examples(request, config, "train")
     share_one_heap()  # as training does
     keep_freed_memory()
-    use_all_cores(create_configured_model(config))
+    model = create_configured_model(config)
+    use_all_cores(model)
     mesh = data_mesh()
-    state = jax.device_put(initial_state(config, train), replicated(mesh))
+    model = on_devices(model, mesh.size)
+    state = jax.device_put(initial_state(config, model, train), replicated(mesh))
     spread = jax.sharding.NamedSharding(mesh, jax.sharding.PartitionSpec("data"))
     seconds = []
     for rows in step_rows(len(train), config.training.batch_size, request):

@@ -57,7 +57,7 @@ class Ensemble(Predictor):
                 unknown.append(unknown_shares)
             else:
                 ranks = member.read_known(texts)
-            apply_fn, params = member.model.apply, member.params
+            apply_fn, params = member.apply_fn, member.params
             terms.append(
                 [weight * logit_step(apply_fn, params, ids) for ids in member.batches(ranks)]
             )

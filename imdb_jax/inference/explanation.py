@@ -87,7 +87,7 @@ def _weigh_by_words(classifier: TrainedModel, text: str) -> _Weights:
         variants = np.where(keys == part[:, None], ids.dtype.type(filling), ids)
         # The text itself is in every batch, so that both terms of a difference round alike.
         filled = fill_batch(np.concatenate([ids[None], variants]))
-        logits = np.asarray(logit_step(classifier.model.apply, classifier.params, filled))
+        logits = np.asarray(logit_step(classifier.apply_fn, classifier.params, filled))
         falls[start : start + len(part)] = logits[0].astype(np.float64) - logits[1 : len(part) + 1]
     weights = np.zeros(len(ranks))
     weights[read] = falls[which]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from functools import cached_property, partial
 from typing import Any, NamedTuple
@@ -19,7 +19,7 @@ from imdb_jax.config import Config
 from imdb_jax.datasets.dataset import NEGATIVE_POSITIVE, LabelNames, Reviews
 from imdb_jax.errors import UserError, shown
 from imdb_jax.inference import metrics
-from imdb_jax.parallel.devices import data_mesh, replicated
+from imdb_jax.parallel.devices import data_mesh, on_devices, replicated
 from imdb_jax.pipeline.input_format import InputFormat, configured_input_format
 from imdb_jax.pipeline.splits import Examples
 from imdb_jax.text.blocks import map_in_order
@@ -125,6 +125,11 @@ class TrainedModel(Predictor):
         """How the model reads a text."""
         return configured_input_format(self.config)
 
+    @cached_property
+    def apply_fn(self) -> Callable[..., Any]:
+        """The model as a function of parameters and ids, for one device."""
+        return on_devices(self.model).apply
+
     def encode(self, texts: Iterable[Text]) -> UInt[np.ndarray, "num_texts length"]:
         """Return padded ids of texts, as the model reads them."""
         return self.pad(self.read_known(texts))
@@ -167,7 +172,7 @@ class TrainedModel(Predictor):
     def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
         """Encode texts, and make the device compute their probabilities."""
         ranks, unknown = self.read(texts) if shares else (self.read_known(texts), None)
-        apply_fn, params = self.model.apply, self.params
+        apply_fn, params = self.apply_fn, self.params
         batches = [predict_step(apply_fn, params, ids) for ids in self.batches(ranks)]
         return Enqueued(batches, len(texts), unknown, self.label_names)
 
@@ -182,7 +187,8 @@ class TrainedModel(Predictor):
         Raises `UserError` if one of them is not finite.
         """
         mesh = data_mesh()
-        apply_fn, loss = self.model.apply, self.config.training.loss
+        apply_fn = on_devices(self.model, mesh.shape["data"]).apply
+        loss = self.config.training.loss
         no_step, no_key = jnp.zeros((), jnp.int32), jax.random.key(0)
         state = TrainState(no_step, self.params, (), no_key, apply_fn, keras_adam(), loss)
         examples = Examples(self.encode_each(reviews.texts), reviews.labels.astype(np.float32))

@@ -14,6 +14,7 @@ from flax import linen as nn
 from imdb_jax.errors import UserError, check_choice, check_type, unknown_name
 from imdb_jax.models.cnn import CNN
 from imdb_jax.models.embedding_mlp import EmbeddingMLP
+from imdb_jax.models.layers import EXECUTION_FIELDS
 from imdb_jax.models.lstm import LSTM
 from imdb_jax.models.mlp import MLP
 from imdb_jax.models.ngram import Ngram
@@ -54,7 +55,7 @@ def create_model(
     module = ARCHITECTURES[arch]
     # The first is the size of the vocabulary.
     _, *attributes = (field.name for field in dataclasses.fields(module))
-    known = {*attributes} - {"parent", "name", "dtype"}
+    known = {*attributes} - EXECUTION_FIELDS
     for name in fields:
         if name not in known:
             raise UserError(unknown_name(f"{arch} field", name, known))

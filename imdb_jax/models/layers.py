@@ -20,13 +20,17 @@ from imdb_jax.errors import UserError, check_integer, check_share
 Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
 
 
+# Fields of modules that are no hyper-parameters: how to compute, and Linen's own.
+EXECUTION_FIELDS = {"dtype", "parts", "skip_padding", "parent", "name"}
+
+
 class Model(nn.Module):
     """An architecture, which refuses sizes that no layer can have when it is made."""
 
     def __post_init__(self) -> None:
         """Raise `UserError` for a size or a share of dropout that is wrong or of another type."""
         for field in dataclasses.fields(self):
-            if field.name not in ("dtype", "parent", "name"):
+            if field.name not in EXECUTION_FIELDS:
                 _check_field(field.name, getattr(self, field.name), field.default)
         super().__post_init__()
 

@@ -1,15 +1,18 @@
 """Recurrent network over word vectors: what readers of Brownlee's tutorial compare its CNN with."""
 
+import math
 from typing import ClassVar
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from flax import linen as nn
 from flax.linen.initializers import glorot_uniform, orthogonal
 from flax.typing import Dtype, PRNGKey, Shape
-from jaxtyping import Array, Float, Integer
+from jaxtyping import Array, Float, Int, Integer
 
-from imdb_jax.models.layers import Dense, Embed, Model, check_ids, look_up
+from imdb_jax.models.layers import Dense, Embed, Model, check_ids
+from imdb_jax.models.recurrence import Gates, last_state, loop_sizes
 
 
 def _forget_bias_one(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> jax.Array:
@@ -17,79 +20,29 @@ def _forget_bias_one(key: PRNGKey, shape: Shape, dtype: Dtype = jnp.float32) -> 
     return jnp.zeros((4, shape[0] // 4), dtype).at[1].set(1.0).reshape(shape)
 
 
-def _sigmoid(x: jax.Array) -> jax.Array:
-    # On a CPU, XLA makes vector code of tanh, but not of nn.sigmoid's division.
-    return 0.5 + 0.5 * jnp.tanh(0.5 * x)
+@jax.custom_batching.custom_vmap
+def _in_common(places: Int[Array, " n"]) -> Int[Array, " n"]:
+    """Return the least of these places over all that is mapped over: loops must end together."""
+    return places
 
 
-@jax.custom_vjp
-def last_state(
-    inputs: Float[Array, "time batch gates"], kernel: Float[Array, "units gates"]
+@_in_common.def_vmap  # type: ignore[untyped-decorator]
+def _least(axis_size: int, mapped: list[bool], places: jax.Array) -> tuple[jax.Array, bool]:
+    return _in_common(places.min(axis=0)), False
+
+
+def _sorted_states(
+    dtype: Dtype, gates: Gates, ids: Integer[Array, "batch length"]
 ) -> Float[Array, "batch units"]:
-    """Run a long short-term memory over time from zeros, and return its last state.
-
-    `inputs` are what each word adds to the gates before their activation, `kernel` (of the same
-    dtype) makes what the state before adds. The gates stand side by side: input, forget, candidate,
-    output. The cell is always float32. The derivative is written out, because JAX's own adds up the
-    kernel's gradient step by step, instead of in one matrix product after the loop.
-    """
-    return _forward(inputs, kernel)[0]
-
-
-# A step's gates after their activation, and the state that it began with.
-_Step = tuple[jax.Array, jax.Array, jax.Array]
-
-
-def _forward(inputs: jax.Array, kernel: jax.Array) -> tuple[jax.Array, tuple[_Step, jax.Array]]:
-    def step(
-        state: tuple[jax.Array, jax.Array], word: jax.Array
-    ) -> tuple[tuple[jax.Array, jax.Array], _Step]:
-        cell, hidden = state
-        let_in, keep, candidate, let_out = jnp.split(word + hidden @ kernel, 4, axis=-1)
-        let_in, keep, let_out = _sigmoid(let_in), _sigmoid(keep), _sigmoid(let_out)
-        candidate = jnp.tanh(candidate)
-        gates = jnp.concatenate([let_in, keep, candidate, let_out], axis=-1)
-        next_cell = keep * cell + let_in * candidate
-        shown = jnp.tanh(next_cell).astype(word.dtype)
-        return (next_cell, let_out * shown), (gates, cell, hidden)
-
-    start = jnp.zeros((inputs.shape[1], kernel.shape[0]), jnp.float32)
-    (_, hidden), steps = jax.lax.scan(step, (start, start.astype(inputs.dtype)), inputs)
-    return hidden, (steps, kernel)
-
-
-def _backward(
-    saved: tuple[_Step, jax.Array], hidden_gradient: jax.Array
-) -> tuple[jax.Array, jax.Array]:
-    (gates, cells, hiddens), kernel = saved
-
-    def step(
-        gradients: tuple[jax.Array, jax.Array], at_step: tuple[jax.Array, jax.Array]
-    ) -> tuple[tuple[jax.Array, jax.Array], jax.Array]:
-        of_cell, of_hidden = gradients
-        gates, cell = at_step
-        let_in, keep, candidate, let_out = jnp.split(gates, 4, axis=-1)
-        shown = jnp.tanh(keep * cell + let_in * candidate)
-        of_cell += of_hidden * let_out * (1 - shown * shown)
-        # An activation's derivative is a function of its result.
-        of_gates = jnp.concatenate(
-            [
-                of_cell * candidate * let_in * (1 - let_in),
-                of_cell * cell * keep * (1 - keep),
-                of_cell * let_in * (1 - candidate * candidate),
-                of_hidden * shown * let_out * (1 - let_out),
-            ],
-            axis=-1,
-        ).astype(gates.dtype)
-        return (of_cell * keep, of_gates @ kernel.T), of_gates
-
-    last = (jnp.zeros_like(cells[0]), hidden_gradient)
-    _, of_inputs = jax.lax.scan(step, last, (gates, cells), reverse=True)
-    # This way round, XLA computes the product on all cores.
-    return of_inputs, jnp.einsum("tbg,tbu->gu", of_inputs, hiddens).T
-
-
-last_state.defvjp(_forward, _backward)
+    """Do what `last_state` does to reviews in any order, without reading all of their padding."""
+    is_word = ids != 0
+    padding = jnp.where(is_word.any(axis=1), jnp.argmax(is_word, axis=1), ids.shape[1])
+    order = jnp.argsort(padding)
+    # A loop's last review has read nothing but padding, and so have the shorter ones after it.
+    last = np.array(loop_sizes(len(ids))[:-1], int) - 1
+    ends = _in_common(padding[order[last]].astype(jnp.int32))
+    states = last_state(dtype, gates, ids[order], ends)
+    return states[jnp.argsort(order)]
 
 
 class LSTM(Model):
@@ -103,6 +56,9 @@ class LSTM(Model):
       embedding_dim: length of a word's vector.
       units: length of the state.
       dtype: what the model computes in; parameters and logits are float32.
+      parts: how many devices share a batch. The logits do not depend on it, nor on the next.
+      skip_padding: compute the states after padding once for all reviews. The numbers of steps in
+        the loops then depend on the reviews.
     """
 
     one_core: ClassVar[bool] = True  # XLA runs the loop over time on one core of a CPU
@@ -111,6 +67,8 @@ class LSTM(Model):
     embedding_dim: int = 32
     units: int = 100
     dtype: Dtype = jnp.float32
+    parts: int = 1
+    skip_padding: bool = False
 
     @nn.compact
     def __call__(
@@ -124,9 +82,10 @@ class LSTM(Model):
             "recurrent_kernel", orthogonal(), (self.units, 4 * self.units)
         )
         bias = self.param("bias", _forget_bias_one, (4 * self.units,))
-        # What a word adds to the gates depends on nothing but the word: one look-up in a table.
-        table = embed.embedding @ kernel + bias[None]
-        words = ids.T  # time first, as scan wants it
-        inputs = look_up(table, words.reshape(-1)).reshape(*words.shape, 4 * self.units)
-        state = last_state(inputs.astype(self.dtype), recurrent_kernel.astype(self.dtype))
-        return Dense(1)(state)[:, 0]
+        gates = Gates(embed.embedding, kernel, bias, recurrent_kernel)
+        # Each part has gradients of its own, so that devices add them up once, after the loops.
+        shape = math.gcd(self.parts, len(ids)), -1, ids.shape[1]
+        parts = jnp.array(ids).reshape(shape)
+        run = _sorted_states if self.skip_padding else last_state
+        states = jax.vmap(run, (None, None, 0))(self.dtype, gates, parts)
+        return Dense(1)(states.reshape(-1, self.units))[:, 0]

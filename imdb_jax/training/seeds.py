@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 
 from imdb_jax.config import Config, replace
 from imdb_jax.models.inputs import Batch
-from imdb_jax.parallel.devices import place, replicated
+from imdb_jax.parallel.devices import on_devices, place, replicated
 from imdb_jax.pipeline.batching import batch_rows, batches, epoch_orders
 from imdb_jax.pipeline.splits import Examples
 from imdb_jax.training import step
@@ -45,6 +45,7 @@ class OneModel:
     ) -> TrainState:
         """Return the state that training starts from, for ids such as these."""
         options = self.config.training
+        model = on_devices(model, self.mesh.shape["data"])
         return create_train_state(model, ids, options.seed, optimizer, options.loss)
 
     def place(self, state: TrainState) -> TrainState:

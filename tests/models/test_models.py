@@ -6,7 +6,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from flax import linen as nn
 from flax.errors import ScopeParamShapeError
 
 from imdb_jax.config import load_recipe
@@ -14,7 +13,6 @@ from imdb_jax.errors import UserError
 from imdb_jax.models import ARCHITECTURES, create_model
 from imdb_jax.models.inputs import fold
 from imdb_jax.models.layers import WordConv, max_pool
-from imdb_jax.models.lstm import last_state
 from imdb_jax.models.mlp import multi_hot_on_device
 from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.text.sequences import Sequences
@@ -611,37 +609,3 @@ def test_positions_of_a_kernel_that_see_no_word_are_skipped():
 
     np.testing.assert_array_equal(convolve(kernel), convolve(kernel[4:-4]))
     jax.eval_shape(WordConv(2, 10**7).init, jax.random.key(0), table, ids)
-
-
-# The LSTM's own derivative
-
-
-def plain_last_state(inputs, kernel):
-    """The same in as few words as possible, for JAX to differentiate."""
-
-    def step(state, word):
-        cell, hidden = state
-        let_in, keep, candidate, let_out = jnp.split(word + hidden @ kernel, 4, axis=-1)
-        cell = nn.sigmoid(keep) * cell + nn.sigmoid(let_in) * jnp.tanh(candidate)
-        return (cell, nn.sigmoid(let_out) * jnp.tanh(cell)), None
-
-    start = jnp.zeros((inputs.shape[1], kernel.shape[0]))
-    return jax.lax.scan(step, (start, start), inputs)[0][1]
-
-
-@pytest.mark.parametrize(("length", "batch", "units"), [(1, 1, 1), (7, 3, 5), (40, 2, 8)])
-def test_the_derivative_of_the_lstm_is_the_plain_one(length, batch, units):
-    keys = jax.random.split(jax.random.key(length), 3)
-    inputs = jax.random.normal(keys[0], (length, batch, 4 * units))
-    kernel = jax.random.normal(keys[1], (units, 4 * units))
-    weights = jax.random.normal(keys[2], (batch, units))
-
-    def gradients(function):
-        return jax.value_and_grad(lambda *args: (function(*args) * weights).sum(), (0, 1))
-
-    found, expected = (
-        jax.jit(gradients(function))(inputs, kernel) for function in (last_state, plain_last_state)
-    )
-    jax.tree.map(
-        lambda a, b: np.testing.assert_allclose(a, b, rtol=2e-4, atol=1e-5), found, expected
-    )
