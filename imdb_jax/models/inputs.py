@@ -12,6 +12,7 @@ from flax import struct
 from jaxtyping import Array, Float, Int, Integer
 
 from imdb_jax.models.layers import check_ids, look_up
+from imdb_jax.models.row_sums import sum_rows_of
 from imdb_jax.text.sequences import Sequences
 
 _WIDTH = 32  # ids in a line
@@ -74,7 +75,10 @@ def sum_rows(
     """
     lines = jnp.asarray(ids.ids if isinstance(ids, Sets) else ids)
     check_ids(lines)
-    sums = look_up(table, lines.reshape(-1)).reshape(*lines.shape, *table.shape[1:]).sum(axis=1)
+    if table.ndim == 1:
+        sums = look_up(table, lines.reshape(-1)).reshape(lines.shape).sum(axis=1)
+    else:
+        sums = sum_rows_of(table, lines)
     if not isinstance(ids, Sets):
         return sums
     nothing = jnp.zeros((ids.size, *table.shape[1:]), table.dtype)

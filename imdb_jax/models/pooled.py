@@ -5,7 +5,8 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import Dense, Embed, Model
+from imdb_jax.models.layers import Dense, Embed, Model, check_ids
+from imdb_jax.models.row_sums import sum_rows_of
 
 
 class Pooled(Model):
@@ -30,7 +31,9 @@ class Pooled(Model):
         self, ids: Integer[Array, "batch length"], train: bool = False
     ) -> Float[Array, " batch"]:
         """Return the logit of 'positive' for each review."""
-        x = Embed(self.num_words, self.embedding_dim, dtype=self.dtype)(ids).mean(axis=1)
+        check_ids(ids)
+        table = Embed(self.num_words, self.embedding_dim).embedding
+        x = (sum_rows_of(table, jnp.asarray(ids)) / ids.shape[1]).astype(self.dtype)
         if self.hidden:
             x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))
         return Dense(1)(x)[:, 0]

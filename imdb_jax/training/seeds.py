@@ -86,13 +86,14 @@ class ModelPerSeed:
     def __init__(self, config: Config) -> None:
         """Make `config.training.seeds` models, of the seeds from `config.training.seed` on."""
         self.mesh = seeds_mesh(config.training.seeds)
-        self._by_seed = NamedSharding(self.mesh, PartitionSpec("data"))
+        self._by_seed = NamedSharding(self.mesh, PartitionSpec("seeds"))
         self._models = []
         for seed in range(config.training.seed, config.training.seed + config.training.seeds):
             workdir = config.run.workdir and config.run.workdir / f"seed-{seed}"
             of_seed = replace(config, seed=seed, seeds=1, workdir=workdir)
             # Batches are cut on the host, as if for one device, before those of seeds are stacked.
-            self._models.append(OneModel(of_seed, seeds_mesh(1)))
+            one_device = Mesh(jax.devices()[:1], ("data",), (AxisType.Auto,))
+            self._models.append(OneModel(of_seed, one_device))
 
     def initial_state(
         self, model: nn.Module, ids: Any, optimizer: optax.GradientTransformation
@@ -144,9 +145,9 @@ def _stack_filled(*arrays: NDArray[Any]) -> NDArray[Any]:
 
 
 def seeds_mesh(seeds: int) -> Mesh:
-    """Return a mesh of the largest number of devices that divides the seeds, with axis `data`."""
+    """Return a mesh of the largest number of devices that divides the seeds, with axis `seeds`."""
     size = max(size for size in range(1, jax.device_count() + 1) if seeds % size == 0)
-    return jax.make_mesh((size,), ("data",), (AxisType.Auto,), devices=jax.devices()[:size])
+    return jax.make_mesh((size,), ("seeds",), (AxisType.Auto,), devices=jax.devices()[:size])
 
 
 def mean_of_seeds(metrics: Sequence[Metrics]) -> Metrics:

@@ -153,7 +153,7 @@ class Trainer:
                 yield models.train_step, batch
             return
         rows, weights = models.batch_rows(self._train, epoch)
-        spread = NamedSharding(self._mesh, PartitionSpec(None, "data"))
+        spread = NamedSharding(self._mesh, PartitionSpec(None, self._mesh.axis_names[0]))
         every, before = self.config.run.checkpoint_every or self.steps, (epoch - 1) * self.steps
         while done < self.steps:
             breaks = [step - before for step in self.breaks if step > before + done]
