@@ -26,7 +26,7 @@ def _in_common(places: Int[Array, " n"]) -> Int[Array, " n"]:
     return places
 
 
-@_in_common.def_vmap  # type: ignore[untyped-decorator]
+@_in_common.def_vmap
 def _least(axis_size: int, mapped: list[bool], places: jax.Array) -> tuple[jax.Array, bool]:
     return _in_common(places.min(axis=0)), False
 

@@ -89,7 +89,7 @@ def _steps(ids: jax.Array, ends: jax.Array) -> _Steps:
     words = jnp.pad(ids.T, ((before, 0), (0, 0)))
     sizes = loop_sizes(batch) if len(ends) else [batch]
     inner = (ends + before) // block * block
-    bounds = [0, *(inner[loop] for loop in range(len(ends))), len(words)]
+    bounds: list[jax.Array | int] = [0, *(inner[loop] for loop in range(len(ends))), len(words)]
     return _Steps(words, before, block, sizes, bounds)
 
 
