@@ -22,6 +22,7 @@ from imdb_jax.config import (
 )
 from imdb_jax.errors import UserError
 from imdb_jax.models import ARCHITECTURES
+from imdb_jax.models.layers import EXECUTION_FIELDS
 
 
 def load_text(path: Path, text: str) -> Config:
@@ -63,7 +64,7 @@ def test_a_recipe_sets_every_field_of_its_model(arch):
     fields = {field.name: field for field in dataclasses.fields(ARCHITECTURES[arch])}
     assert recipe.arch == arch
     size = next(iter(fields))  # of the vocabulary
-    assert set(recipe.model) == set(fields) - {size, "dtype", "parent", "name"}
+    assert set(recipe.model) == set(fields) - {size} - EXECUTION_FIELDS
     defaults = {name: fields[name].default for name in recipe.model}
     values = {name: tuple(v) if isinstance(v, list) else v for name, v in recipe.model.items()}
     if arch == "cnn_global":  # a variant of `cnn`, whose module it shares

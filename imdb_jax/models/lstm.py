@@ -84,8 +84,8 @@ class LSTM(Model):
         bias = self.param("bias", _forget_bias_one, (4 * self.units,))
         gates = Gates(embed.embedding, kernel, bias, recurrent_kernel)
         # Each part has gradients of its own, so that devices add them up once, after the loops.
-        shape = math.gcd(self.parts, len(ids)), -1, ids.shape[1]
-        parts = jnp.array(ids).reshape(shape)
+        number = math.gcd(self.parts, len(ids)) if self.parts > 1 else 1
+        parts = jnp.asarray(ids).reshape(number, -1, ids.shape[1])
         run = _sorted_states if self.skip_padding else last_state
         states = jax.vmap(run, (None, None, 0))(self.dtype, gates, parts)
         return Dense(1)(states.reshape(-1, self.units))[:, 0]

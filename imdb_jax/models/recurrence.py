@@ -135,9 +135,9 @@ def _forward(
 
 def _take_in(states: jax.Array, size: int) -> jax.Array:
     """Add reviews in the state of the last one, until there are `size`."""
-    if len(states) == size:
+    if states.shape[0] == size:
         return states
-    added = jnp.broadcast_to(states[-1:], (size - len(states), states.shape[1]))
+    added = jnp.broadcast_to(states[-1:], (size - states.shape[0], states.shape[1]))
     return jnp.concatenate([states, added])
 
 
@@ -199,7 +199,7 @@ def _backward(
 
 def _let_go(gradients: jax.Array, size: int) -> jax.Array:
     """Do `_take_in` backward: the last review that stays gets what the others leave."""
-    if len(gradients) == size:
+    if gradients.shape[0] == size:
         return gradients
     return gradients[:size].at[-1].add(gradients[size:].sum(axis=0))
 

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -49,27 +48,23 @@ def _acquire(path: Path) -> Any:
     """Take the lock at a path; return None if that is impossible."""
     import filelock
 
-    lock = filelock.FileLock(path, is_singleton=True)
+    # Without the system's locks, a mere file would do in their place and outlive a killed process.
+    lock = filelock.FileLock(path, is_singleton=True, fallback_to_soft=False)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with warnings.catch_warnings(action="ignore"):
-            lock.acquire(timeout=0)
-        # Without locks, filelock may use a file instead, which would outlive a killed process.
-        missing = isinstance(lock, filelock.SoftFileLock)
+        lock.acquire(timeout=0)
+        return lock
     except filelock.Timeout:
         raise UserError(
             f"another process is training in {path.parent}; wait until it has ended, or choose "
             "another --workdir"
         ) from None
     except NotImplementedError:
-        missing = True
+        pass
     except OSError as error:
         # If nothing can be written here, that is told when something is to be.
         if error.errno not in (errno.ENOSYS, errno.ENOLCK, errno.EOPNOTSUPP):
             return None
-        missing = True
-    if not missing:
-        return lock
     with suppress(OSError):
         lock.release()
         path.unlink()
