@@ -104,7 +104,10 @@ def layer_table(model: nn.Module, examples: Examples) -> list[str]:
         size = sum(sizes[weights] for weights in layer.weights)
         table.add_row(name, f"(batch, {', '.join(map(str, shape))})", f"{size:,}")
     table.columns[-1].footer = f"{sum(sizes.values()):,}"
-    drawn = Console(file=io.StringIO(), width=shutil.get_terminal_size().columns)
+    # A notebook and its FORCE_COLOR must not make HTML or escape sequences of lines.
+    width = shutil.get_terminal_size().columns
+    plain = {"force_terminal": False, "force_jupyter": False}
+    drawn = Console(file=io.StringIO(), width=width, **plain)
     with drawn.capture() as captured:
         drawn.print(table)
     lines = (line.rstrip() for line in captured.get().splitlines())

@@ -104,6 +104,17 @@ def test_a_narrow_terminal_cuts_cells_and_breaks_no_line(monkeypatch):
     assert max(map(len, narrow)) <= 30
 
 
+def test_a_notebook_gets_the_same_lines_and_nothing_besides(monkeypatch):
+    lines = table_of("cnn", monkeypatch, 80)[0]
+    # What ipykernel sets, and how rich finds a notebook.
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    monkeypatch.setattr("rich.console._is_jupyter", lambda: True)
+    displayed = []
+    monkeypatch.setattr("rich.jupyter.display", lambda *shown: displayed.append(shown))
+    assert table_of("cnn", monkeypatch, 80)[0] == lines
+    assert not displayed
+
+
 def events(directory):
     """Tag and step of each scalar in the event files, with its value."""
     from tensorboardX.proto.event_pb2 import Event
