@@ -67,9 +67,9 @@ def run(notebook: NotebookNode, dataset: str) -> NotebookNode:
     (parameters,) = (c for c in ran.cells if "parameters" in c.metadata.get("tags", ()))
     parameters.source = f'DATASET = "{dataset}"'
     with tempfile.TemporaryDirectory() as directory:
-        settings = {"timeout": 900, "record_timing": False}
-        settings["resources"] = {"metadata": {"path": directory}}
-        nbclient.NotebookClient(ran, **settings).execute()
+        resources = {"metadata": {"path": directory}}
+        client = nbclient.NotebookClient(ran, timeout=900, record_timing=False, resources=resources)
+        client.execute()
     return ran
 
 

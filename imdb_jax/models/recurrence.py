@@ -82,15 +82,16 @@ def _last_state(dtype: Dtype, gates: Gates, ids: jax.Array, ends: jax.Array) -> 
     return _forward(dtype, gates, ids, ends, save=False)[0]
 
 
-def _steps(ids: jax.Array, ends: jax.Array) -> _Steps:
+def _steps(ids: jax.Array, ends: jax.Array, blocks: bool = True) -> _Steps:
+    """Lay out the words; without a derivative to come, `blocks` may be of one step."""
     batch, length = ids.shape
-    block = min(_BLOCK, max(1, length // 8))
-    before = -length % block
-    words = jnp.pad(ids.T, ((before, 0), (0, 0)))
+    block = min(_BLOCK, max(1, length // 8)) if blocks else 1
+    before, words = -length % block, ids.T
+    if before:
+        words = jnp.pad(words, ((before, 0), (0, 0)))
     sizes = loop_sizes(batch) if len(ends) else [batch]
-    inner = (ends + before) // block * block
-    bounds: list[jax.Array | int] = [0, *(inner[loop] for loop in range(len(ends))), len(words)]
-    return _Steps(words, before, block, sizes, bounds)
+    inner = ((ends[loop] + before) // block * block for loop in range(len(ends)))
+    return _Steps(words, before, block, sizes, [0, *inner, len(words)])
 
 
 def _sigmoid(x: jax.Array) -> jax.Array:
@@ -101,7 +102,7 @@ def _sigmoid(x: jax.Array) -> jax.Array:
 def _forward(
     dtype: Dtype, gates: Gates, ids: jax.Array, ends: jax.Array, save: bool = True
 ) -> tuple[jax.Array, _Residuals]:
-    words, before, _, sizes, bounds = _steps(ids, ends)
+    words, before, _, sizes, bounds = _steps(ids, ends, blocks=save)
     table, kernel = gates.table(), gates.recurrent_kernel.astype(dtype)
     cell = jnp.zeros((sizes[0], len(kernel)), jnp.float32)
     hidden, saved = cell.astype(dtype), ()
@@ -111,20 +112,30 @@ def _forward(
         empty = [jax.lax.empty((*words.shape, len(kernel)), of) for of in dtypes]
         saved = tuple(steps.at[:before].set(0) for steps in empty)
 
-    def step(size: int, now: jax.Array, carry: Any) -> Any:
-        cell, hidden, saved = carry
-        word = look_up(table, jax.lax.dynamic_slice(words, (now, 0), (1, size))[0])
+    def read(cell: jax.Array, hidden: jax.Array, words: jax.Array) -> tuple[Any, ...]:
+        word = look_up(table, words)
         activations = jnp.split(word.astype(dtype) + hidden @ kernel, 4, axis=-1)
         let_in, keep, candidate, let_out = (
             jnp.tanh(x) if gate == 2 else _sigmoid(x) for gate, x in enumerate(activations)
         )
         states = let_in, keep, candidate, let_out, cell, hidden
+        cell = keep * cell + let_in * candidate
+        return cell, let_out * jnp.tanh(cell).astype(dtype), states
+
+    if not (save or len(ends)):  # a scan, which other formats than JAX's know as well
+        start = cell, hidden
+        last: Any = jax.lax.scan(lambda at, now: (read(*at, now)[:2], None), start, words)[0]
+        return last[1], (saved, gates, ids, ends)
+
+    def step(size: int, now: jax.Array, carry: Any) -> Any:
+        cell, hidden, saved = carry
+        now_words = jax.lax.dynamic_slice(words, (now, 0), (1, size))[0]
+        cell, hidden, states = read(cell, hidden, now_words)
         saved = tuple(
             jax.lax.dynamic_update_slice(steps, state[None], (now, 0, 0))
             for steps, state in zip(saved, states, strict=False)
         )
-        cell = keep * cell + let_in * candidate
-        return cell, let_out * jnp.tanh(cell).astype(dtype), saved
+        return cell, hidden, saved
 
     starts = [before, *(jnp.maximum(bound, before) for bound in bounds[1:-1])]
     for size, start, end in zip(sizes, starts, bounds[1:], strict=True):

@@ -25,7 +25,7 @@ def sum_rows_of(
 
     The ids must be in range: they are not checked.
     """
-    if not isinstance(ids.shape[1], int):  # a size that an exported program leaves open
+    if not all(isinstance(size, int) for size in ids.shape):  # an exported program leaves one open
         return _sum_flat(table, ids)
     return lax.platform_dependent(table, ids, cpu=_sum_by_column, default=_sum_flat)
 

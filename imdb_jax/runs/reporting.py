@@ -106,8 +106,7 @@ def layer_table(model: nn.Module, examples: Examples) -> list[str]:
     table.columns[-1].footer = f"{sum(sizes.values()):,}"
     # A notebook and its FORCE_COLOR must not make HTML or escape sequences of lines.
     width = shutil.get_terminal_size().columns
-    plain = {"force_terminal": False, "force_jupyter": False}
-    drawn = Console(file=io.StringIO(), width=width, **plain)
+    drawn = Console(file=io.StringIO(), width=width, force_terminal=False, force_jupyter=False)
     with drawn.capture() as captured:
         drawn.print(table)
     lines = (line.rstrip() for line in captured.get().splitlines())
