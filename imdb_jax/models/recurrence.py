@@ -123,8 +123,8 @@ def _forward(
         return cell, let_out * jnp.tanh(cell).astype(dtype), states
 
     if not (save or len(ends)):  # a scan, which other formats than JAX's know as well
-        start = cell, hidden
-        last: Any = jax.lax.scan(lambda at, now: (read(*at, now)[:2], None), start, words)[0]
+        states = cell, hidden
+        last: Any = jax.lax.scan(lambda at, now: (read(*at, now)[:2], None), states, words)[0]
         return last[1], (saved, gates, ids, ends)
 
     def step(size: int, now: jax.Array, carry: Any) -> Any:
