@@ -7,6 +7,7 @@ from imdb_jax.pipeline.splits import Examples, Splits
 MODELS = {
     "mlp": {"hidden": (6, 4), "dropout": (0.4,)},
     "cnn": {"embedding_dim": 3, "filters": 4, "hidden": 5},
+    "lstm": {"embedding_dim": 3, "units": 4},
 }
 
 

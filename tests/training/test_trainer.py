@@ -13,6 +13,7 @@ from imdb_jax.config import Config, replace
 from imdb_jax.models import create_model
 from imdb_jax.runs import fit
 from imdb_jax.runs.checkpoints import Checkpoints
+from imdb_jax.training import seeds
 from imdb_jax.training.history import Progress
 from imdb_jax.training.trainer import Trainer
 
@@ -37,7 +38,7 @@ def trainer(arch="mlp", resident=False, **options):
     return Trainer(config, created(arch), splits(arch == "mlp"), resident)
 
 
-@pytest.mark.parametrize(("arch", "checkpoint_every"), [("mlp", 2), ("cnn", 0)])
+@pytest.mark.parametrize(("arch", "checkpoint_every"), [("mlp", 2), ("cnn", 0), ("lstm", 0)])
 def test_an_epoch_in_one_program_is_the_same_epoch(arch, checkpoint_every):
     by_batch = trainer(arch)
     resident = trainer(arch, resident=True, checkpoint_every=checkpoint_every)
@@ -78,6 +79,37 @@ def test_an_interrupted_epoch_is_continued_with_the_same_batches():
     second.restore(first.arrays())
     second.progress = Progress.from_notes(first.progress.to_notes())
     np.testing.assert_allclose(second.train_epoch()[:-1], whole.train_epoch()[:-1], rtol=1e-5)
+
+
+def test_skipping_padding_changes_no_figure_and_resumes_to_the_last_bit(monkeypatch):
+    whole = trainer("lstm")
+    whole.train_epoch()
+    continued = trainer("lstm")
+    continued.restore(whole.arrays())
+    continued.progress = Progress.from_notes(whole.progress.to_notes())
+    assert whole.train_epoch()[:-1] == continued.train_epoch()[:-1]
+    for name, array in whole.arrays().items():
+        np.testing.assert_array_equal(continued.arrays()[name], array)
+
+    monkeypatch.setattr(seeds, "on_devices", lambda model, devices: model)
+    plain = trainer("lstm")
+    for expected in whole.progress.history:
+        np.testing.assert_allclose(plain.train_epoch()[:-1], expected[:-1], rtol=1e-5)
+    for name, array in plain.arrays().items():
+        np.testing.assert_allclose(whole.arrays()[name], array, rtol=1e-4, atol=1e-6)
+
+
+def test_seeds_together_skip_padding_as_each_does_alone():
+    together = trainer("lstm", seeds=2)
+    together.train_epoch()
+    for seed, (_, params, history, _) in enumerate(together.trained()):
+        alone = trainer("lstm", seed=seed)
+        np.testing.assert_allclose(history[0][:-1], alone.train_epoch()[:-1], rtol=1e-5)
+        jax.tree.map(
+            lambda found, expected: np.testing.assert_allclose(found, expected, 1e-4, 1e-6),
+            params,
+            jax.device_get(alone.state.params),
+        )
 
 
 def test_the_bar_is_told_of_each_step_by_whoever_trains(tmp_path, monkeypatch):
