@@ -114,14 +114,14 @@ def benchmark(arguments: Sequence[str]) -> None:
     sizes = parse_sizes(options.growth)
     backends = {config.arch: needed_backends(config.arch, options) for config in configs}
     needed = list(dict.fromkeys(itertools.chain(*backends.values())))
-    if needed:
-        require_installed(needed)
     if options.json and not options.json.absolute().parent.is_dir():
         raise UserError(f"there is no directory {options.json.absolute().parent}")
     if options.docs:
         if options.parts or sizes or options.text:
             raise UserError("--docs is about training against Keras; leave out the other choice")
         around_marked(options.docs, _MARK)
+    if needed:
+        require_installed(needed)
     load = load_average()
     # Imported here so that --help and mistaken options need not wait for JAX.
     from benchmark_children import child_environment
