@@ -13,7 +13,7 @@ from jaxtyping import Array, Float, Integer
 
 from imdb_jax.models.layers import look_up
 
-_AT_ONCE = 32  # columns of ids; XLA makes their look-ups one loop, which it takes long to compile
+_AT_ONCE = 8  # columns of ids; XLA makes their look-ups one loop, which it takes long to compile
 _VECTOR = 8  # numbers that the CPU adds at once; rows of another length take twice as long
 
 

@@ -1,6 +1,7 @@
 """The devices of a run: how many there are, and which of them holds what of a model."""
 
 import contextlib
+import functools
 import math
 import os
 from typing import Any, TypeVar
@@ -41,7 +42,12 @@ def on_devices(model: nn.Module, devices: int = 1) -> nn.Module:
     """
     if not getattr(model, "one_core", False):
         return model
-    return model.clone(parts=devices, skip_padding=jax.default_backend() == "cpu")
+    return _computed_so(model, devices, jax.default_backend() == "cpu")
+
+
+@functools.cache  # only states that share a function are alike, and can be stacked
+def _computed_so(model: nn.Module, parts: int, skip_padding: bool) -> nn.Module:
+    return model.clone(parts=parts, skip_padding=skip_padding)
 
 
 def find_devices() -> None:

@@ -176,6 +176,10 @@ class Trainer:
             return partial(self._checked, step)
         key = step, *(array.shape for array in jax.tree.leaves(given))
         if key not in self._programs:
+            if step is not self._models.eval_step:
+                # The next step takes the state as this one leaves it: XLA must not spread it anew.
+                kept = jax.tree.map(lambda array: array.sharding, self.state)
+                step = jax.jit(step, donate_argnums=0, out_shardings=(kept, None))
             self._programs[key] = step.lower(self.state, *given).compile()
             check_program(self.config, self._programs[key], self._mesh)
         return self._programs[key]
