@@ -15,7 +15,7 @@ Block = TypeVar("Block")
 Result = TypeVar("Result")
 
 # Bytes of text: enough for a block to repeat its words, few enough for several to fit in memory.
-_BLOCK_BYTES = 1 << 22
+_BLOCK_BYTES = 1 << 23
 
 
 def num_cores() -> int:
