@@ -36,7 +36,7 @@ Logits = Float32[np.ndarray, " num_reviews"]
 BATCH_SIZES = (1, 8, 64, 512)
 # Texts are read and encoded in chunks: of 512 if each prediction is wanted soon; of more, which is
 # faster, if all are wanted together. A chunk ends early where it exceeds so many characters.
-_STREAMED_CHUNK, _CHUNK, _CHUNK_CHARACTERS = BATCH_SIZES[-1], 8 * BATCH_SIZES[-1], 1 << 23
+_STREAMED_CHUNK, _CHUNK, _CHUNK_CHARACTERS = BATCH_SIZES[-1], 8 * BATCH_SIZES[-1], 1 << 22
 _CHUNKS_AHEAD = 2
 
 
