@@ -64,15 +64,12 @@ def test_devices_that_share_a_batch_exchange_its_gradient_once():
     assert program.as_text().count(" all-reduce(") == 1
 
 
-def test_devices_that_share_seeds_exchange_nothing():
+def test_models_that_differ_in_their_seeds():
     table, ids, weights = random_case(8, 70, 5)
-    cases = [(table, ids, weights), (table, (ids + 1) % NUM_IDS, 2 * weights)]
-    mesh = Mesh(jax.devices()[:2], ("seeds",), (AxisType.Auto,))
-    by_seed = NamedSharding(mesh, PartitionSpec("seeds"))
-    given = jax.device_put([np.stack(arrays) for arrays in zip(*cases, strict=True)], by_seed)
-    program = jax.jit(jax.vmap(gradient_of_sums)).lower(*given).compile()
-    for found, (_, ids, weights) in zip(program(*given), cases, strict=True):
-        close(found, counts(ids).T @ weights)
-    text = program.as_text()
-    assert " while(" in text
-    assert not any(f" all-{kind}(" in text for kind in ("reduce", "gather", "to-all"))
+    cases = [(table, ids, weights), (2 * table, (ids + 1) % NUM_IDS, 3 * weights)]
+    stacked = [np.stack(arrays) for arrays in zip(*cases, strict=True)]
+    sums = jax.vmap(sum_rows_of)(*stacked[:2])
+    gradients = jax.vmap(gradient_of_sums)(*stacked)
+    for (table, ids, weights), of_sums, gradient in zip(cases, sums, gradients, strict=True):
+        close(of_sums, counts(ids) @ table)
+        close(gradient, counts(ids).T @ weights)
