@@ -191,7 +191,8 @@ class TrainedModel(Predictor):
         loss = self.config.training.loss
         no_step, no_key = jnp.zeros((), jnp.int32), jax.random.key(0)
         state = TrainState(no_step, self.params, (), no_key, apply_fn, keras_adam(), loss)
-        examples = Examples(self.encode_each(reviews.texts), reviews.labels.astype(np.float32))
+        ids, labels = self.encode_each(reviews.texts), reviews.labels.astype(np.float32)
+        examples = Examples(ids, labels, self.input_format.distinct)
         means, logits = evaluate_each(jax.device_put(state, replicated(mesh)), examples, mesh)
         if not np.isfinite(logits).all():
             raise UserError("the model's output for some reviews is not a finite number")
