@@ -11,6 +11,7 @@ from __future__ import annotations
 import posixpath
 import re
 import tomllib
+from collections.abc import Callable
 from html.parser import HTMLParser
 from pathlib import Path
 from typing import Any
@@ -53,15 +54,12 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
     if source.endswith(".ipynb"):
         return markdown  # the code in it may look like a link
     here = "" if source == "index.md" else posixpath.dirname(f"docs/{source}")
+    start = posixpath.dirname(source) or "."
 
-    def link(found: re.Match[str]) -> str:
-        target = files.get_file_from_path(_page_of(found[1], here))
-        if target is None:
-            return _in_repository(found[1], here, config) + (found[2] or "")
-        start = posixpath.dirname(source) or "."
-        return posixpath.relpath(target.src_uri, start) + (found[2] or "")
+    def relative(target: File) -> str:
+        return posixpath.relpath(target.src_uri, start)
 
-    return _MARKDOWN_LINK.sub(link, markdown)
+    return _lead_to_site(_MARKDOWN_LINK, markdown, here, relative, files, config)
 
 
 def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
@@ -69,13 +67,28 @@ def on_page_content(html: str, page: Any, config: Any, files: Files) -> str:
     if not page.file.src_uri.endswith(".ipynb"):
         return html
 
-    def link(found: re.Match[str]) -> str:
-        target = files.get_file_from_path(_page_of(found[1], "notebooks"))
-        if target is None:
-            return _in_repository(found[1], "notebooks", config) + (found[2] or "")
-        return posixpath.relpath(target.url, page.url) + "/" + (found[2] or "")
+    def relative(target: File) -> str:
+        return posixpath.relpath(target.url, page.url) + "/"
 
-    return _HTML_LINK.sub(link, html)
+    return _lead_to_site(_HTML_LINK, html, "notebooks", relative, files, config)
+
+
+def _lead_to_site(
+    pattern: re.Pattern[str],
+    text: str,
+    here: str,
+    relative: Callable[[File], str],
+    files: Files,
+    config: Any,
+) -> str:
+    """Make each link from the folder `here` one to a file of the site, else to the repository."""
+
+    def link(found: re.Match[str]) -> str:
+        target = files.get_file_from_path(_page_of(found[1], here))
+        address = _in_repository(found[1], here, config) if target is None else relative(target)
+        return address + (found[2] or "")
+
+    return pattern.sub(link, text)
 
 
 def _page_of(target: str, here: str) -> str:

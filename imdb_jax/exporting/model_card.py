@@ -35,8 +35,23 @@ def escape(name: str) -> str:
 
 def dataset_name(classifier: Classifier) -> str:
     """Return the name of the data set that a model was trained on; of a file, without its path."""
-    name = str(classifier.result.get("dataset", classifier.config.data.dataset))
-    return plain(Path(name).name if is_table(Path(name)) else name)
+    configured = classifier.config.data.dataset
+    if is_table(Path(configured)):
+        configured = Path(configured).name
+    return plain(str(classifier.result.get("dataset", configured)))
+
+
+def words_told_apart(classifier: Classifier) -> int:
+    """Return how many words of its vocabulary a model does not take for just 'unknown'."""
+    return min(len(classifier.vocabulary), classifier.input_format.num_words - INDEX_FROM - 1)
+
+
+def words_read(classifier: Classifier) -> str:
+    """Say which words of a text longer than `max_length` a model reads."""
+    form = classifier.input_format
+    # The mark of the start, which counts as a word, is at the end that is kept or is cut.
+    end, marks = ("last", 0) if form.truncating == "pre" else ("first", 1)
+    return f"the {end} {form.max_length - marks:,} words"
 
 
 def metadata(classifier: Classifier, to: str) -> str:
@@ -199,16 +214,13 @@ def _limits(classifier: Classifier, kind: str) -> list[str]:
             f"It reads which of {len(classifier.vocabulary):,} n-grams of up to "
             f"{classifier.vocabulary.max_n} words a text holds, and not where.",
         ]
-    known = min(len(classifier.vocabulary), form.num_words - INDEX_FROM - 1)
+    known = words_told_apart(classifier)
     limits.append(
         f"It tells the {known:,} most frequent words of its training reviews apart. Other words of"
         "\n  theirs are all one word to it, and words that they did not hold are left out."
     )
     if form.max_length:
-        # The mark of the start, which counts as a word, is at the end that is kept or is cut.
-        end, words = ("last", 0) if form.truncating == "pre" else ("first", 1)
-        read = form.max_length - words
-        limits.append(f"Of a longer text it reads the {end} {read:,} words only.")
+        limits.append(f"Of a longer text it reads {words_read(classifier)} only.")
     if form.distinct:
         limits.append("It reads which words a text holds, and neither where nor how often.")
     return limits

@@ -20,9 +20,9 @@ import optax
 
 from imdb_jax.console.terminal import printable
 from imdb_jax.errors import UserError
+from imdb_jax.exporting.model_card import dataset_name, words_read, words_told_apart
 from imdb_jax.exporting.packing import pack
 from imdb_jax.inference.classifier import Classifier
-from imdb_jax.text.sequences import INDEX_FROM
 
 # Modules of JavaScript, each before those that import it.
 SCRIPTS = ("unpack.js", "text.js", "networks.js", "model.js", "page.js")
@@ -59,7 +59,7 @@ def web_page(classifier: Classifier) -> bytes:
     }
     negative, positive = classifier.label_names
     script, style = bundle(SCRIPTS), _read("page.css")
-    synthetic = _dataset(classifier) == "synthetic"
+    synthetic = dataset_name(classifier) == "synthetic"
     return (
         Template(_read("page.html"))
         .substitute(
@@ -102,23 +102,17 @@ def _escaped(text: str) -> str:
     return html.escape(printable(text))
 
 
-def _dataset(classifier: Classifier) -> str:
-    return str(classifier.result.get("dataset", classifier.config.data.dataset))
-
-
 def _facts(classifier: Classifier) -> dict[str, str]:
     """Return what to say about the model, by what it is."""
     config, form, vocabulary = classifier.config, classifier.input_format, classifier.vocabulary
     if form.ngrams:
         reads = f"which of {len(vocabulary):,} n-grams of up to {vocabulary.max_n} words occur"
     else:
-        known = min(len(vocabulary), config.input.num_words - INDEX_FROM - 1)
-        end = "last" if form.truncating == "pre" else "first"
-        which = f"the {end} {form.max_length} words" if form.max_length else "all words"
+        which = words_read(classifier) if form.max_length else "all words"
         order = ", without their order" if form.distinct else ""
-        reads = f"{which}{order}; it tells {known:,} words apart"
+        reads = f"{which}{order}; it tells {words_told_apart(classifier):,} words apart"
     fields = ", ".join(f"{name} {_shown(value)}" for name, value in config.model.items())
-    dataset = _dataset(classifier)
+    dataset = dataset_name(classifier)
     facts = {
         "Architecture": f"{config.arch} ({fields})" if fields else config.arch,
         "Learned from": {

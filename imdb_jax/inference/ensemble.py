@@ -50,19 +50,17 @@ class Ensemble(Predictor):
 
         Unknown shares are means over the models.
         """
-        terms, unknown = [], []
-        for member, weight in zip(self.members, self.weights, strict=True):
-            if shares:
-                ranks, unknown_shares = member.read(texts)
-                unknown.append(unknown_shares)
-            else:
-                ranks = member.read_known(texts)
-            apply_fn, params = member.apply_fn, member.params
-            terms.append(
-                [weight * logit_step(apply_fn, params, ids) for ids in member.batches(ranks)]
-            )
+        read = [member.read(texts, shares) for member in self.members]
+        terms = [
+            [
+                weight * logit_step(member.apply_fn, member.params, ids)
+                for ids in member.batches(ranks)
+            ]
+            for member, weight, (ranks, _) in zip(self.members, self.weights, read, strict=True)
+        ]
         batches = [nn.sigmoid(sum(rest, start=first)) for first, *rest in zip(*terms, strict=True)]
-        means = np.mean(unknown, axis=0) if shares else None
+        unknown = [of_member for _, of_member in read if of_member is not None]
+        means = np.mean(unknown, axis=0) if unknown else None
         return Enqueued(batches, len(texts), means, self.label_names)
 
     def measure(self, reviews: Reviews) -> tuple[dict[str, Any], Logits]:

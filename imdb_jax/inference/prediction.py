@@ -155,8 +155,12 @@ class TrainedModel(Predictor):
         """Return which words, given by their ranks, the model does not take for just 'unknown'."""
         return (ranks > 0) & (ranks < self.config.input.num_words - INDEX_FROM)
 
-    def read(self, texts: Iterable[Text]) -> tuple[Sequences, Float[np.ndarray, " num_texts"]]:
-        """Return what `pad` takes, and the share of each text's words that are unknown."""
+    def read(
+        self, texts: Iterable[Text], shares: bool = True
+    ) -> tuple[Sequences, Float[np.ndarray, " num_texts"] | None]:
+        """Return what `pad` takes, and if `shares` the share of each text's words not known."""
+        if not shares:
+            return self.read_known(texts), None
         if self.input_format.ngrams:
             return self.vocabulary.encode_with_unknown(texts)
         ranks = self.vocabulary.rank_or_zero(texts)
@@ -171,7 +175,7 @@ class TrainedModel(Predictor):
 
     def enqueue(self, texts: list[Text], shares: bool = True) -> Enqueued:
         """Encode texts, and make the device compute their probabilities."""
-        ranks, unknown = self.read(texts) if shares else (self.read_known(texts), None)
+        ranks, unknown = self.read(texts, shares)
         apply_fn, params = self.apply_fn, self.params
         batches = [predict_step(apply_fn, params, ids) for ids in self.batches(ranks)]
         return Enqueued(batches, len(texts), unknown, self.label_names)

@@ -83,6 +83,16 @@ def look_up(
     return jnp.asarray(table).at[ids].get(mode="promise_in_bounds", wrap_negative_indices=False)
 
 
+def add_rows(
+    table: Float[Array, "num_words dim"],
+    ids: Integer[Array, " n"],
+    rows: Float[Array, "n dim"],
+) -> Float[Array, "num_words dim"]:
+    """Add to rows of a table, as the gradient of `look_up` does. The ids must be in range."""
+    places = table.at[ids]
+    return places.add(rows, mode="promise_in_bounds", wrap_negative_indices=False)
+
+
 class WordConv(nn.Module):
     """A convolution along the words of a review, like Keras' Conv1D with padding 'same'.
 

@@ -15,7 +15,7 @@ import jax.numpy as jnp
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Int, Integer
 
-from imdb_jax.models.layers import look_up
+from imdb_jax.models.layers import add_rows, look_up
 
 _LOOPS = 4  # over a quarter of the reviews, over half of them, and so on
 _BLOCK = 25  # steps whose share in the kernels' gradients is computed at once
@@ -190,11 +190,7 @@ def _backward(
         hidden = jax.lax.dynamic_slice(saved[-1], (first, 0, 0), (block, size, units))
         of_kernel += jnp.einsum("tbu,tbg->ug", hidden.astype(jnp.float32), of_steps)
         of_words = jax.lax.dynamic_slice(words, (first, 0), (block, size)).reshape(-1)
-        of_looked_up = of_looked_up.at[of_words].add(
-            of_steps.reshape(-1, 4 * units),
-            mode="promise_in_bounds",
-            wrap_negative_indices=False,
-        )
+        of_looked_up = add_rows(of_looked_up, of_words, of_steps.reshape(-1, 4 * units))
         return states, of_looked_up, of_kernel
 
     sums = jnp.zeros_like(table), jnp.zeros_like(gates.recurrent_kernel)

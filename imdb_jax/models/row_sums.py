@@ -11,7 +11,7 @@ import jax.numpy as jnp
 from jax import lax
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import look_up
+from imdb_jax.models.layers import add_rows, look_up
 
 _AT_ONCE = 8  # columns of ids; XLA makes their look-ups one loop, which it takes long to compile
 _VECTOR = 8  # numbers that the CPU adds at once; rows of another length take twice as long
@@ -63,21 +63,16 @@ def _spread(ids: jax.Array) -> bool:
     return jax.typeof(ids).sharding.mesh.shape.get("data", 1) > 1
 
 
-def _add(table: jax.Array, ids: jax.Array, rows: jax.Array) -> jax.Array:
-    places = table.at[ids]
-    return places.add(rows, mode="promise_in_bounds", wrap_negative_indices=False)
-
-
 def _scatter_flat(num_ids: int, gradients: jax.Array, ids: jax.Array) -> jax.Array:
     nothing = jnp.zeros((num_ids, gradients.shape[1]), gradients.dtype)
-    return _add(nothing, ids.reshape(-1), jnp.repeat(gradients, ids.shape[1], axis=0))
+    return add_rows(nothing, ids.reshape(-1), jnp.repeat(gradients, ids.shape[1], axis=0))
 
 
 def _scatter_by_column(num_ids: int, gradients: jax.Array, ids: jax.Array) -> jax.Array:
     dim = gradients.shape[1]
     rows = jnp.pad(gradients, ((0, 0), (0, -dim % _VECTOR)))
     nothing = jnp.zeros((num_ids, rows.shape[1]), rows.dtype)
-    added = lax.scan(lambda table, column: (_add(table, column, rows), None), nothing, ids.T)[0]
+    added = lax.scan(lambda table, column: (add_rows(table, column, rows), None), nothing, ids.T)[0]
     return added[:, :dim]
 
 

@@ -79,14 +79,12 @@ def draw(config: Config, data: ExperimentData) -> None:
     assert config.run.workdir is not None
     label = f"validation on {reporting.validated_on(data)}"
     for workdir in directory.runs_of_seeds(config.run.workdir, config) or [config.run.workdir]:
-        figure, rows = (
-            workdir / directory.HISTORY,
-            reporting.read_metrics(workdir / directory.METRICS),
-        )
+        figure = workdir / directory.HISTORY
+        rows = reporting.read_metrics(workdir / directory.METRICS)
         if rows and not is_regular(figure):
             result = directory.read_result(workdir)
-            accuracy = result["test_accuracy"]
-            title = f"{result['arch']} on {result['dataset']}, test accuracy {accuracy:.4f}"
+            of = f"{result['arch']} on {result['dataset']}"
+            title = f"{of}, test accuracy {result['test_accuracy']:.4f}"
             curves.plot_history(figure, rows, title, label, result.get("best_epoch") or len(rows))
 
 

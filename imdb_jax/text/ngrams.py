@@ -102,11 +102,10 @@ class NgramVocabulary(Mapping[str, int]):
         first, *rest = ngram.split(" ") if isinstance(ngram, str) else [ngram]
         if len(rest) > len(self.packed):
             raise KeyError(ngram)
-        i = self._known.numbers[first]
+        numbers = self._known.numbers
+        i = numbers[first]
         for keys, first_id, word in zip(self.packed, self._firsts[1:], rest, strict=False):
-            (found,) = find_keys(
-                keys, np.array([i * self._base + self._known.numbers[word]]), first_id
-            )
+            (found,) = find_keys(keys, np.array([i * self._base + numbers[word]]), first_id)
             if not found:
                 raise KeyError(ngram)
             i = int(found)

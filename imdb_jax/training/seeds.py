@@ -88,11 +88,11 @@ class ModelPerSeed:
         self.mesh = seeds_mesh(config.training.seeds)
         self._by_seed = NamedSharding(self.mesh, PartitionSpec("seeds"))
         self._models = []
+        # Batches are cut on the host, as if for one device, before those of seeds are stacked.
+        one_device = Mesh(jax.devices()[:1], ("data",), (AxisType.Auto,))
         for seed in range(config.training.seed, config.training.seed + config.training.seeds):
             workdir = config.run.workdir and config.run.workdir / f"seed-{seed}"
             of_seed = replace(config, seed=seed, seeds=1, workdir=workdir)
-            # Batches are cut on the host, as if for one device, before those of seeds are stacked.
-            one_device = Mesh(jax.devices()[:1], ("data",), (AxisType.Auto,))
             self._models.append(OneModel(of_seed, one_device))
 
     def initial_state(

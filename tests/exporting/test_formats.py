@@ -4,7 +4,6 @@ import dataclasses
 import importlib.util
 import json
 import re
-import subprocess
 import sys
 from io import BytesIO
 from pathlib import Path
@@ -12,6 +11,7 @@ from pathlib import Path
 import jax
 import numpy as np
 import pytest
+from exported_examples import assert_example_predicts_without, example
 from hypothesis import given
 from hypothesis import strategies as st
 from small_models import NGRAMS, NUM_WORDS, SMALL, TEXTS, VOCABULARY, small_classifier
@@ -37,12 +37,6 @@ with_keras = [
 needs_flatbuffers = pytest.mark.skipif(
     importlib.util.find_spec("flatbuffers") is None, reason="flatbuffers is not installed"
 )
-
-
-def example(text: str) -> str:
-    """The program in a README."""
-    [program] = re.findall("```python\n(.*?)```\n", text, re.DOTALL)
-    return program
 
 
 # What the formats hold
@@ -185,18 +179,7 @@ def test_the_example_predicts(arch, to, dtype, tmp_path, monkeypatch, capsys):
 def test_the_program_runs_where_this_package_is_not(tmp_path):
     model = small_classifier("cnn")
     write_export(model, "stablehlo", tmp_path)
-    absent = "import sys\nsys.modules |= dict.fromkeys(['imdb_jax', 'flax'])\n"
-    program = absent + example((tmp_path / "README.md").read_text())
-    done = subprocess.run(
-        [sys.executable, "-I", "-W", "error", "-c", program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    printed = float(done.stdout.strip("[]\n"))
-    assert printed == pytest.approx(float(model.predict(TEXTS[:1])[0]), abs=1e-6)
+    assert_example_predicts_without(["imdb_jax", "flax"], tmp_path, model)
 
 
 def test_the_example_of_word2vec_reads_it(tmp_path, monkeypatch, capsys):

@@ -2,13 +2,11 @@
 
 import io
 import logging
-import subprocess
-import sys
 
 import numpy as np
 import pytest
+from exported_examples import assert_example_predicts_without
 from small_models import SMALL, TEXTS, small_classifier
-from test_formats import example
 
 from imdb_jax.exporting.directory import write_export
 from imdb_jax.exporting.formats import length_axis
@@ -98,16 +96,4 @@ def test_the_file_says_what_it_is():
 def test_the_example_needs_onnx_runtime_only(arch, tmp_path):
     model = small_classifier(arch)
     write_export(model, "onnx", tmp_path)
-    absent = "import sys\nsys.modules |= dict.fromkeys(['imdb_jax', 'jax', 'flax', 'jax2onnx'])\n"
-    program = absent + example((tmp_path / "README.md").read_text())
-    done = subprocess.run(
-        [sys.executable, "-I", "-W", "error", "-c", program],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, "")
-    assert float(done.stdout.strip("[]\n")) == pytest.approx(
-        float(model.predict(TEXTS[:1])[0]), abs=1e-6
-    )
+    assert_example_predicts_without(["imdb_jax", "jax", "flax", "jax2onnx"], tmp_path, model)
