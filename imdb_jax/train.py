@@ -12,12 +12,12 @@ import re
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
-from functools import partial
 from pathlib import Path
 
 from imdb_jax import cli
 from imdb_jax.config import UNSUPERVISED, Config, OptionalPath, load_config, load_recipe, replace
 from imdb_jax.errors import Terminated, UserError
+from imdb_jax.parallel.host_memory import share_one_heap
 from imdb_jax.progress import note
 
 # What --help shows first.
@@ -109,7 +109,11 @@ def train(arguments: Sequence[str]) -> None:
         sys.exit(end.status)
 
 
-main = partial(cli.run_command, train)
+def main() -> None:
+    """Run the command."""
+    share_one_heap()  # before there is any other thread, which would bring a heap of its own
+    cli.run_command(train)
+
 
 if __name__ == "__main__":
     main()

@@ -1,5 +1,9 @@
 """How much memory there is: what Linux says, and the limits of control groups."""
 
+import platform
+import subprocess
+import sys
+
 import pytest
 
 from imdb_jax.errors import UserError
@@ -45,3 +49,35 @@ def test_only_what_cannot_fit_is_refused(monkeypatch, there, refused):
         return module.check_memory("it", 2 * GB, "lower it")
     with pytest.raises(UserError, match=r"it needs at least 2\.0 GB .* 1\.0 GB .*; lower it"):
         module.check_memory("it", 2 * GB, "lower it")
+
+
+# Prints how many heaps the threads of the command for training take memory from.
+_HEAPS = """
+import ctypes, sys, threading
+sys.argv = ["imdb-jax-train"]
+from imdb_jax import train
+
+def count(_):
+    def allocate():
+        ctypes.CDLL(None).malloc(1 << 20)
+        together.wait()
+    together = threading.Barrier(5)
+    for _ in range(4):
+        threading.Thread(target=allocate).start()
+    together.wait()
+    libc = ctypes.CDLL(None)
+    libc.fdopen.restype = ctypes.c_void_p
+    stream = ctypes.c_void_p(libc.fdopen(1, b"w"))
+    libc.malloc_info(0, stream)
+    libc.fflush(stream)
+
+train.train = count
+train.main()
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="other C libraries have one heap")
+def test_all_threads_of_training_share_one_heap():
+    command = [sys.executable, "-c", _HEAPS]
+    shown = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True).stdout
+    assert shown.count("<heap nr=") == 1
