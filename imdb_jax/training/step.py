@@ -82,19 +82,24 @@ def create_train_state(
     """
     check_integer("seed", seed, most=(1 << 63) - 1)
     check_choice("loss", loss, get_args(Loss))
-    params_key, dropout_key = jax.random.split(jax.random.key(seed))
     optimizer = keras_adam() if optimizer is None else optimizer
+
     # Compiled as one program: initializing operation by operation takes seconds.
-    params = jax.jit(model.init)(params_key, ids)["params"]
-    return TrainState(
-        step=jnp.zeros((), jnp.int32),
-        params=params,
-        opt_state=optimizer.init(params),
-        dropout_key=dropout_key,
-        apply_fn=model.apply,
-        optimizer=optimizer,
-        loss=loss,
-    )
+    @jax.jit
+    def initial_state(key: jax.Array, ids: Any) -> TrainState:
+        params_key, dropout_key = jax.random.split(key)
+        params = model.init(params_key, ids)["params"]
+        return TrainState(
+            step=jnp.zeros((), jnp.int32),
+            params=params,
+            opt_state=optimizer.init(params),
+            dropout_key=dropout_key,
+            apply_fn=model.apply,
+            optimizer=optimizer,
+            loss=loss,
+        )
+
+    return initial_state(jax.random.key(seed), ids)
 
 
 def example_losses(
