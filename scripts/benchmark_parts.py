@@ -20,7 +20,8 @@ from rich.table import Table
 
 from imdb_jax.config import Config
 from imdb_jax.models.inputs import Batch, Sets, sum_rows
-from imdb_jax.models.layers import Embed, WordConv
+from imdb_jax.models.layers import Embed
+from imdb_jax.models.word_conv import WordConv
 from imdb_jax.parallel.host_memory import keep_freed_memory
 from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.pipeline.splits import Examples
@@ -143,10 +144,13 @@ def layer_functions(
     if "Conv_0" in params:
         # It takes the place of the embedding's look-up: it looks up products of the embedding.
         size, _, filters = params["Conv_0"]["kernel"].shape
-        conv = WordConv(filters, size)
+        assert not isinstance(ids, Sets)
+        places = len(params["Dense_0"]["kernel"]) // filters
+        conv = WordConv(filters, size, ids.shape[1] // places)
 
         def convolve(params: Any, ids: jax.Array) -> Any:
-            return conv.apply({"params": params["Conv_0"]}, params["Embed_0"]["embedding"], ids)
+            layer, embedding = params["Conv_0"], params["Embed_0"]["embedding"]
+            return conv.apply({"params": layer}, embedding, ids, train=True)
 
         read = {name: params[name] for name in ("Conv_0", "Embed_0")}
         functions |= _both_ways("Conv_0", convolve, read, ids)
@@ -154,7 +158,7 @@ def layer_functions(
         embed = Embed(*params["Embed_0"]["embedding"].shape)
 
         def look_up(params: Any, ids: jax.Array) -> Any:
-            return embed.apply({"params": params}, ids)
+            return embed.apply({"params": params}, ids, train=True)
 
         functions |= _both_ways("Embed_0", look_up, params["Embed_0"], ids)
     if "recurrent_kernel" in params:

@@ -31,7 +31,7 @@ class EmbeddingMLP(Model):
 
         The length of a review is part of the model once initialized.
         """
-        x = Embed(self.num_words, self.embedding_dim, dtype=self.dtype)(ids)
+        x = Embed(self.num_words, self.embedding_dim, dtype=self.dtype)(ids, train)
         x = x.reshape(x.shape[0], -1)
         if self.hidden:
             x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))

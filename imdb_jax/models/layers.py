@@ -1,13 +1,15 @@
-"""What several architectures share: checked sizes, Keras' initializers, pooling over words."""
+"""What several architectures share: checked sizes, Keras' initializers, look-ups of words."""
 
 import dataclasses
-import functools
+from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
 from flax.typing import Dtype, PRNGKey, Shape
+from jax import lax
 from jaxtyping import Array, Float, Integer
 
 from imdb_jax.errors import UserError, check_integer, check_share
@@ -17,7 +19,7 @@ from imdb_jax.errors import UserError, check_integer, check_share
 # `dtype`: Linen then computes in the dtype of its parameters.
 
 # Keras' Dense starts from Glorot uniform kernels and zero biases (Linen's from LeCun normal ones).
-Dense = functools.partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
+Dense = partial(nn.Dense, kernel_init=nn.initializers.glorot_uniform())
 
 
 # Fields of modules that are no hyper-parameters: how to compute, and Linen's own.
@@ -69,11 +71,17 @@ class Embed(nn.Embed):
 
     embedding_init: nn.initializers.Initializer = _uniform_embedding
 
-    def __call__(self, ids: Integer[Array, "batch length"]) -> Float[Array, "batch length dim"]:
+    def __call__(
+        self, ids: Integer[Array, "batch length"], train: bool = False
+    ) -> Float[Array, "batch length dim"]:
         """Look up the vectors of words."""
         check_ids(ids)
-        vectors = look_up(self.embedding, ids.reshape(-1)).reshape(*ids.shape, self.features)
-        return vectors.astype(self.dtype)
+
+        def vectors(table: Array, ids: Array) -> Array:
+            return look_up(table, ids.reshape(-1)).reshape(*ids.shape, -1).astype(self.dtype)
+
+        compute = vectors if train else partial(computed_apart, vectors)
+        return compute(self.embedding, ids)
 
 
 def look_up(
@@ -93,56 +101,20 @@ def add_rows(
     return places.add(rows, mode="promise_in_bounds", wrap_negative_indices=False)
 
 
-class WordConv(nn.Module):
-    """A convolution along the words of a review, like Keras' Conv1D with padding 'same'.
+def computed_apart(compute: Callable[..., Array], *operands: Any) -> Array:
+    """Compute an array that a program for a CPU writes to memory before it does more with it.
 
-    A convolution is linear in each word, so every kernel position is a look-up in a table of its
-    own, `embedding @ kernel[position]`, and the gradient is a scatter into the tables: on a CPU,
-    the whole training step takes half the time. `dtype` is that of the result.
+    XLA makes one loop of look-ups and a reshape that follows, which finds the row of every single
+    number: six times as slow as copying rows. A branch, always taken, is a program of its own. If
+    there is a gradient to compute, the array is written anyway, and a branch costs time.
     """
+    result = jax.eval_shape(compute, *operands)
+    if not all(isinstance(size, int) for size in result.shape):  # an exported program leaves one
+        return compute(*operands)
 
-    filters: int
-    kernel_size: int
-    dtype: Dtype = jnp.float32
+    def in_a_branch(*operands: Any) -> Array:
+        always = lax.optimization_barrier(jnp.array(True))
+        nothing = jnp.zeros(result.shape, result.dtype)
+        return lax.cond(always, compute, lambda *_: nothing, *operands)
 
-    @nn.compact
-    def __call__(
-        self, embedding: Float[Array, "num_words dim"], ids: Integer[Array, "batch length"]
-    ) -> Float[Array, "batch length filters"]:
-        """Convolve the vectors of words, given the vector of each word and word ids."""
-        check_ids(ids)
-        num_words, dim = embedding.shape
-        shape = (self.kernel_size, dim, self.filters)
-        kernel = self.param("kernel", nn.initializers.glorot_uniform(), shape)
-        bias = self.param("bias", nn.initializers.zeros_init(), (self.filters,))
-        # Beyond both ends of a review stands a word whose vector is zero.
-        beyond = jnp.pad(embedding, ((0, 1), (0, 0)))
-        before = (self.kernel_size - 1) // 2
-        sides = ((0, 0), (before, self.kernel_size - 1 - before))
-        padded = jnp.pad(ids.astype(jnp.int32), sides, constant_values=num_words)
-        length = ids.shape[1]
-        # A position further from the middle than the review is long sees nothing but zeros.
-        seeing = range(max(0, before - length + 1), min(self.kernel_size, before + length))
-        # XLA compiles a flat look-up, of all words of the batch in one row, to faster code.
-        looked_up = [
-            look_up(beyond @ kernel[position], padded[:, position : position + length].reshape(-1))
-            for position in seeing
-        ]
-        return (sum(looked_up) + bias[None]).reshape(*ids.shape, self.filters).astype(self.dtype)
-
-
-def max_pool(x: Float[Array, "batch length channels"], size: int) -> Float[Array, "batch n c"]:
-    """Take the maximum of each `size` neighboring positions; a remainder at the end is left out.
-
-    Size 0 pools over the whole length. Raises ValueError if `size` is greater than the length.
-    """
-    length = x.shape[1]
-    if size == 0 or size == length:
-        return x.max(axis=1, keepdims=True)
-    if size > length:
-        raise ValueError(f"pool_size {size} is longer than the review, {length} words")
-    windows = length // size
-    x = x[:, : windows * size].reshape(x.shape[0] * windows, size, x.shape[2])
-    # The gradient of a maximum of slices costs a tenth of that of a reduction.
-    pooled = functools.reduce(jnp.maximum, [x[:, place] for place in range(size)])
-    return pooled.reshape(-1, windows, x.shape[2])
+    return lax.platform_dependent(*operands, cpu=in_a_branch, default=compute)

@@ -1,6 +1,7 @@
 """What the architectures promise, stated as properties, and checked against plain NumPy."""
 
 import functools
+from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -12,8 +13,8 @@ from imdb_jax.config import load_recipe
 from imdb_jax.errors import UserError
 from imdb_jax.models import ARCHITECTURES, create_model
 from imdb_jax.models.inputs import fold
-from imdb_jax.models.layers import WordConv, max_pool
 from imdb_jax.models.mlp import multi_hot_on_device
+from imdb_jax.models.word_conv import WordConv, max_of_sums, max_pool, sums_of_rows
 from imdb_jax.pipeline.input_format import create_configured_model
 from imdb_jax.text.sequences import Sequences
 
@@ -77,7 +78,7 @@ def test_bfloat16_computes_nearly_the_same_from_the_same_parameters(arch):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(shapes(half))} == {"float32"}
     ids, weights = random_ids(), jnp.linspace(0.5, 1, BATCH)
 
-    @functools.partial(jax.jit, static_argnums=0)
+    @partial(jax.jit, static_argnums=0)
     def logits_and_gradients(model, params):
         def total(params):
             logits = model.apply({"params": params}, ids)
@@ -474,16 +475,15 @@ def test_pool_longer_than_the_review_is_refused():
         jax.eval_shape(model.init, jax.random.key(0), random_ids())
 
 
-@pytest.mark.parametrize(("length", "size"), [(12, 2), (13, 2), (12, 5), (7, 7), (7, 1), (9, 0)])
+@pytest.mark.parametrize(("length", "size"), [(12, 2), (13, 2), (12, 5), (7, 7), (7, 1)])
 def test_max_pool_and_its_gradient_are_those_of_the_plain_version(length, size):
     x = np.random.default_rng(0).normal(size=(2, length, 3)).astype("f")
-    window = size or length
 
     def plain(x):
-        whole = x[:, : length // window * window]
-        return whole.reshape(2, length // window, window, 3).max(axis=2)
+        whole = x[:, : length // size * size]
+        return whole.reshape(2, length // size, size, 3).max(axis=2)
 
-    scale = np.random.default_rng(1).normal(size=(2, length // window, 3)).astype("f")
+    scale = np.random.default_rng(1).normal(size=(2, length // size, 3)).astype("f")
 
     @jax.jit
     def both(x):
@@ -499,6 +499,34 @@ def test_max_pool_and_its_gradient_are_those_of_the_plain_version(length, size):
 def test_max_pool_shares_the_gradient_among_two_equals():
     gradient = jax.grad(lambda x: max_pool(x, 2).sum())(jnp.ones((1, 4, 1)))
     np.testing.assert_array_equal(gradient, np.full((1, 4, 1), 0.5))
+
+
+@pytest.mark.parametrize("length", [1, 2, 9, 64])
+def test_maximum_over_all_words_and_its_gradient_are_those_of_the_plain_version(length):
+    """Reviews of equal words, and NaN, included."""
+    rng = np.random.default_rng(length)
+    tables = list(rng.normal(size=(3, NUM_WORDS, 5)).astype("f"))
+    ids = list(rng.integers(NUM_WORDS, size=(3, BATCH, length)))
+    for own in ids:
+        own[0] = own[0, 0]
+    scale = rng.normal(size=(BATCH, 5)).astype("f")
+
+    def plainly(tables, ids):
+        return sums_of_rows(tables, ids).max(axis=1)
+
+    @partial(jax.jit, static_argnums=0)
+    def with_gradient(maximum, tables):
+        maxima, pull = jax.vjp(lambda tables: maximum(tables, ids), tables)
+        return maxima, pull(scale)[0]
+
+    (ours, gradients), (plain, expected) = (
+        with_gradient(maximum, tables) for maximum in (max_of_sums, plainly)
+    )
+    np.testing.assert_array_equal(ours, plain)
+    np.testing.assert_allclose(gradients, expected, rtol=1e-5, atol=1e-6)
+    broken, gradients = with_gradient(max_of_sums, [np.full_like(tables[0], np.nan), *tables[1:]])
+    assert np.isnan(broken).all()
+    assert np.isfinite(gradients).all()
 
 
 # LSTM
