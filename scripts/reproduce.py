@@ -25,7 +25,7 @@ from marked_text import replace_marked
 
 from imdb_jax import cli
 from imdb_jax.config import recipe_names
-from imdb_jax.errors import UserError
+from imdb_jax.errors import UserError, check_choice
 
 
 @dataclass(frozen=True)
@@ -74,6 +74,8 @@ _FASTER_TOGETHER = ("mlp", "cnn", "cnn_global", "lstm", "ngram")
 def reproduce(arguments: Sequence[str]) -> None:
     """Parses the arguments, trains what is missing, prints the table, and writes it if asked."""
     options = cli.parse("reproduce", Options(), __doc__ or "", arguments)
+    for arch in options.arch:
+        check_choice("arch", arch, tuple(_SOURCES))
     recipes = [arch for arch in _SOURCES if arch in (options.arch or recipe_names())]
     rows, twins = [], []
     for arch in recipes:
