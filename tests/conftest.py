@@ -1,7 +1,10 @@
 """What all tests share: four virtual devices, strict array semantics, no traces on the machine."""
 
+import atexit
 import importlib.metadata
 import os
+import shutil
+import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -28,6 +31,12 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 
 # Nearly all that the tests wait for is XLA making tiny programs fast.
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+# Workers, and programs that tests start, find what one of them has compiled.
+if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
+    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="imdb_jax_compiled_")
+    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
+    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
+    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
 
 # Examples take longer on a busy machine; that is no failure.
 hypothesis.settings.register_profile("imdb_jax", deadline=None)

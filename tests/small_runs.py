@@ -9,6 +9,7 @@ import jax.numpy as jnp
 
 from imdb_jax.config import load_config, load_recipe, replace
 from imdb_jax.datasets.synthetic import synthetic_dataset
+from imdb_jax.models import recurrence
 from imdb_jax.runs import curves, data, experiment, reporting
 from imdb_jax.runs.checkpoints import load_params
 from imdb_jax.training import seeds, trainer
@@ -34,7 +35,8 @@ def small(workdir, **changes):
 
 
 def share_compilation(patch):
-    """Lets runs of the same model share what is compiled for them."""
+    """Lets runs of the same model share what is compiled for them, and the LSTM have less of it."""
+    patch.setattr(recurrence, "_LOOPS", 2)
     made = {}
 
     def once(make, key, *arguments):
