@@ -13,6 +13,7 @@ import pytest
 
 from imdb_jax.datasets.dataset import Dataset
 from imdb_jax.datasets.imdb.read import is_prepared
+from imdb_jax.parallel.compilation_cache import keep_compiled_programs
 
 # Several devices throughout, so that a sharding bug cannot hide. JAX, which nothing above imports,
 # reads these variables when it starts; programs that tests start inherit them.
@@ -33,10 +34,10 @@ os.environ.setdefault("JAX_NUMPY_RANK_PROMOTION", "raise")
 os.environ.setdefault("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
 # Workers, and programs that tests start, find what one of them has compiled.
 if "JAX_COMPILATION_CACHE_DIR" not in os.environ:
-    os.environ["JAX_COMPILATION_CACHE_DIR"] = tempfile.mkdtemp(prefix="imdb_jax_compiled_")
-    os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0"
-    os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "-1"
-    atexit.register(shutil.rmtree, os.environ["JAX_COMPILATION_CACHE_DIR"], ignore_errors=True)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("IMDB_JAX_CACHE", shared := tempfile.mkdtemp(prefix="imdb_jax_compiled_"))
+        keep_compiled_programs()
+    atexit.register(shutil.rmtree, shared, ignore_errors=True)
 
 # Examples take longer on a busy machine; that is no failure.
 hypothesis.settings.register_profile("imdb_jax", deadline=None)

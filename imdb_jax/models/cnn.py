@@ -5,7 +5,7 @@ from flax import linen as nn
 from flax.typing import Dtype
 from jaxtyping import Array, Float, Integer
 
-from imdb_jax.models.layers import Dense, Embed, Model, check_ids
+from imdb_jax.models.layers import Dense, Embed, Model
 from imdb_jax.models.word_conv import WordConv
 
 
@@ -39,11 +39,9 @@ class CNN(Model):
 
         The length of a review is part of the model once initialized, unless `pool_size` is 0.
         """
-        check_ids(ids)
         embed = Embed(self.num_words, self.embedding_dim)
-        pool_size = self.pool_size or ids.shape[1]
-        convolve = WordConv(self.filters, self.kernel_size, pool_size, self.dtype, name="Conv_0")
-        x = convolve(embed.embedding, ids, train)
+        sizes = self.filters, self.kernel_size, self.pool_size
+        x = WordConv(*sizes, self.dtype, name="Conv_0")(embed.embedding, ids, train)
         x = x.reshape(x.shape[0], -1)
         if self.hidden:
             x = nn.relu(Dense(self.hidden, dtype=self.dtype)(x))

@@ -1,4 +1,4 @@
-"""A convolution along the words of a review, without multiplying: words are looked up.
+"""A convolution along the words of a review, by look-ups.
 
 A convolution is linear in each word, so every kernel position is a look-up in a table of its own,
 `embedding @ kernel[position]`, and its gradient adds up rows of that table.
@@ -31,7 +31,8 @@ class WordConv(nn.Module):
     Attributes:
       filters: number of filters.
       kernel_size: words that a filter sees at a time.
-      pool_size: neighboring positions of which the largest counts; a remainder is left out.
+      pool_size: neighboring positions of which the largest counts; a remainder is left out. 0 pools
+        the whole review.
       dtype: that of the result.
     """
 
@@ -46,7 +47,7 @@ class WordConv(nn.Module):
         embedding: Float[Array, "num_words dim"],
         ids: Integer[Array, "batch length"],
         train: bool = False,
-    ) -> Float[Array, "batch length//pool_size filters"]:
+    ) -> Float[Array, "batch pools filters"]:
         """Convolve the vectors of words, given the vector of each word and word ids."""
         check_ids(ids)
         num_words, dim = embedding.shape
@@ -66,7 +67,7 @@ class WordConv(nn.Module):
 
         def pooled(tables: list[jax.Array], padded: jax.Array, bias: jax.Array) -> jax.Array:
             words = [padded[:, at : at + length] for at in range(len(tables))]
-            if self.pool_size == length:
+            if self.pool_size in (0, length):
                 return _rectify(max_of_sums(tables, words)[:, None], bias, self.dtype)
             x = _rectify(sums_of_rows(tables, words), bias, self.dtype)
             return max_pool(x, self.pool_size)
@@ -106,7 +107,7 @@ def max_of_sums(tables: Tables, ids: IdsForEach) -> Float[Array, "batch dim"]:
     """Return the maximum of `sums_of_rows` over the places of each review, column by column.
 
     Its gradient is added to the rows on which a maximum depends, to a few of thousands. Of places
-    with equal sums, the last one counts.
+    with equal sums, the first one counts.
     """
     return _max_over_places(sums_of_rows(tables, ids))
 
@@ -129,14 +130,15 @@ def _backward(kept: Any, gradients: jax.Array) -> tuple[list[jax.Array], None]:
     # it would write all rows to memory and read them twice, which takes longer.
     ids = [own[:, ::-1] for own in ids]
     sums = sums_of_rows(tables, ids)
-    places = lax.broadcasted_iota(jnp.int32, sums.shape, 1)
-    # Nothing equals NaN, so another place stands for it: one in range.
-    at = _max_over_places(jnp.where(sums == maxima[:, None], places, 0))
+    positions = lax.broadcasted_iota(jnp.int32, sums.shape, 1)
+    # Nothing equals NaN, so another position stands for it: one in range.
+    at = _max_over_places(jnp.where(sums == maxima[:, None], positions, 0))
     columns = jnp.arange(sums.shape[2])[None]
 
     def add(table: jax.Array, own: jax.Array) -> jax.Array:
         rows = jnp.take_along_axis(own, at, axis=1, mode="promise_in_bounds")
-        return jnp.zeros_like(table).at[rows, columns].add(gradients, mode="promise_in_bounds")
+        places = jnp.zeros_like(table).at[rows, columns]
+        return places.add(gradients, mode="promise_in_bounds", wrap_negative_indices=False)
 
     return [add(table, own) for table, own in zip(tables, ids, strict=True)], None
 

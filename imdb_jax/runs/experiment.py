@@ -49,7 +49,7 @@ def run(
 def _run(
     config: Config, workdir: Path, soft: SoftLabels | None, of: str, temporary: bool
 ) -> dict[str, Any]:
-    share_one_heap()
+    share_one_heap()  # the command has done so; other programs have not
     config = absolute_paths(config)
     say = unless(config.run.quiet or not is_first(), tell)
     if config.run.tensorboard:

@@ -1,7 +1,6 @@
 """What the architectures promise, stated as properties, and checked against plain NumPy."""
 
 import functools
-from functools import partial
 
 import jax
 import jax.numpy as jnp
@@ -78,7 +77,7 @@ def test_bfloat16_computes_nearly_the_same_from_the_same_parameters(arch):
     assert {leaf.dtype.name for leaf in jax.tree.leaves(shapes(half))} == {"float32"}
     ids, weights = random_ids(), jnp.linspace(0.5, 1, BATCH)
 
-    @partial(jax.jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0)
     def logits_and_gradients(model, params):
         def total(params):
             logits = model.apply({"params": params}, ids)
@@ -514,7 +513,7 @@ def test_maximum_over_all_words_and_its_gradient_are_those_of_the_plain_version(
     def plainly(tables, ids):
         return sums_of_rows(tables, ids).max(axis=1)
 
-    @partial(jax.jit, static_argnums=0)
+    @functools.partial(jax.jit, static_argnums=0)
     def with_gradient(maximum, tables):
         maxima, pull = jax.vjp(lambda tables: maximum(tables, ids), tables)
         return maxima, pull(scale)[0]
