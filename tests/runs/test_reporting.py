@@ -153,10 +153,13 @@ def test_tensorboard_gets_every_figure(tmp_path):
 
 @pytest.mark.parametrize("ended_by", [None, UserError("something else")])
 def test_tensorboard_log_that_cannot_be_written_is_named(tmp_path, monkeypatch, ended_by):
+    writer = pytest.importorskip("tensorboardX").SummaryWriter
+    close = writer.close
+
     def full(self):
+        close(self)  # else its threads go on, and write their errors into other tests
         raise OSError(errno.ENOSPC, "No space left")
 
-    writer = pytest.importorskip("tensorboardX").SummaryWriter
     monkeypatch.setattr(writer, "close", full)
 
     def train():
