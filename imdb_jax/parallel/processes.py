@@ -235,7 +235,8 @@ def _drop_native_output() -> None:
 
 def _end(words: str) -> None:
     """Print an error and end with status 2, from any thread."""
-    print("error:", " ".join(words.split()), file=sys.stderr)
+    # In one piece, which `print` does not write: another thread may be ending the process, too.
+    sys.stderr.write(f"error: {' '.join(words.split())}\n")
     _leave(2)
 
 
